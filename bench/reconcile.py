@@ -80,7 +80,6 @@ def simulated(assets: int, port: int) -> SimulatedApi:
             {"id": f"loc-{each}", "name": f"Level {each}", "parentId": f"loc-{each // 10}"}
             for each in range(LOCATIONS)
         ],
-        per_minute=1000,
         faults=deque([Answer(delay_s=HELD_S, is_usual=True)]),
         port=port,
     )

@@ -19,7 +19,6 @@ from gateway.demo.demo_building import DEMO_ASSETS, DEMO_LOCATIONS, DEMO_TYPES, 
 from gateway.demo.simulated_api import SimulatedApi
 from gateway.demo.simulated_infodeck import SimulatedInfodeck
 from gateway.errors import CommandError
-from gateway.infodeck.api_client import REQUESTS_PER_MINUTE
 from gateway.logs import configure_logging
 
 if TYPE_CHECKING:
@@ -92,7 +91,6 @@ def _api(token: str, *, now_s: float) -> SimulatedApi:
         items=[api_item(asset, organization=ORGANIZATION, now_s=now_s) for asset in KNOWN_ASSETS],
         types=list(DEMO_TYPES),
         locations=list(DEMO_LOCATIONS),
-        per_minute=REQUESTS_PER_MINUTE,
     )
 
 

@@ -129,7 +129,6 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _signals(points: PointMap, selected: Sequence[str] | None, *, seed: int) -> dict[str, dict[str, Signal]]:
-    """Return the signals of each asset that reports; assets without a measured point have none."""
     for asset in selected or ():
         if asset not in points.by_asset:
             raise CommandError(f"--asset {asset}: {unknown_name('asset', asset, points.by_asset)}")

@@ -149,7 +149,6 @@ class WebhookSender:
             task.add_done_callback(self._waiting.discard)
 
     async def _deliver(self, webhook_id: str, event: dict[str, Any]) -> None:
-        """Attempt until the answer is 200, or until it is time to give up."""
         if self._happens(self.faults.shuffle_share):
             await asyncio.sleep(_HELD_BACK_S * self.random.uniform(0.5, 1.5))
         give_up_s, pause_s = time.monotonic() + self.retry_for_s, self.first_retry_s
@@ -193,7 +192,6 @@ class WebhookSender:
         return reason is None
 
     async def _post(self, webhook: Item, body: bytes) -> tuple[int | None, str | None]:
-        """Return status and reason of a failure, each None where there is none."""
         secret = str(webhook.get("signingSecret", "")).encode()
         signed = signature.sign(body, secret, int(time.time() + self.faults.skew_s))
         headers = {"Content-Type": "application/json", signature.HEADER: signed}

@@ -206,7 +206,6 @@ class Endpoints:
         return self._known(self.organization.webhooks, "Webhook", request)
 
     def _known(self, items: Iterable[Item], what: str, request: web.Request) -> Item:
-        """Return the item of the id in the path."""
         item = _by_id(items, request.match_info["id"])
         if item is None:
             raise HttpRefusalError(404, f"{what} not found")
@@ -214,7 +213,6 @@ class Endpoints:
 
 
 def _with_shadows(item: Item, names: list[str]) -> Item:
-    """Return the asset with these shadows alone, as far as it has them."""
     shadows = item.get("shadows")
     if not isinstance(shadows, dict):
         return dict(item)

@@ -50,10 +50,7 @@ _SIGNIFICANT = 4
 
 
 def plausible_signals(plan: AssetPlan, *, seed: int) -> dict[str, Signal]:
-    """Return a signal for each reading of an asset, by telemetry key or path; it takes Unix seconds.
-
-    The same seed gives the same values at the same time, but for a little noise.
-    """
+    """Return a signal for each reading of an asset, by telemetry key or path; it takes Unix seconds."""
     readers: dict[str, list[Point]] = {}
     for point in plan.measured:
         readers.setdefault(point.source, []).append(point)
@@ -61,7 +58,6 @@ def plausible_signals(plan: AssetPlan, *, seed: int) -> dict[str, Signal]:
 
 
 def _signal(points: Sequence[Point], *, seed: int) -> Signal:
-    """Return a signal that suits all points that read one source, as far as one can."""
     random = Random(f"{seed}/{points[0].asset}/{points[0].source}")
     period_s, shift = random.uniform(_QUICKEST_S, _SLOWEST_S), random.random()
     if words := _words(points):
@@ -108,7 +104,6 @@ def _is_meter(point: Point) -> bool:
 
 
 def _reading_limits(point: Point) -> tuple[float, float]:
-    """Return the lowest and highest usual reading of a point, on the sensor's scale."""
     unit = standard_spelling(point.unit_of_measure or "")
     usual = _COUNTED_TO if _is_meter(point) else _USUAL.get(unit, _ANY)
     low, high = point.conversion.range or (-math.inf, math.inf)

@@ -37,10 +37,7 @@ _WITHOUT_TERMINAL_S = 5.0
 
 @dataclass(kw_only=True, eq=False)
 class Screen:
-    """A context manager. On a terminal the table is redrawn in place, elsewhere it is printed anew.
-
-    `topics` are those of the MQTT sink.
-    """
+    """A context manager. On a terminal the table is redrawn in place, elsewhere it is printed anew."""
 
     points: tuple[Point, ...]
     latest: LatestValues

@@ -87,10 +87,7 @@ def page_response(
     pagination: Pagination,
     shown: Callable[[Any], Any] = lambda item: item,
 ) -> web.Response:
-    """Return the part of a list that a request asks for, each item as `shown` makes it.
-
-    Raise HttpRefusalError (422) for a wrong size or cursor.
-    """
+    """Return the part of a list that a request asks for, each item as `shown` makes it."""
     size_name, default, smallest = _SIZES[pagination]
     size = whole_number(request, size_name, lowest=smallest, highest=_MAX_PAGE_SIZE, default=default)
     start = _position(request.query.get(pagination), pagination)
@@ -100,7 +97,6 @@ def page_response(
 
 
 def _position(cursor: str | None, name: str) -> int:
-    """Return where the page begins."""
     if cursor is None:
         return 0
     try:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import hmac
-import math
 import re
-import time
 from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Self
@@ -26,7 +24,6 @@ _HOST = "127.0.0.1"
 _BASE = "/api/v2"
 _ORGANIZATION = f"{_BASE}/organizations/{{organization}}"
 _BELOW_ORGANIZATION = re.compile(rf"{_BASE}/organizations/[^/]*")
-_MINUTE_S = 60.0
 _MOST_KEPT = 50_000  # requests
 _PLANS_WITH_API = frozenset({"professional", "enterprise"})
 
@@ -36,22 +33,19 @@ class SimulatedApi(SimulatedOrganization):
     """Inside this async context manager, `url` serves what is known to who has the key, or the token.
 
     `pagination` names the cursor. The first `limit` requests are answered, later ones with 429, until
-    `limit` is raised; beside it, `per_minute` requests are answered within any 60 seconds. `plan` other
-    than professional is refused. A request takes the next of `path_faults` for a suffix of its path, or
-    else of `faults`, where there is one. `requests` keeps the queries in order, as they came, `asked` the
-    whole requests: method, path and query. `port` 0 becomes a free one, once it listens.
+    `limit` is raised. `plan` other than professional is refused. A request takes the next of `path_faults`
+    for a suffix of its path, or else of `faults`, where there is one. `requests` keeps the queries in order,
+    as they came, `asked` the whole requests: method, path and query. `port` 0 takes a free one.
     """
 
     api_key: str
     bearer_token: str | None = None
     pagination: Pagination = "lastEvaluatedKey"
     limit: int | None = None
-    per_minute: int | None = None
     plan: str = "professional"
     faults: deque[Answer] = field(default_factory=deque)
     path_faults: dict[str, deque[Answer]] = field(default_factory=dict)
     port: int = 0
-    clock_s: Callable[[], float] = time.monotonic
     requests: list[str] = field(default_factory=list, init=False)
     asked: list[str] = field(default_factory=list, init=False)
 
@@ -59,7 +53,6 @@ class SimulatedApi(SimulatedOrganization):
         """Prepare; nothing listens before the context is entered."""
         super().__post_init__()
         self._requests_so_far = 0
-        self._answered_s: deque[float] = deque()
 
     @property
     def url(self) -> str:
@@ -94,7 +87,6 @@ class SimulatedApi(SimulatedOrganization):
         self._record(request)
         try:
             self._identify(request)
-            self._count()
         except HttpRefusalError as error:
             return error.response
         fault = self._next_fault(request.path)
@@ -114,7 +106,7 @@ class SimulatedApi(SimulatedOrganization):
             del kept[:-_MOST_KEPT]
 
     def _identify(self, request: web.Request) -> None:
-        """Raise HttpRefusalError unless the request has the key or token that its path asks for."""
+        """Raise HttpRefusalError for a wrong key or token, another organization, and beyond the limit."""
         if _BELOW_ORGANIZATION.sub("", request.path).startswith("/webhooks"):
             scheme, _, token = request.headers.get("Authorization", "").partition(" ")
             if scheme.lower() != "bearer":
@@ -127,20 +119,8 @@ class SimulatedApi(SimulatedOrganization):
             raise HttpRefusalError(403, "API access requires Professional plan")
         if not request.path.startswith(f"{_BASE}/organizations/{self.organization}/"):
             raise HttpRefusalError(404, "Organization not found")
-
-    def _count(self) -> None:
-        """Raise HttpRefusalError beyond the limit; by the minute, only answered requests count."""
         if self.limit is not None and self._requests_so_far > self.limit:
             raise HttpRefusalError(429, "Too many requests", retry_after_s=1)
-        if self.per_minute is None:
-            return
-        now_s, answered_s = self.clock_s(), self._answered_s
-        while answered_s and answered_s[0] <= now_s - _MINUTE_S:
-            answered_s.popleft()
-        if len(answered_s) >= self.per_minute:
-            wait_s = answered_s[0] + _MINUTE_S - now_s
-            raise HttpRefusalError(429, "Too many requests", retry_after_s=math.ceil(wait_s))
-        answered_s.append(now_s)
 
     def _next_fault(self, path: str) -> Answer | None:
         for suffix, faults in self.path_faults.items():

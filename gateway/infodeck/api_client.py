@@ -224,7 +224,6 @@ class InfodeckApi:
     async def _pages(
         self, path: str, query: Sequence[tuple[str, str]] = (), *, size: str = "limit", bearer: bool = False
     ) -> AsyncIterator[list[Item]]:
-        """Yield the pages of a list, in either convention; raise GatewayError if the list does not end."""
         page_query = [*query, (size, _PAGE_SIZE)]
         seen: set[int] = set()  # hashes: cursors are long, and there may be many
         most_pages = _MOST_MANAGED_PAGES if bearer else _MOST_PAGES
@@ -297,7 +296,6 @@ class InfodeckApi:
         return _decode(body, path)
 
     async def _keep_pause(self) -> None:
-        """Wait while the API has asked any request for a pause; raise where that takes too long."""
         pause_s = self._paused_until_s - asyncio.get_running_loop().time()
         if pause_s > _LONGEST_PATIENCE_S:
             raise TransientError("the API has asked for a pause", retry_after_s=pause_s)
@@ -354,10 +352,7 @@ def _decode(body: bytes, path: str) -> Any:
 
 
 def page_of(document: Any, path: str) -> tuple[list[Item], tuple[str, str] | None]:
-    """Return items and cursor of a parsed answer to `path`; raise GatewayError if it is no page of a list.
-
-    The cursor is the query parameter of the next page, None on the last page.
-    """
+    """Return items and cursor of a parsed answer to `path`; raise GatewayError if it is no page of a list."""
     items = document.get("data") if isinstance(document, dict) else None
     if not isinstance(items, list):
         raise GatewayError(f"the answer is JSON, but no list (`data`, {path}): check infodeck.api")
@@ -369,7 +364,6 @@ def page_of(document: Any, path: str) -> tuple[list[Item], tuple[str, str] | Non
 
 
 def _as_object(document: Any, path: str) -> Item:
-    """Return the object that an answer is, or has as its `data`."""
     found = document.get("data", document) if isinstance(document, dict) else None
     if not isinstance(found, dict):
         raise GatewayError(f"the answer is JSON, but no object ({path}): check infodeck.api")

@@ -77,10 +77,7 @@ class HistoryGaps:
         self._due_count = 0
 
     async def start(self) -> None:
-        """Go on with the stored gaps, open those of the time when the gateway was down, and listen.
-
-        To be called once the state is up to date; again, if it was cut short.
-        """
+        """Go on with the stored gaps, open those of the time when the gateway was down, and listen."""
         event_log, stored = self._context.event_log, self._context.state_store.at_start
         head, last_ms = event_log.head, dict(self._last_readings())
         self._restore(stored.gaps)
@@ -128,10 +125,7 @@ class HistoryGaps:
         return sorted(gaps, key=lambda gap: gap.since_ms)
 
     async def known_seconds(self, gap: Gap) -> set[int]:
-        """Return the Unix seconds of all known readings inside a gap and at its ends.
-
-        Raise `JournalError` if they can't be read.
-        """
+        """Return the Unix seconds of all known readings inside a gap and at its ends."""
         state_store = self._context.state_store
         await state_store.flush()  # events that wait become durable, and their seconds are saved
         await state_store.flush()  # and these are on disk
@@ -164,7 +158,6 @@ class HistoryGaps:
                 self._newest_ms.setdefault(key, gap.since_ms)
 
     def _last_readings(self) -> Iterator[tuple[_Key, int]]:
-        """Yield key and time of the last reading of every point whose history is backfilled."""
         state = self._context.state()
         for point in state.points.points:
             if point.backfill and (last := state.measured(point)) is not None:
@@ -179,7 +172,6 @@ class HistoryGaps:
                 self._open(key, value.time_ms)
 
     async def _replay(self, through: int, *, until: Callable[[], int]) -> None:
-        """Take in the events after number `through`."""
         while through < until():
             records = await self._context.event_log.read(through, _READ_EVENTS)
             records = [each for each in records if each.seq <= until()]
@@ -213,7 +205,6 @@ class HistoryGaps:
                 self._end(Gap(*key, since_ms, time_ms), received_ms=event.received_ms)
 
     def _mark_known(self, gap: Gap, time_ms: int) -> None:
-        """Store that a reading inside a stored gap is known."""
         known = Gap(gap.asset, gap.key, gap.since_ms, gap.until_ms, (time_ms // 1000,))
         self._save({gap.id: known})
 
@@ -311,7 +302,6 @@ class HistoryBackfill:
         return appended
 
     async def _fetch(self, api: InfodeckApi, gap: Gap) -> dict[int, Scalar]:
-        """Return the values inside a gap by their times in Unix ms."""
         time_name, value_name = self._context.settings.metric_time, self._context.settings.metric_value
         period_ms = self._context.clock_ms() - gap.since_ms + _MARGIN_MS
         days = min(_LONGEST_DAYS, max(1, ceil(period_ms / _DAY_MS)))
@@ -375,7 +365,6 @@ class HistoryBackfill:
             await asyncio.sleep(_LOOK_AGAIN_S)
 
     def _show(self, problem: str | None) -> None:
-        """Show why gaps stay open; logged once, and once when that is over."""
         status = self._context.status
         before, status.history_error = status.history_error, problem
         if problem is not None and before is None:

@@ -229,10 +229,7 @@ class LocationTree:
 
 
 def compare_with_tables(snapshot: AssetSnapshot, *, mapped: Collection[str], status: InventoryStatus) -> None:
-    """Show which of the assets in point tables Infodeck does not know, and which online ones no table has.
-
-    The log has a line when either begins or ends.
-    """
+    """Show which of the assets in point tables Infodeck does not know, and which online ones no table has."""
     gone = sorted(asset for asset in mapped if asset not in snapshot.assets)
     unmapped = sorted(one.id for one in snapshot.assets.values() if one.online and one.id not in mapped)
     if gone and not status.gone:
@@ -264,10 +261,7 @@ _STEERING = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u20
 
 
 def known_asset(item: Any) -> KnownAsset | None:
-    """Return the asset in one item of the list, None where it has no usable id.
-
-    Its location is as in the item; `LocationTree` adds the path.
-    """
+    """Return the asset in one item of the list, None where it has no usable id."""
     asset_id = _id(item)
     if asset_id is None:
         return None
@@ -313,12 +307,10 @@ def _id(item: Any) -> str | None:
 
 
 def _is_name(value: Any) -> TypeGuard[str]:
-    """Whether this can be used as an id or key."""
     return isinstance(value, str) and 0 < len(value) <= _LONGEST_TEXT and not _STEERING.search(value)
 
 
 def _positive(value: Any) -> float | None:
-    """Return a positive number, also from a text."""
     try:
         number = float(value) if isinstance(value, int | float | str) and value is not True else 0.0
     except (ValueError, OverflowError):
@@ -327,7 +319,6 @@ def _positive(value: Any) -> float | None:
 
 
 def _online(item: dict[str, Any]) -> bool | None:
-    """Return whether the device is connected, None where that is not clear."""
     connected, status = item.get("connectionStatus"), item.get("status")
     if isinstance(connected, bool):
         return connected

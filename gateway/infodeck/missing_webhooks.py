@@ -212,10 +212,7 @@ class Silence:
             self._silent_ms, self._asked_for_ms = 0, None
 
     def judge(self, *, elapsed_ms: int, ask_api: Callable[[], None] | None) -> bool:
-        """Whether it is silent for too long; `elapsed_ms` is the time awake since the last judgement.
-
-        `ask_api` has the API asked soon; None if it cannot be asked.
-        """
+        """Whether it is silent for too long; `elapsed_ms` is the time awake since the last judgement."""
         self._count(elapsed_ms)
         if self._running_ms < min(_SHORTEST_MS, self._silence_ms):
             return False
@@ -318,7 +315,6 @@ class RefusedDeliveries:
 
 
 def _clock_reason(age_s: float) -> str:
-    """Return what a valid signature of that age means; a negative age is in the future."""
     about_s = abs(round(age_s, -1))  # to ten seconds: the reason must not change all the time
     if age_s < 0:
         return (

@@ -108,7 +108,6 @@ class Reconciler:
         return max(self._apart_s, rest_s, fetched.retry_after_s), self._thorough_at_s - loop.time()
 
     def _rest_after(self, error: Exception) -> tuple[float, float]:
-        """Return the seconds to wait at least, and at most if nobody requests the next."""
         if isinstance(error, TransientError):
             pause_s = self._backoff.next_s() + (error.retry_after_s or 0)
             return pause_s, pause_s

@@ -67,7 +67,6 @@ def refusal(
 
 
 def _retry_after_s(headers: Mapping[str, str], default_s: float | None) -> float | None:
-    """Return the requested pause in seconds. A date counts from the answer's own."""
     text = headers.get("Retry-After", "").strip()
     if text.isascii() and text.isdigit():
         return min(float(text), _LONGEST_RETRY_AFTER_S)

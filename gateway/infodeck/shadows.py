@@ -68,10 +68,7 @@ def read_shadows(
     now_ms: int,
     item_time: Callable[[Any], Any] | None = None,
 ) -> ShadowReadings:
-    """Return the readings in an item for the points of its asset.
-
-    `item_time` returns the time of the whole item, for values without one of their own.
-    """
+    """Return the readings in an item for the points of its asset."""
     found = ShadowReadings()
     shadows = item.get("shadows")
     if not isinstance(shadows, dict):
@@ -109,7 +106,6 @@ def _used_values(
 
 
 def _path_time_ms(shadows: dict[str, Any], steps: Sequence[str | int]) -> int | None:
-    """Return the time of the value at a path below the shadows, None if it has none."""
     for name, shadow in named_shadows(shadows):
         if name is None:
             return shadow_time_ms(shadow, steps)

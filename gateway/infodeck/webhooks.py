@@ -276,10 +276,7 @@ async def newest_deliveries(api: InfodeckApi, webhook: str, *, enough: int) -> l
 
 
 async def summarise_deliveries(api: InfodeckApi, *, url: str, webhook_id: str | None) -> str:
-    """Return Infodeck's records of the webhook of the settings in words, for an alarm.
-
-    Raise `GatewayError` where they cannot be read.
-    """
+    """Return Infodeck's records of the webhook of the settings in words, for an alarm."""
     webhooks = [webhook_of(item) for item in await api.webhooks()]
     found = leading_here(webhooks, url=url, webhook_id=webhook_id)
     if found is None:
@@ -304,7 +301,6 @@ def _without_query(url: str) -> str:
 
 
 def _summary(attempts: Sequence[Attempt]) -> str:
-    """Return the outcome of attempts in words, with the API's reason for most failures, and advice."""
     if not attempts:
         return "its delivery log is empty: nothing was sent, so look at the webhook's events and filters"
     counts = Counter("delivered" if one.succeeded else kind_of(one) for one in attempts)
@@ -328,7 +324,6 @@ def _fields_of(item: Any) -> dict[str, Any]:
 
 
 def _first(parse: Callable[[Any], T | None], fields: dict[str, Any], *names: str) -> T | None:
-    """Return the first of these fields that can be parsed."""
     return next((found for name in names if (found := parse(fields.get(name))) is not None), None)
 
 
