@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import copy
 import re
-from collections import Counter
 from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from gateway.config.problems import MISSING
 from gateway.mapping.compiler import TableInputs, load_point_map
@@ -128,8 +126,6 @@ def _report(sheet: Sheet, problem: Problem, points: Sequence[SheetPoint], rows: 
             block = keys[1] if keys[:1] == ["modbus"] and isinstance(keys[-1], str) and len(keys) > 1 else 0
             row = points[index].rows[block if isinstance(block, int) else 0]
             column = _column(keys)
-        case ("defaults", *keys):
-            column = _column(keys)
     if column == "address":
         column = next((one for one in ADDRESS_COLUMNS if one in sheet.columns), column)
     sheet.report(message, row=row, column=column, value=None if problem.value is MISSING else problem.value)
@@ -147,11 +143,10 @@ def _column(keys: Sequence[str | int]) -> str | None:
 
 def _table_lines(points: Sequence[SheetPoint], *, site: str) -> tuple[list[str], list[int | None]]:
     """Return the lines of the table, and the row of the sheet that each one is made from."""
-    points = copy.deepcopy(points)
-    defaults = _factor_out(points)
     lines = ["schema: gateway.points/1", f"site: {string_text(site)}"]
-    if defaults:
-        lines += ["", "defaults:", *(f"  {key}: {flow_text(value)}" for key, value in defaults.items())]
+    pseudo = [point.on_stale for point in points if point.on_stale is not None]
+    if pseudo:
+        lines += ["", "defaults:", f"  on_stale: {flow_text(pseudo[0])}"]
     rows: list[int | None] = [None] * len(lines)
 
     def add(new: Iterable[str], row: int | None = None) -> None:
@@ -164,43 +159,12 @@ def _table_lines(points: Sequence[SheetPoint], *, site: str) -> tuple[list[str],
     for tag, group in groupby(single, key=lambda point: str(point.keys["tag"])):
         add([f"  # {string_text(tag)}"])
         for point in group:
-            add(wrapped_mapping("  - ", point.keys), point.rows[0])
+            keys = point.keys
+            if pseudo and keys["from"] not in PSEUDO_SOURCES:
+                keys = keys | {"on_stale": keys.get("on_stale", _ON_STALE)}
+            add(wrapped_mapping("  - ", keys), point.rows[0])
     for point in points:
         if point.every is not None:
             heartbeat = flow_text({"every": point.every} | point.keys)
             add(["", "system:", f"  heartbeat: {heartbeat}"], point.rows[0])
     return lines, rows
-
-
-def _factor_out(points: Sequence[SheetPoint]) -> dict[str, Any]:
-    """Remove the most common values from the points, and return them as `defaults`."""
-    measured = [
-        point.keys for point in points if point.every is None and point.keys["from"] not in PSEUDO_SOURCES
-    ]
-    defaults = _shared(measured, "stale_after")
-    pseudo = [{"on_stale": point.on_stale} for point in points if point.on_stale is not None]
-    if pseudo:
-        defaults |= _shared(pseudo, "on_stale")
-        for keys in measured:
-            if flow_text(keys.setdefault("on_stale", _ON_STALE)) == flow_text(defaults["on_stale"]):
-                del keys["on_stale"]
-    else:
-        defaults |= _shared(measured, "on_stale")
-    blocks = [block for point in points for block in point.blocks]
-    modbus: dict[str, Any] = {}
-    for key in ("to", "unit", "table"):
-        modbus |= _shared(blocks, key)
-    modbus |= _shared([block for block in blocks if "order" in block], "order")
-    return defaults | ({"modbus": modbus} if modbus else {})
-
-
-def _shared(mappings: Sequence[dict[str, Any]], key: str) -> dict[str, Any]:
-    """If all mappings have the key, remove its most common value; 1, 1.0 and true are different."""
-    if not mappings or not all(key in mapping for mapping in mappings):
-        return {}
-    common = Counter(flow_text(mapping[key]) for mapping in mappings).most_common(1)[0][0]
-    equal = [mapping for mapping in mappings if flow_text(mapping[key]) == common]
-    value = equal[0][key]
-    for mapping in equal:
-        del mapping[key]
-    return {key: value}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from gateway.mapping.registers import is_orderable, parse_modicon
+from gateway.mapping.registers import parse_modicon
 from gateway.model import HEARTBEAT, PSEUDO_SOURCES
 from gateway.tools.spreadsheet import REQUIRED
 
@@ -136,15 +136,14 @@ def _read_block(sheet: Sheet, row: SheetRow, *, sink: str) -> dict[str, Any]:
     """Return the `modbus` block of a row with all its keys."""
     cells = row.cells
     table, address = _table_and_address(sheet, row)
-    type_name, scale = cells.get("type"), cells.get("scale")
-    default_order = "ABCD" if type_name is not None and is_orderable(type_name) else None
+    scale, order = cells.get("scale"), cells.get("order")
     block = {
         "to": cells.get("sink", sink),
-        "unit": cells.get("unit", 1),
+        "unit": cells.get("unit"),
         "table": table,
         "register": address,
-        "type": type_name,
-        "order": cells.get("order", default_order),
+        "type": cells.get("type"),
+        "order": None if order == "ABCD" else order,
         "scale": None if scale == 1 else scale,
         "bit": cells.get("bit"),
     }

@@ -76,7 +76,7 @@ def test_a_table_is_not_replaced_by_accident(folder: Path) -> None:
         (("sheet.csv", "--site", "hq", "-o", "no/a.yaml"), "no/a.yaml: there is no folder no; make it"),
         (("sheet.csv",), "sheet.csv: the site is not known: add a column `site`, or say --site NAME"),
         (("sheet.csv", "--site", "hq", "-c", "none.yaml"), "none.yaml:1:1: cannot be read"),
-        (("other.csv", "--site", "hq", "-c", "gateway.yaml"), "column sink: there is no sink"),
+        (("other.csv", "--site", "hq", "-c", "gateway.yaml"), "row 2, column sink: there is no sink"),
     ],
 )  # fmt: skip
 def test_unusable_arguments_are_reported(folder: Path, arguments: tuple[str, ...], message: str) -> None:

@@ -63,8 +63,8 @@ def test_a_point_without_address_has_no_register(tmp_path: Path) -> None:
     assert points["A/B"].registers == ()
 
 
-def test_shared_values_are_defaults() -> None:
-    """The values that most points share stand under `defaults`, and points of a tag stand together."""
+def test_each_point_has_its_keys() -> None:
+    """Points of a tag are together, each with its own keys in the usual order, quoted only where needed."""
     sheet = (
         "tag,point,asset,from,type,address,table,unit,order,stale_after,unit_of_measure,description,site\n"
         'M-1,KWH,a,e,uint32,0,holding,3,CDAB,24h,kWh,"yes: counter, no 5",s1\n'
@@ -76,17 +76,15 @@ def test_shared_values_are_defaults() -> None:
         "schema: gateway.points/1\n"
         "site: s1\n"
         "\n"
-        "defaults:\n"
-        "  stale_after: 24h\n"
-        "  modbus: {to: regs, unit: 3, table: holding, order: CDAB}\n"
-        "\n"
         "points:\n"
         "  # M-1\n"
-        '  - {tag: M-1, point: KWH, asset: a, from: e, unit: kWh, description: "yes: counter, no 5",\n'
-        "     modbus: {register: 0, type: uint32}}\n"
-        "  - {tag: M-1, point: KW, asset: a, from: p, unit: kW, modbus: {register: 2, type: float32}}\n"
+        '  - {tag: M-1, point: KWH, asset: a, from: e, unit: kWh, description: "yes: counter, no 5", '
+        "stale_after: 24h,\n"
+        "     modbus: {to: regs, unit: 3, table: holding, register: 0, type: uint32, order: CDAB}}\n"
+        "  - {tag: M-1, point: KW, asset: a, from: p, unit: kW, stale_after: 24h,\n"
+        "     modbus: {to: regs, unit: 3, table: holding, register: 2, type: float32, order: CDAB}}\n"
         '  - {tag: M-1, point: SN, asset: a, from: s, description: "no", stale_after: never,\n'
-        "     modbus: {table: input, register: 10, type: string(8)}}\n"
+        "     modbus: {to: regs, unit: 3, table: input, register: 10, type: string(8)}}\n"
     )
 
 
@@ -202,7 +200,7 @@ def test_one_site_of_several_is_chosen() -> None:
         ("A/1,B,a,t,int16,4", "row 2, column tag: becomes part of a topic"),
         ("A,B,a,$ag,int16,4", "row 2, column from: unknown; known are a telemetry key"),
         ("A,B,a,t,int16,4,,,,5 min", "row 2, column stale_after: a duration is a number and its unit"),
-        ("A,B,a,t,int16,4,,,,,whatever", "column on_stale: hold, sentinel or a mapping"),
+        ("A,B,a,t,int16,4,,,,,whatever", "row 2, column on_stale: hold, sentinel or a mapping"),
         ("A,B,a,t,int16,4,,,,,{value: 40000}", "row 2, column on_stale: does not fit its register"),
         ("A,B,a,t,int16,4,,,,,,5", "row 2, column range_high: a number is expected"),
         ("A,B,a,t,int16,4,,,,,,5,2", "row 2, column range_low: is [lowest, highest]"),
