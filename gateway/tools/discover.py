@@ -12,13 +12,19 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from gateway.errors import CommandError
-from gateway.mapping.compile.automatic import TagRequest, assign_tags, disagreements, tag_from_pattern
+from gateway.mapping.compile.automatic import (
+    TagRequest,
+    as_level,
+    assign_tags,
+    disagreements,
+    tag_from_pattern,
+)
 from gateway.mapping.compile.sources import Sources, read_sources, read_table
 from gateway.mapping.compiler import Compiler
 from gateway.model import RegisterTable
 from gateway.text import count_text
 from gateway.tools.allocate_registers import FreeRegisters
-from gateway.tools.draft_points import comment_text, draft_points, group_assets, topic_level, unique_name
+from gateway.tools.draft_points import comment_text, draft_points, group_assets, unique_name
 from gateway.tools.yaml_text import flow_text, string_text, wrapped_mapping
 
 if TYPE_CHECKING:
@@ -108,7 +114,7 @@ def _site_of(compiler: Compiler, organization: str) -> str:
     sites = sorted({table.site for _, table in compiler.tables})
     if len(sites) > 1:
         raise CommandError(f"the tables have several sites: choose one with --site, such as {sites[0]}")
-    return sites[0] if sites else topic_level(organization) or "site"
+    return sites[0] if sites else as_level(organization) or "site"
 
 
 class _Drafter:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, field
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
+from gateway.mapping.compile.automatic import as_level
 from gateway.mapping.convert import compile_conversion
-from gateway.mapping.topics import FORBIDDEN_IN_LEVELS
 from gateway.mapping.units import standard_spelling
 from gateway.model import Conversion, Quality, Register, RegisterTable, ValueKind
 
@@ -20,7 +19,6 @@ if TYPE_CHECKING:
 
 _STRIDE_STEP = 8
 _MOST_WORDS = 5
-_LONGEST_NAME = 60
 _LONGEST_COMMENT = 200
 _DECLARED_KINDS = {  # Infodeck documents `integer` only; the others are usual
     **dict.fromkeys(("integer", "number", "float", "double"), ValueKind.NUMBER),
@@ -148,18 +146,18 @@ def draft_points(group: AssetGroup) -> tuple[dict[str, DraftPoint], int]:
             point.remarks.append("no unit known: add one")
         if kind is ValueKind.ANY:
             point.remarks.append(_text_remark(sample.words if sample else ()))
-        points[unique_name(topic_level(key.upper()) or "POINT", points)] = point
+        points[unique_name(as_level(key.upper()) or "POINT", points)] = point
     return points, -(-end // _STRIDE_STEP) * _STRIDE_STEP
 
 
 def _kind(listed: AssetProperty | None, sample: KeySample | None) -> ValueKind:
     """Return the declared kind if it accepts all values, otherwise one that does; ANY has no register."""
     declared = _DECLARED_KINDS.get(((listed and listed.type) or "").strip().lower())
-    if sample is None or sample.kinds is None:
+    if declared is ValueKind.ANY or sample is None or sample.kinds is None:
         return declared or ValueKind.ANY
-    if declared is ValueKind.ANY or declared in sample.kinds or not sample.kinds:
-        return declared if declared in sample.kinds else ValueKind.ANY
-    return sample.kinds[0]
+    if declared in sample.kinds:
+        return declared
+    return sample.kinds[0] if sample.kinds else ValueKind.ANY
 
 
 def _point_keys(key: str, listed: AssetProperty | None, kind: ValueKind) -> dict[str, Any]:
@@ -182,13 +180,6 @@ def comment_text(text: str) -> str:
     """Return text as a comment may have it: printable, on one line, and not too long."""
     line = " ".join("".join(mark if mark.isprintable() else " " for mark in text).split())
     return line if len(line) <= _LONGEST_COMMENT else f"{line[: _LONGEST_COMMENT - 1]}…"
-
-
-def topic_level(text: str) -> str:
-    """Return text that can be one level of a topic, or ""."""
-    marks = ("-" if mark in FORBIDDEN_IN_LEVELS or not mark.isprintable() else mark for mark in text.strip())
-    level = re.sub(r"\s+", "-", "".join(marks))[:_LONGEST_NAME].strip()
-    return f"-{level[1:]}" if level.startswith("$") else level
 
 
 def unique_name(name: str, names: Container[str]) -> str:

@@ -168,24 +168,16 @@ def _partial_conversions(conversion: Conversion) -> Iterator[tuple[str, Conversi
     yield f"to {count_text(conversion.decimals or 0, 'decimal')}", conversion
 
 
-class RegisterView(NamedTuple):
-    """What a register shows: its bytes on the wire, and the number that a reader sees in each byte order.
+def view_register(register: Register, value: Scalar) -> tuple[bytes, Scalar, dict[ByteOrder, Scalar]]:
+    """Return the bytes of a register on the wire, its number, and the number in each byte order.
 
-    The numbers are the content before the reader divides by the scale.
+    The numbers are the content before the reader divides by the scale. The register must hold the value.
     """
-
-    raw: bytes
-    number: Scalar
-    as_order: dict[ByteOrder, Scalar]
-
-
-def view_register(register: Register, value: Scalar) -> RegisterView:
-    """Return what a register shows of a value that it can hold."""
     raw = encoder(register)(value)
     unscaled = replace(register, scale=1.0) if is_scalable(register.type) else register
     orders = tuple(ByteOrder) if is_orderable(register.type) else ()
     as_order = {order: decoder(replace(unscaled, order=order))(raw) for order in orders}
-    return RegisterView(raw, decoder(unscaled)(raw), as_order)
+    return raw, decoder(unscaled)(raw), as_order
 
 
 def readings_text(readings: Iterable[Reading]) -> str:
@@ -265,15 +257,15 @@ def _register_rows(update: Update) -> Iterator[list[str]]:
     point = update.point
     errors = dict(encoding_errors(point, update.value)) if update.quality is Quality.BAD else {}
     for register in point.registers:
-        view = view_register(register, update.safe_value)
+        raw, content, as_order = view_register(register, update.safe_value)
         number = modicon_text(register.table, register.address)
         place = f"unit {register.unit}  {address_text(register)}  {number}  {format_text(register)}"
-        words = view.raw.hex(" ", 2).upper()
-        yield [f"modbus {register.sink}", f"{place}  {words} = {_number_text(register, view.number)}"]
-        if len(set(view.as_order.values())) > 1:
+        words = raw.hex(" ", 2).upper()
+        yield [f"modbus {register.sink}", f"{place}  {words} = {_number_text(register, content)}"]
+        if len(set(as_order.values())) > 1:
             orders = (
                 f"{order}{' (configured)' if order is register.order else ''} {_number_text(register, value)}"
-                for order, value in view.as_order.items()
+                for order, value in as_order.items()
             )
             yield ["", "read as  " + "   ".join(orders)]
         if register in errors:

@@ -195,18 +195,16 @@ def register(kind: str, words: int, order: ByteOrder = ByteOrder.ABCD, scale: fl
 @pytest.mark.parametrize("order", ByteOrder)
 def test_only_the_configured_order_reads_the_value(order: ByteOrder) -> None:
     """The number in each other byte order is what a wrong setting in the BMS shows."""
-    view = view_register(register("float32", 2, order), 21.5)
-    assert {of for of, number in view.as_order.items() if number == 21.5} == {order}
-    assert view.number == 21.5
-    assert view.as_order.keys() == set(ByteOrder)
+    _, number, as_order = view_register(register("float32", 2, order), 21.5)
+    assert {of for of, shown in as_order.items() if shown == 21.5} == {order}
+    assert number == 21.5
+    assert as_order.keys() == set(ByteOrder)
 
 
 def test_register_words_are_those_of_the_wire() -> None:
     """Scaled numbers are shown as they are in the register, a missing value as the sentinel."""
-    view = view_register(register("uint16", 1, scale=10), 48.2)
-    assert (view.raw, view.number, view.as_order) == (b"\x01\xe2", 482, {})
-    empty = view_register(register("uint16", 1, scale=10), None)
-    assert (empty.raw, empty.number) == (b"\xff\xff", None)
+    assert view_register(register("uint16", 1, scale=10), 48.2) == (b"\x01\xe2", 482, {})
+    assert view_register(register("uint16", 1, scale=10), None) == (b"\xff\xff", None, {})
 
 
 def test_the_report_marks_the_configured_order(tmp_path: Path) -> None:

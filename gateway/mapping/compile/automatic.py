@@ -127,7 +127,7 @@ def assign_tags(requests: Iterable[TagRequest], *, taken: Iterable[str]) -> dict
             rest.append(request)
     for length in (0, *_ENDS_OF_IDS):
         candidates = {
-            request.asset: f"{request.tag}-{_as_level(request.asset[-length:])}" if length else request.tag
+            request.asset: f"{request.tag}-{as_level(request.asset[-length:])}" if length else request.tag
             for request in rest
             if request.asset not in tags
         }
@@ -146,14 +146,14 @@ def tag_from_pattern(pattern: str, asset: KnownAsset) -> str:
         "location": (asset.location or "").strip(),
         "model": (asset.model or "").strip(),
     }
-    text = _as_level(pattern.format_map(values))
+    text = as_level(pattern.format_map(values))
     if any(not value and f"{{{field}}}" in pattern for field, value in values.items()):
         # A separator beside an empty value would look odd.
-        text = _as_level(text.strip(" -_."))
-    return text or _as_level(asset.id) or "-"
+        text = as_level(text.strip(" -_."))
+    return text or as_level(asset.id) or "-"
 
 
-def _as_level(text: str) -> str:
+def as_level(text: str) -> str:
     """Return text that can be one level of a topic."""
     clean = "".join("-" if mark in FORBIDDEN_IN_LEVELS or not mark.isprintable() else mark for mark in text)
     clean = clean[:_LONGEST_TAG].strip()
