@@ -14,7 +14,7 @@ from gateway.cli.loading import add_config_argument
 from gateway.clock import now_ms
 from gateway.config.secrets import ROTATE_AFTER_S
 from gateway.config.value_types import rounded_size_text, size_text
-from gateway.doctor.facts import ask_daemon, value_at
+from gateway.doctor.daemon_status import ask_daemon, value_at
 from gateway.errors import CommandError
 from gateway.events import ABOUT_ASSETS
 from gateway.settings import load_settings
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterator
 
-    from gateway.doctor.facts import DaemonStatus
+    from gateway.doctor.daemon_status import DaemonStatus
 
 Row = tuple[str, str]
 _LONGEST_TYPE = 40

@@ -16,7 +16,7 @@ from urllib.parse import quote
 import orjson
 
 from gateway.config.value_types import parse_duration
-from gateway.doctor.facts import ask_daemon
+from gateway.doctor.daemon_status import ask_daemon
 from gateway.errors import ApiRefusalError, CommandError, ConfigError, GatewayError
 from gateway.events import TELEMETRY
 from gateway.infodeck.api_client import ApiAccess, connect

@@ -6,8 +6,8 @@ import os
 from typing import TYPE_CHECKING
 
 from gateway.config.value_types import duration_text, rounded_size_text, size_text
+from gateway.doctor.daemon_status import value_at
 from gateway.doctor.diagnosis import Finding, ok, problem, warning
-from gateway.doctor.facts import value_at
 from gateway.errors import GatewayError
 from gateway.journal.database import corrupt_files
 from gateway.journal.lookup import newest_events, newest_webhook_value_ms, read_error
@@ -15,6 +15,7 @@ from gateway.text import count_text, second_text, span_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from gateway.doctor.facts import Facts
 
@@ -77,22 +78,24 @@ def check_intake(facts: Facts) -> Iterator[Finding]:
         return
     refusals = list(_refusals(facts))
     yield from refusals
-    last_ms = _last_event_ms(facts)
+    try:
+        last_ms = _last_event_ms(facts.settings.journal.path)
+    except GatewayError:
+        return  # reported by the check of the journal
+    age_s = (facts.now_ms - (last_ms or 0)) / 1000
+    accepted = count_text(facts.daemon.at("journal.accepted", 0), "event")
     if last_ms is None:
         yield warning(
             "no event has arrived yet",
             "see the checks of webhook and public address here; `gateway webhooks test` has Infodeck send"
             " one (which is not kept), `gateway send` sends one from here",
         )
-        return
-    age_s = (facts.now_ms - last_ms) / 1000
-    accepted = count_text(facts.daemon.at("journal.accepted", 0), "event")
-    duplicates = facts.daemon.at("journal.duplicates", 0)
-    if age_s > facts.settings.infodeck.silence:
+    elif age_s > facts.settings.infodeck.silence:
         yield warning(
             f"the last event arrived {span_text(age_s)} ago", "see the checks of webhook and deliveries here"
         )
     elif not refusals:
+        duplicates = facts.daemon.at("journal.duplicates", 0)
         again = f"; {duplicates} came twice, which is normal: each counts once" if duplicates else ""
         yield ok(f"{accepted} since the start{again}; the last one {span_text(age_s)} ago")
 
@@ -121,15 +124,11 @@ def _deliveries(count: int) -> str:
     return count_text(count, "delivery", plural="deliveries")
 
 
-def _last_event_ms(facts: Facts) -> int | None:
+def _last_event_ms(journal: Path) -> int | None:
     """Return when the last event came by webhook: of the events that are kept, or by the last values."""
-    journal = facts.settings.journal.path
-    try:
-        newest = newest_events(journal, limit=_MOST_EVENTS)
-        last_ms = next((event.received_ms for event in newest if not event.is_backfilled), None)
-        return newest_webhook_value_ms(journal) if last_ms is None else last_ms
-    except GatewayError:
-        return None  # reported by the check of the journal
+    newest = newest_events(journal, limit=_MOST_EVENTS)
+    last_ms = next((event.received_ms for event in newest if not event.is_backfilled), None)
+    return newest_webhook_value_ms(journal) if last_ms is None else last_ms
 
 
 def check_journal(facts: Facts) -> Iterator[Finding]:

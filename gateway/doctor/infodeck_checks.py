@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from gateway.config.value_types import duration_text
+from gateway.doctor.daemon_status import HttpAnswer, get
 from gateway.doctor.diagnosis import Finding, Level, ok, problem, warning
-from gateway.doctor.facts import MOST_ASSETS, MOST_ATTEMPTS, HttpAnswer, get
+from gateway.doctor.facts import MOST_ASSETS, MOST_ATTEMPTS
 from gateway.doctor.machine_checks import check_validity
 from gateway.errors import ApiRefusalError, GatewayError, TransientError
 from gateway.events import TELEMETRY
@@ -25,7 +26,6 @@ from gateway.infodeck.webhooks import (
     twins_of,
     webhook_of,
 )
-from gateway.journal.lookup import read_assets
 from gateway.text import count_text, short_list
 from gateway.tls import Validity, client_context
 
@@ -119,12 +119,13 @@ def check_organization(facts: Facts) -> Iterator[Finding]:
 
 def check_inventory(facts: Facts) -> Iterator[Finding]:
     """Compare the assets of the tables with those that Infodeck lists."""
-    known = _online_by_asset(facts)
-    if facts.point_map is None or not known:
-        return  # reported by the checks of the tables and the API
+    listed = facts.assets
+    if facts.point_map is None or listed is None or not listed.items or len(listed.items) >= MOST_ASSETS:
+        return  # reported by the checks of tables and organization; in a larger one, by the gateway's status
+    known = [asset for item in listed.items if (asset := known_asset(item)) is not None]
     mapped = facts.point_map.by_asset.keys()
-    gone = sorted(mapped - known.keys())
-    unmapped = sorted(asset for asset, is_online in known.items() if is_online and asset not in mapped)
+    gone = sorted(mapped - {asset.id for asset in known})
+    unmapped = sorted(asset.id for asset in known if asset.online and asset.id not in mapped)
     if gone:
         level = problem if len(gone) == len(mapped) else warning  # a wrong organization, or one device less
         yield level(
@@ -138,20 +139,6 @@ def check_inventory(facts: Facts) -> Iterator[Finding]:
         )
     if not gone and not unmapped:
         yield ok(f"Infodeck knows all assets of the tables ({len(mapped)}), and no other one is online")
-
-
-def _online_by_asset(facts: Facts) -> dict[str, bool]:
-    """Return the assets as listed now if the list is complete, otherwise as the gateway last stored them."""
-    listed = facts.assets
-    if listed is not None and listed.error is None and len(listed.items) < MOST_ASSETS:
-        assets = [asset for item in listed.items if (asset := known_asset(item)) is not None]
-    else:
-        try:
-            snapshot = read_assets(facts.settings.journal.path)
-        except GatewayError:
-            return {}  # reported by the check of the journal
-        assets = [] if snapshot is None else list(snapshot.assets.values())
-    return {asset.id: bool(asset.online) for asset in assets}
 
 
 def check_webhook(facts: Facts) -> Iterator[Finding]:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from gateway.cli.status import _rows
-from gateway.doctor.facts import DaemonStatus
+from gateway.doctor.daemon_status import DaemonStatus
 
 
 @pytest.mark.parametrize("odd", [None, 7, "text", ["text"], {"key": 7}])

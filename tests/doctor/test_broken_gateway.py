@@ -40,11 +40,12 @@ async def test_something_else_on_the_admin_port(installation: Installation) -> N
     assert "is no gateway (200)" in finding.found
 
 
-async def test_a_gateway_that_hangs(installation: Installation) -> None:
+async def test_a_gateway_that_hangs(installation: Installation, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is a problem, and its ports are not reported as used by others."""
     await asyncio.to_thread(installation.start)
     assert installation.process is not None
     installation.process.send_signal(signal.SIGSTOP)
+    monkeypatch.setattr("gateway.doctor.daemon_status._WITHIN_S", 1.0)
     diagnosis = await installation.diagnose("--offline")
     installation.process.send_signal(signal.SIGCONT)
     finding = diagnosis.finding("gateway")
