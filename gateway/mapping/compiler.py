@@ -23,7 +23,7 @@ from gateway.mapping.compile.claims import (
 from gateway.mapping.compile.drafts import draft_heartbeat, draft_point
 from gateway.mapping.compile.lock_file import LOCK_NAME
 from gateway.mapping.compile.register_blocks import NOT_MODICON
-from gateway.mapping.compile.sources import MissingParts, Place, TableInputs, read_sources
+from gateway.mapping.compile.sources import MissingParts, Place, TableInputs, entries, read_sources
 from gateway.mapping.compile.templates import (
     CompiledTemplate,
     compile_templates,
@@ -142,11 +142,11 @@ class Compiler:
         for document, table in self.tables:
             self._add_templates(document, table)
         for document, table in self.tables:
-            for index, entry in zip(document.remains.positions("assets"), table.assets, strict=True):
-                self._add_asset(entry, Place(document, ("assets", index)), site=table.site)
+            for place, entry in entries(document, "assets", table.assets):
+                self._add_asset(entry, place, site=table.site)
         for document, table in self.tables:
-            for index, single in zip(document.remains.positions("points"), table.points, strict=True):
-                self._add_single(single, Place(document, ("points", index)), table)
+            for place, single in entries(document, "points", table.points):
+                self._add_single(single, place, table)
             if table.system.heartbeat is not None:
                 self._add_heartbeat(table.system.heartbeat, Place(document, ("system", "heartbeat")), table)
         self._warn_of_unused_templates()
@@ -347,9 +347,9 @@ class Compiler:
             return ()
         by_name = {point.name: point for point in self._points}
         return tuple(
-            compile_case(case, Place(document, ("cases", index)), by_name=by_name, assets=self._by_asset)
+            compile_case(case, place, by_name=by_name, assets=self._by_asset)
             for document, table in self.tables
-            for index, case in zip(document.remains.positions("cases"), table.cases, strict=True)
+            for place, case in entries(document, "cases", table.cases)
         )
 
     def _add_automatic(self, snapshot: AssetSnapshot) -> None:

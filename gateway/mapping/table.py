@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field, WithJsonSchema
 from pydantic.dataclasses import dataclass
 
-from gateway.config.decode import STRICT, FieldError
+from gateway.config.decode import STRICT
 from gateway.config.salvage import ANY, Parts
 from gateway.config.value_types import Period
 from gateway.mapping.paths import compile_path
@@ -20,16 +20,9 @@ from gateway.mapping.registers import HIGHEST_ADDRESS, HIGHEST_BIT, TYPE_NAMES, 
 from gateway.mapping.topics import TOPIC_PATTERN, check_level, check_tag_pattern, check_topic
 from gateway.model import PSEUDO_SOURCES, ByteOrder, RegisterTable
 
-_SCHEMA = "gateway.points/1"
 _LEVEL = r"(?![$\s])[^/+#]*[^/+#\s]"
 _STRING_TYPE = r"^string\(([1-9][0-9]?|1[0-9]{2}|2[0-3][0-9]|24[0-6])\)$"
 _TAG_PART = r"([^/+#{}]|\{\{|\}\}|\{(name|id|location|model)\})*"
-
-
-def _check_schema(text: str) -> str:
-    if text != _SCHEMA:
-        raise FieldError(f"this version reads {_SCHEMA}", value=text)
-    return text
 
 
 def _check_source(text: str) -> str:
@@ -69,7 +62,6 @@ def _pattern(pattern: str, *words: str) -> WithJsonSchema:
     return WithJsonSchema({"anyOf": [{"enum": words}, by_pattern]} if words else by_pattern)
 
 
-SchemaName = Annotated[str, AfterValidator(_check_schema), WithJsonSchema({"const": _SCHEMA})]
 Text = Annotated[str, Field(min_length=1)]
 Level = Annotated[str, AfterValidator(check_level), _pattern(f"^{_LEVEL}$")]
 Topic = Annotated[str, AfterValidator(check_topic), _pattern(TOPIC_PATTERN)]
@@ -345,7 +337,7 @@ class CaseEntry:
 class Table:
     """One file of the mappings folder."""
 
-    schema: SchemaName
+    schema: Literal["gateway.points/1"]
     """The version of this language."""
     site: Level
     """The building; part of every topic of this file."""

@@ -83,7 +83,7 @@ def test_forty_problems_are_reported_in_one_run(tmp_path: Path) -> None:
         ("defaults: {", "defaults: {stal: 5, ", "defaults.stal: unknown key"),
         ("site: hq", "site: h/q", "site: becomes part of a topic"),
         ("site: hq\n", "", "site: this key is required"),
-        ("points/1", "points/2", "schema: this version reads gateway.points/1"),
+        ("points/1", "points/2", "schema: gateway.points/1 is expected"),
         ("from: c, ", "from: c, decimals: x, ", "points[0].decimals: a whole number is expected"),
         ("expect: {Y/P: 1}", "expect: {}", "cases[1].expect: needs 1 or more entries"),
         ("base: 10, ", "base: , ", "assets[1].base: is empty: write a value, or leave the key out (null)"),

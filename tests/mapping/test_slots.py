@@ -127,7 +127,7 @@ def test_another_schema_is_refused(tmp_path: Path) -> None:
     write_tables(tmp_path, TEMPLATE)
     (tmp_path / "registers.lock").write_text("schema: gateway.registers/2\nslots: []\n")
     assert load(tmp_path).problems == [
-        'registers.lock:1:9: schema: this version reads gateway.registers/1 ("gateway.registers/2")'
+        'registers.lock:1:9: schema: gateway.registers/1 is expected ("gateway.registers/2")'
     ]
 
 

@@ -7,12 +7,11 @@ from __future__ import annotations
 
 import json
 import re
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Literal
 
-from pydantic import AfterValidator
 from pydantic.dataclasses import dataclass
 
-from gateway.config.decode import STRICT, FieldError
+from gateway.config.decode import STRICT
 from gateway.config.salvage import ANY, Parts
 from gateway.mapping.table import Address, Level, Stride, Text
 
@@ -22,13 +21,12 @@ if TYPE_CHECKING:
     from gateway.config.decode import Location
 
 LOCK_NAME = "registers.lock"
-_SCHEMA = "gateway.registers/1"
-_NEW_FILE = f"""\
+_NEW_FILE = """\
 # Registers of assets that have no `base`. Written by `gateway lock`; commit it together with the tables.
 # A slot never moves and is never given to another asset. Delete a line only when no BMS reads its registers
 # any more.
 # `tag` keeps the name of an automatic asset, however it is called in Infodeck later.
-schema: {_SCHEMA}
+schema: gateway.registers/1
 slots:
 """
 _EMPTY_LIST = re.compile(r"^slots:[ \t]*(\[\]|null|~)[ \t]*$", re.MULTILINE)
@@ -58,17 +56,11 @@ class Slot:
         return f"{{{names}, base: {self.base}, stride: {self.stride}{tag}}}"
 
 
-def _check_schema(text: str) -> str:
-    if text != _SCHEMA:
-        raise FieldError(f"this version reads {_SCHEMA}", value=text)
-    return text
-
-
 @dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
 class LockFile:
     """The keys of `registers.lock`."""
 
-    schema: Annotated[str, AfterValidator(_check_schema)]
+    schema: Literal["gateway.registers/1"]
     slots: tuple[Slot, ...] | None = None  # None: nothing follows `slots:`
 
 

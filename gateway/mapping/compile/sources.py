@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from os.path import lexists
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from gateway.config.decode import MISSING, Document, Location, Problem, read_document
 from gateway.config.problems import path_text
@@ -15,13 +15,14 @@ from gateway.mapping.topics import TopicScheme
 from gateway.text import unknown_name
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
 
     from gateway.mapping.compile.lock_file import Slot
     from gateway.model import WriteLimits
     from gateway.records import AssetSnapshot
 
+T = TypeVar("T")
 NO_TABLE = "no point table in this folder: no file ends in .yaml"
 _WITHOUT_TEMPLATES = frozenset({"assets", "points", "cases", "system", "defaults"})
 
@@ -130,6 +131,12 @@ def _problem(place: Place, message: str, steps: Steps) -> Problem:
     return place.document.problem(path, message, MISSING if isinstance(value, dict | list) else value)
 
 
+def entries(document: Document[Any], key: str, listed: Iterable[T] | None) -> Iterator[tuple[Place, T]]:
+    """Yield the entries of a file's list, each with its place. `listed`: those without problems."""
+    for index, entry in zip(document.remains.positions(key), listed or (), strict=True):
+        yield Place(document, (key, index)), entry
+
+
 class SlotEntry(NamedTuple):
     """A slot and where it is written."""
 
@@ -153,9 +160,7 @@ class Sources:
         """Find the slots; report an asset that has two."""
         if self.lock is None or self.lock.remains.value is None:
             return
-        slots = self.lock.remains.value.slots or ()
-        for index, slot in zip(self.lock.remains.positions("slots"), slots, strict=True):
-            place = Place(self.lock, ("slots", index))
+        for place, slot in entries(self.lock, "slots", self.lock.remains.value.slots):
             first = self.slots.setdefault(slot.asset, SlotEntry(slot, place))
             if first.place is not place:
                 place.report(f"this asset has a slot already at {first.place}", "asset")
