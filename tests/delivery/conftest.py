@@ -1,4 +1,4 @@
-"""The point table and the place of the journal that most tests of delivery share."""
+"""The point table and the journal's path, shared by most tests of delivery."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="module")
 def points(tmp_path_factory: pytest.TempPathFactory) -> PointMap:
-    """Compile the table once; nothing changes it."""
+    """Return the compiled table; nothing changes it."""
     return load_good_tables(tmp_path_factory.mktemp("tables"), TABLE)
 
 
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
-    """Return where the journal is."""
+    """Return the journal's path."""
     return tmp_path / "journal.db"

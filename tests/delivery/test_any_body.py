@@ -1,4 +1,4 @@
-"""Whatever a rightly signed body holds, it spoils neither its other readings nor any view of the event."""
+"""A correctly signed body, whatever it contains, spoils neither its other readings nor any view of it."""
 
 from __future__ import annotations
 
@@ -73,12 +73,12 @@ THINGS = st.one_of(
 
 @pytest.fixture(scope="module")
 def table(tmp_path_factory: pytest.TempPathFactory) -> PointMap:
-    """Compile the table once; nothing changes it."""
+    """Return the compiled table; nothing changes it."""
     return load_good_tables(tmp_path_factory.mktemp("tables"), TABLE)
 
 
 def received(number: int, thing: dict[str, Any], envelope: dict[str, Any]) -> Event | None:
-    """Return the event as the intake takes it from the wire; None where it answers 400."""
+    """Return the event as intake accepts it; None if it answers 400."""
     document = {
         "id": f"evt_{number}",
         "type": "asset.telemetry.updated",
@@ -95,7 +95,7 @@ def received(number: int, thing: dict[str, Any], envelope: dict[str, Any]) -> Ev
 
 
 def _as_sent(value: Any) -> Any:
-    """Write what orjson cannot: half a character is nothing, and an integer beyond 64 bits a float."""
+    """Return JSON that orjson cannot write: half a character, and integers beyond 64 bits as floats."""
     if isinstance(value, str):
         return value.encode("utf-8", "replace").decode()
     if isinstance(value, int) and not -(2**63) <= value < 2**64:
@@ -108,7 +108,7 @@ def _as_sent(value: Any) -> Any:
 
 
 def look_at(event: Event, table: PointMap) -> None:
-    """Show the event as `explain` does, and take of it what `discover` takes."""
+    """Show the event as `explain` does, and use it as `discover` does."""
     telemetry = read_telemetry(event)
     explanation = explain(table, event, seq=1)
     samples: dict[str, Samples] = {}
@@ -118,7 +118,7 @@ def look_at(event: Event, table: PointMap) -> None:
 
 
 async def deliver(folder: Path, events: list[Event], table: PointMap) -> Update | None:
-    """Send all events, look at them, and begin anew behind them all; return what the temperature shows."""
+    """Deliver and view all events, restart, and return what the temperature shows."""
     receiver = Receiver()
     async with delivering(folder / "journal.db", table, {"bms": receiver}) as rig:
         last = LastEvents(points=lambda: table, sinks={"bms": receiver.status})
@@ -135,13 +135,13 @@ async def deliver(folder: Path, events: list[Event], table: PointMap) -> Update 
     return shown
 
 
-@settings(max_examples=60)
+@settings(max_examples=30)
 @given(
     things=st.lists(THINGS, min_size=1, max_size=6),
     envelope=st.fixed_dictionaries({}, optional={"created": ANYTHING, "previousAttributes": ANYTHING}),
 )
 def test_any_body_goes_all_the_way(table: PointMap, things: list[Any], envelope: dict[str, Any]) -> None:
-    """Through parse, mapping, journal, a look back, `explain`, `discover` and the page's last events."""
+    """Parser, mapping, journal, `explain`, `discover` and the dashboard accept any body."""
     found = [received(number, thing, envelope) for number, thing in enumerate(things)]
     events = [event for event in found if event is not None]
     for event in events:
@@ -150,14 +150,14 @@ def test_any_body_goes_all_the_way(table: PointMap, things: list[Any], envelope:
         asyncio.run(deliver(Path(folder), events, table))
 
 
-@settings(max_examples=60)
+@settings(max_examples=30)
 @given(
     others=st.lists(
         ITEMS.filter(lambda item: item.get("key") not in [None, "temperature"]), min_size=1, max_size=5
     )
 )
-def test_a_reading_is_taken_whatever_stands_beside_it(table: PointMap, others: list[Any]) -> None:
-    """A value that is an object, or anything else, costs the temperature in the same list nothing."""
+def test_a_reading_beside_anything_is_used(table: PointMap, others: list[Any]) -> None:
+    """Objects or other values beside a temperature do not affect it."""
     event = received(1, {"readings": [*others, TEMPERATURE]}, {})
     assert event is not None
     with tempfile.TemporaryDirectory() as folder:

@@ -11,8 +11,8 @@ from support.mqtt_parts import make_update
 from gateway.delivery.feed import Batch
 
 
-async def test_a_batch_is_bounded_and_says_how_far_it_goes() -> None:
-    """A thousand waiting events come as two batches, beside the newest; each says how far it goes."""
+async def test_batches_are_bounded() -> None:
+    """A thousand waiting events are two batches beside the newest value; each has its last number."""
     stream = Stream()
     for _ in range(1_000):
         stream.push(1)
@@ -23,8 +23,8 @@ async def test_a_batch_is_bounded_and_says_how_far_it_goes() -> None:
     assert stream.reads == 0
 
 
-async def test_a_sink_that_falls_behind_reads_the_journal_until_it_has_caught_up() -> None:
-    """Memory is given up for the journal, once; what comes after that is served from memory again."""
+async def test_a_sink_that_falls_behind_reads_the_event_log() -> None:
+    """It reads the event log once; later events come from memory again."""
     stream = Stream(read_events=5_000)
     for _ in range(10_001):
         stream.push(1)
@@ -38,7 +38,7 @@ async def test_a_sink_that_falls_behind_reads_the_journal_until_it_has_caught_up
 
 
 async def test_of_each_point_only_the_latest_change_is_handed_out() -> None:
-    """Changes that no event caused do not pile up while a sink is away, and do not move the cursor."""
+    """Changes without an event do not pile up while a sink is away, and do not move the cursor."""
     stream = Stream()
     stream.push(1)
     await stream.feed.next()
@@ -54,7 +54,7 @@ async def test_of_each_point_only_the_latest_change_is_handed_out() -> None:
 
 
 async def test_changes_survive_falling_behind() -> None:
-    """They are in no journal: giving up memory keeps them."""
+    """Changes are kept when memory is given up, as the event log does not have them."""
     stream = Stream()
     stream.feed.push_changes([make_update(OTHER, 1, seq=0)])
     stream.push(11_000)
@@ -63,7 +63,7 @@ async def test_changes_survive_falling_behind() -> None:
 
 @pytest.mark.parametrize("updates", [0, 3])
 async def test_events_without_updates_only_move_the_cursor(updates: int) -> None:
-    """They wake nobody; the next batch, or a nudge, takes the cursor past them."""
+    """They do not wake the sink; the next batch, or a nudge, moves the cursor past them."""
     stream = Stream()
     waiting = asyncio.create_task(stream.feed.next())
     await asyncio.sleep(0)
@@ -82,7 +82,7 @@ async def test_events_without_updates_only_move_the_cursor(updates: int) -> None
 
 
 async def test_a_nudge_without_news_brings_an_empty_batch() -> None:
-    """A sink that has everything turns once a nudge, so that its standing still can be seen."""
+    """A sink that has everything turns once per nudge, so that a stuck one is noticed."""
     stream = Stream(before=[1], cursor=1)
     waiting = asyncio.create_task(stream.feed.next())
     await asyncio.sleep(0)
@@ -97,7 +97,7 @@ async def test_a_nudge_without_news_brings_an_empty_batch() -> None:
 
 
 async def test_cancelling_a_wait_loses_nothing() -> None:
-    """Neither a wait for news nor a read in progress takes anything away when it is cut short."""
+    """A cancelled wait or read loses no event."""
     stream = Stream(before=[1, 1, 1, 1], cursor=0)
     reading = asyncio.create_task(stream.feed.next())
     await asyncio.sleep(0)

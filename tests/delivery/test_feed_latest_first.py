@@ -1,4 +1,4 @@
-"""Newest values go out before a backlog (latest first): nothing is lost, and memory stays bounded."""
+"""Newest values are sent before a backlog (latest first): nothing is lost, and memory is bounded."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ steps = st.one_of(
     st.tuples(st.just("burst"), sizes),
     st.tuples(st.just("arriving"), sizes),
     st.tuples(st.just("change"), st.sampled_from(POINTS)),
-    st.tuples(st.just("take"), st.none()),
+    st.tuples(st.just("next_batch"), st.none()),
     st.tuples(st.just("written"), st.none()),
     st.tuples(st.just("swap"), st.none()),
     st.tuples(st.just("swap while reading"), st.none()),
@@ -36,7 +36,7 @@ steps = st.one_of(
 
 
 class Sink:
-    """A sink's loop on a stream: takes a batch, has it written or not, and remembers what it got."""
+    """A sink's loop on a stream: gets a batch, writes it or not, and records what it got."""
 
     def __init__(self, stream: Stream) -> None:
         self.stream = stream
@@ -49,18 +49,18 @@ class Sink:
         self.is_their_turn = False
 
     def push(self, *pushed: Point) -> None:
-        """Have an event come, and expect its values soon."""
+        """Push an event, and expect its values soon."""
         self.stream.push_points(*pushed)
         self.waiting.append((self.taken, {point.name: len(self.stream.events) for point in pushed}))
 
     def change(self, point: Point) -> None:
-        """Have a point show something else than its readings, of which nobody waits for the newest now."""
+        """Change a point without an event; nobody expects its newest reading now."""
         self.stream.change(point, 1)
         for _, news in self.waiting:
             news.pop(point.name, None)
 
-    async def take(self) -> None:
-        """Take the next batch, if there is one: newest values come after one batch of events at most."""
+    async def next_batch(self) -> None:
+        """Get the next batch, if there is one: newest values come after one batch of events at most."""
         if self.in_flight is not None or self.stream.feed.idle:
             return
         self.in_flight = batch = await self.stream.feed.next()
@@ -74,7 +74,7 @@ class Sink:
             assert not self.waiting.popleft()[1], "a new value waits for more than one batch of events"
 
     def check_order(self, batch: Batch) -> None:
-        """Events come in order, as far as the batch says."""
+        """Assert that events come in order, up to the batch's number."""
         self.check_turns(batch)
         numbers = [update.seq for update in batch.updates]
         if not batch.is_latest:
@@ -85,12 +85,12 @@ class Sink:
         self.through = batch.through
 
     def check_turns(self, batch: Batch) -> None:
-        """Events have their turn after whatever went ahead of them."""
+        """Assert that events have their turn after a batch of newest values."""
         assert not (batch.is_latest and self.is_their_turn)
         self.is_their_turn = batch.is_latest and batch.through < len(self.stream.events)
 
     def write(self) -> None:
-        """Have what was taken acknowledged: all up to the cursor must have been by then."""
+        """Acknowledge the batch: all events up to the cursor must be written by then."""
         if self.in_flight is None:
             return
         self.written.update((update.point.name, update.seq) for update in self.in_flight.updates)
@@ -99,7 +99,7 @@ class Sink:
             assert {(update.point.name, update.seq) for update in event.updates} <= self.written
 
     def swap(self) -> int:
-        """Lose what was taken to another point table; return the cursor."""
+        """Lose the batch by a swap of tables; return the cursor."""
         self.in_flight = None
         self.waiting.clear()
         self.is_their_turn = False
@@ -107,7 +107,7 @@ class Sink:
         return self.cursor
 
     def check_memory(self) -> None:
-        """At most the newest update of each point is held beside a bounded queue."""
+        """Assert that at most the newest update of each point is kept beside a bounded queue."""
         feed, known = self.stream.feed, len(POINTS) + 1
         assert self.stream.recent._size <= MOST_HELD + 11_000  # the newest event is held in any case
         assert sum(len(event.updates) for event in feed._loaded) <= 33_000  # read from the journal at a time
@@ -116,7 +116,7 @@ class Sink:
 
 
 async def act(sink: Sink, step: str, argument: object) -> Sink:
-    """Do one step; return the sink that goes on."""
+    """Do one step; return the sink that continues."""
     stream = sink.stream
     if step == "push" and isinstance(argument, list):
         sink.push(*argument)
@@ -126,8 +126,8 @@ async def act(sink: Sink, step: str, argument: object) -> Sink:
         stream.arriving.append(argument)
     elif step == "change":
         sink.change(POINTS[POINTS.index(argument)])  # type: ignore[arg-type]  # drawn from them
-    elif step == "take":
-        await sink.take()
+    elif step == "next_batch":
+        await sink.next_batch()
     elif step == "written":
         sink.write()
     elif step == "swap":
@@ -162,7 +162,7 @@ def test_every_reading_is_written_whatever_happens_and_new_ones_soon(
         sink.stream.swaps.clear()
         sink.write()
         while not sink.stream.feed.idle:
-            await sink.take()
+            await sink.next_batch()
             sink.write()
         return sink
 
@@ -173,7 +173,7 @@ def test_every_reading_is_written_whatever_happens_and_new_ones_soon(
 
 
 async def test_new_values_come_in_turns_with_the_backlog() -> None:
-    """A value that comes while 100 batches wait goes out after at most one of them; the backlog goes on."""
+    """A new value waits for one batch at most while 100 batches wait; the backlog continues."""
     stream = Stream(before=[500] * 100, read_events=1)
     assert (await stream.feed.next()).through == 1
     stream.push_points(OTHER)
@@ -182,8 +182,8 @@ async def test_new_values_come_in_turns_with_the_backlog() -> None:
     assert [batch.through for batch in batches] == [1, 2, 3]
 
 
-async def test_what_went_out_first_from_memory_does_not_come_again() -> None:
-    """A reading that went out before the backlog is left out when its turn comes; those before it are not."""
+async def test_a_value_sent_first_is_not_repeated() -> None:
+    """A reading that was sent before the backlog is left out when its turn comes; older ones are not."""
     stream = Stream(before=[1, 1, 1, 1])
     await stream.feed.next()
     for number in range(3):
@@ -199,7 +199,7 @@ async def test_what_went_out_first_from_memory_does_not_come_again() -> None:
 
 
 async def test_of_each_point_only_the_newest_value_goes_out_first() -> None:
-    """However often a point reports while its sink is away, one value of it goes out first."""
+    """One value of a point is sent first, however often it reported while the sink was away."""
     stream = Stream()
     for _ in range(20_000):
         stream.push_points(POINT)
@@ -209,7 +209,7 @@ async def test_of_each_point_only_the_newest_value_goes_out_first() -> None:
 
 
 async def test_a_sink_that_keeps_up_gets_all_in_order() -> None:
-    """Up to a batch of updates that wait comes in order: a batch takes no longer in that order."""
+    """Up to one batch of waiting updates comes in order, as that takes no longer."""
     stream = Stream()
     for _ in range(500):
         stream.push_points(POINT)
@@ -218,7 +218,7 @@ async def test_a_sink_that_keeps_up_gets_all_in_order() -> None:
 
 
 async def test_a_quality_goes_out_before_a_backlog_too() -> None:
-    """What the gateway makes itself belongs to no event, but comes with one: its present value goes first."""
+    """The present value of a point that the gateway computes is sent first, too."""
     stream = Stream()
     for _ in range(501):
         stream.push_points(POINT)
@@ -233,7 +233,7 @@ async def test_a_quality_goes_out_before_a_backlog_too() -> None:
 
 
 async def test_events_have_their_turn_beside_changes_that_never_end() -> None:
-    """Thousands of ages that move every second do not keep readings waiting."""
+    """Thousands of ages that change every second do not delay readings."""
     stream = Stream()
     ages = [make_point(f"R/AGE{number}") for number in range(2_000)]
     for age in ages:
@@ -246,7 +246,7 @@ async def test_events_have_their_turn_beside_changes_that_never_end() -> None:
 
 
 async def test_a_sink_catches_up_although_events_come_during_every_read() -> None:
-    """What arrives while the journal is read follows from memory: the journal is not read for ever."""
+    """Events that arrive during a read come from memory: the event log is read once."""
     stream = Stream(before=[1, 1])
     stream.arriving = [1, 1, 1]
     got = []

@@ -1,4 +1,4 @@
-"""A sink's feed over a swap of point tables: nothing lost, changes made anew, events not kept waiting."""
+"""A sink's feed over a swap of point tables: nothing lost, changes sent anew, events not delayed."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from gateway.records import DeadLetter, StoredDeadLetter
 
 
 async def test_what_waited_comes_again_by_the_new_table() -> None:
-    """At a swap the memory is given up: from the cursor on, the journal is read and mapped again."""
+    """From the cursor on, the event log is read and mapped again."""
     stream = Stream()
     for _ in range(3):
         stream.push(1)
@@ -25,7 +25,7 @@ async def test_what_waited_comes_again_by_the_new_table() -> None:
 
 
 async def test_a_sink_that_has_everything_repeats_nothing_after_a_swap() -> None:
-    """Its cursor is at the head: what comes next comes from memory, and nothing came before."""
+    """With its cursor at the head, it gets only new events."""
     stream = Stream()
     stream.push(1)
     await stream.feed.next()
@@ -37,7 +37,7 @@ async def test_a_sink_that_has_everything_repeats_nothing_after_a_swap() -> None
 
 
 async def test_changes_are_made_anew_by_the_new_table() -> None:
-    """Those that wait, those in flight and changed points show what they are now; those gone do not."""
+    """Waiting changes, those in flight and changed points show their present values; removed points none."""
     stream = Stream()
     stream.push(1)
     await stream.feed.next()
@@ -58,7 +58,7 @@ async def test_changes_are_made_anew_by_the_new_table() -> None:
 
 
 async def test_a_building_of_changes_comes_in_turns_with_events() -> None:
-    """Thousands of points that a new table changed keep no event waiting for longer than a batch."""
+    """Thousands of changed points delay an event by one batch at most."""
     stream = Stream()
     stream.swap(after=0, changed=[f"R/P{number}" for number in range(1_000)])
     kinds = []
@@ -71,8 +71,8 @@ async def test_a_building_of_changes_comes_in_turns_with_events() -> None:
     assert kinds[:4] == [(True, 500), (False, 2), (True, 500), (False, 2)]
 
 
-async def test_another_swap_before_all_changes_were_handed_out_forgets_none() -> None:
-    """They are made anew once more, by the table that is in force when their turn comes."""
+async def test_another_swap_keeps_waiting_changes() -> None:
+    """They are sent by the table in force when their turn comes."""
     stream = Stream()
     stream.swap(after=0, changed=[f"R/P{number}" for number in range(600)])
     first = await stream.feed.next()
@@ -83,8 +83,8 @@ async def test_another_swap_before_all_changes_were_handed_out_forgets_none() ->
     }
 
 
-async def test_letters_in_flight_come_first_by_the_new_table() -> None:
-    """Dead letters that were handed out again, but perhaps not written, are mapped anew in their order."""
+async def test_dead_letters_in_flight_come_first() -> None:
+    """Retried dead letters that may not be written yet are mapped anew, in their order."""
     stream = Stream()
     letters = [
         StoredDeadLetter(number, DeadLetter("bms", number, f"evt_{number}", "R/T", "", 1), b"")
@@ -101,8 +101,8 @@ async def test_letters_in_flight_come_first_by_the_new_table() -> None:
     assert [update.value for batch in batches for update in batch.updates] == list(range(60))
 
 
-async def test_letters_come_in_turns_with_what_else_waits() -> None:
-    """A thousand of them keep neither changes nor events waiting."""
+async def test_dead_letters_come_in_turns() -> None:
+    """Many retried dead letters delay neither changes nor events."""
     stream = Stream()
     for number in range(200):
         stored = StoredDeadLetter(number, DeadLetter("bms", number, f"evt_{number}", "R/T", "", 1), b"")

@@ -1,4 +1,4 @@
-"""The pipeline: what becomes of an event once it is durable, also after a crash."""
+"""The pipeline: mapping and saving of durable events, also after a crash."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def shown(rig: Rig, points: PointMap, name: str) -> tuple[Scalar, Quality] | Non
 
 
 def crash(file: Path) -> Path:
-    """Return the journal as a killed gateway would leave it: a copy made while it runs."""
+    """Return a copy of the journal's file, as a killed gateway leaves it."""
     copied = file.with_name("crashed.db")
     for suffix in ("", "-wal"):
         shutil.copy(file.with_name(file.name + suffix), copied.with_name(copied.name + suffix))
@@ -56,8 +56,8 @@ assets:
 {"".join(f"  - {{id: a{number}, tag: R{number}, use: room}}{chr(10)}" for number in range(MANY))}"""
 
 
-async def test_many_changes_are_kept_in_pieces(file: Path, tmp_path: Path) -> None:
-    """A piece takes little time. After a kill between two of them, what was not kept is read again."""
+async def test_many_changes_are_saved_in_pieces(file: Path, tmp_path: Path) -> None:
+    """Each piece takes little time; after a kill between two, the unsaved events are mapped again."""
     points = load_good_tables(tmp_path, BUILDING)
     async with delivering(file, points, {}) as rig:
         for number in range(MANY):
@@ -80,8 +80,8 @@ async def test_many_changes_are_kept_in_pieces(file: Path, tmp_path: Path) -> No
         ]
 
 
-async def test_strangers_are_counted_and_remembered(file: Path, points: PointMap) -> None:
-    """An asset that no table names is no dead letter: its events, times and keys are kept for discovery."""
+async def test_unknown_assets_are_counted(file: Path, points: PointMap) -> None:
+    """An asset in no table is no dead letter: its events, times and keys are stored for discovery."""
     receiver, clock = Receiver(), Clock()
     async with delivering(file, points, {"bms": receiver}, clock=clock) as rig:
         await rig.send_thing(1, {"assetId": "x", "telemetry": {"t": 1, "h": 2}})
@@ -117,7 +117,7 @@ async def test_strangers_are_counted_and_remembered(file: Path, points: PointMap
 async def test_an_event_in_which_nothing_is_found_is_dead_lettered(
     file: Path, points: PointMap, thing: dict[str, Any]
 ) -> None:
-    """No asset, or no reading in any known place: it may hold a value, so its body is kept with a reason."""
+    """Without an asset or a reading it becomes a dead letter with its body and a reason."""
     async with delivering(file, points, {"bms": Receiver()}) as rig:
         await rig.send_thing(1, thing)
         await rig.delivered()
@@ -141,7 +141,7 @@ async def test_an_event_in_which_nothing_is_found_is_dead_lettered(
     ids=["keys that no point uses", "explicit path", "nothing at the path"],
 )
 async def test_what_was_found_is_no_dead_letter(file: Path, points: PointMap, thing: dict[str, Any]) -> None:
-    """A reading that no point uses, and a value at an explicit path alone, are as they should be."""
+    """A reading that no point uses, or a value at an explicit path alone, is no dead letter."""
     async with delivering(file, points, {"bms": Receiver()}) as rig:
         await rig.send_thing(1, thing)
         await rig.delivered()
@@ -149,8 +149,8 @@ async def test_what_was_found_is_no_dead_letter(file: Path, points: PointMap, th
     assert rows(file, "SELECT * FROM dead_letters") == []
 
 
-async def test_a_crash_before_values_were_kept_loses_none(file: Path, points: PointMap) -> None:
-    """Events that were durable but not yet in the kept values are mapped again, each counted once."""
+async def test_a_crash_before_values_are_saved(file: Path, points: PointMap) -> None:
+    """Durable events that the saved values lack are mapped again, each counted once."""
     clock = Clock()
     away = Receiver(away=1_000_000)
     async with delivering(file, points, {"bms": away}, clock=clock) as rig:
@@ -177,7 +177,7 @@ async def test_a_crash_before_values_were_kept_loses_none(file: Path, points: Po
 
 
 async def test_a_restart_does_not_bring_old_values_back(file: Path, points: PointMap) -> None:
-    """An older reading after the restart is late, and what aged while the gateway was down is held."""
+    """An older reading after the restart is late, and a value that aged meanwhile is held."""
     clock = Clock()
     async with delivering(file, points, {"bms": Receiver()}, clock=clock) as rig:
         await rig.send(1, t=21)
@@ -194,10 +194,8 @@ async def test_a_restart_does_not_bring_old_values_back(file: Path, points: Poin
         assert [rig.state.is_newest(update) for update in late] == [False]
 
 
-async def test_a_sink_that_reads_the_journal_is_told_what_events_do_not_say(
-    file: Path, points: PointMap
-) -> None:
-    """Behind, it also gets stand-ins, `$quality`, and under `hold` the last good value beside a bad one."""
+async def test_a_sink_that_reads_the_event_log_gets_stand_ins(file: Path, points: PointMap) -> None:
+    """Behind, it also gets stand-ins, `$quality`, and under `hold` the last good value."""
     clock = Clock()
     away = Receiver(away=1_000_000)
     async with delivering(file, points, {"bms": away}, clock=clock) as rig:
@@ -223,7 +221,7 @@ async def test_a_sink_that_reads_the_journal_is_told_what_events_do_not_say(
 
 
 async def test_a_wrong_clock_is_counted_once(file: Path, points: PointMap) -> None:
-    """However many sinks read an event again, its readings from the future count as one each."""
+    """A reading from the future counts once, however many sinks read its event again."""
     away = Receiver(away=1_000_000)
     async with delivering(file, points, {"bms": away}) as rig:
         await rig.offer(1, {"assetId": "a", "telemetry": {"t": {"value": 1, "timestamp": NOON + 9_000_000}}})
@@ -234,7 +232,7 @@ async def test_a_wrong_clock_is_counted_once(file: Path, points: PointMap) -> No
 
 
 async def test_time_alone_reaches_the_sinks(file: Path, points: PointMap) -> None:
-    """A value that ages is sent once, with the asset's quality, without moving the cursor."""
+    """A value that becomes stale is sent once, with the asset's quality, and moves no cursor."""
     receiver, clock = Receiver(), Clock()
     async with delivering(file, points, {"bms": receiver}, clock=clock) as rig:
         await rig.send(1, t=21)
@@ -250,7 +248,7 @@ async def test_time_alone_reaches_the_sinks(file: Path, points: PointMap) -> Non
 async def test_ages_and_heartbeat_go_every_second_only_where_they_have_a_register(
     file: Path, tmp_path: Path
 ) -> None:
-    """A Modbus sink is told with every tick; MQTT would only be flooded."""
+    """A Modbus sink gets them with every tick; MQTT would be flooded."""
     (tmp_path / "tables").mkdir()
     points = load_good_tables(tmp_path / "tables", AGES)
     regs, bms, clock = Receiver(), Receiver(), Clock()
@@ -282,8 +280,8 @@ async def test_a_stale_value_sends_no_age_where_ages_have_no_register(file: Path
     assert regs.values("R/AGE")[-1] == 11
 
 
-async def test_an_event_that_fails_takes_no_other_with_it(file: Path, points: PointMap) -> None:
-    """A fault in mapping one event dead-letters that event; those committed with it are delivered."""
+async def test_a_mapping_fault_affects_one_event(file: Path, points: PointMap) -> None:
+    """The event becomes a dead letter; those committed with it are delivered."""
     receiver = Receiver()
     broken = with_a_fault(points)
     async with delivering(file, broken, {"bms": receiver}) as rig:

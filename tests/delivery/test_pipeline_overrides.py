@@ -1,4 +1,4 @@
-"""What comes from no reading, on its way to the sinks and to the disk: overrides, and lost devices."""
+"""Overrides and connections: values without a reading, on their way to sinks and disk."""
 
 from __future__ import annotations
 
@@ -30,19 +30,19 @@ def shown(rig: Rig, name: str) -> tuple[Scalar, Quality] | None:
     return None if update is None else (update.value, update.quality)
 
 
-def told(receiver: Receiver, name: str) -> list[tuple[Scalar, Quality]]:
-    """Return what a sink was told of a point."""
+def received(receiver: Receiver, name: str) -> list[tuple[Scalar, Quality]]:
+    """Return what a sink got of a point."""
     return [(update.value, update.quality) for update in receiver.updates if update.point.name == name]
 
 
 async def test_forcing_and_releasing_reach_every_sink(file: Path, points: PointMap) -> None:
-    """The value at once, with the asset's quality; then the reading that came beneath it, as the newest."""
+    """They get the value with the asset's quality, then the reading that came meanwhile as the newest."""
     first, second = Receiver(), Receiver()
     async with delivering(file, points, {"bms": first, "regs": second}) as rig:
         await rig.send(1, t=21)
         await rig.delivered()
         rig.pipeline.force(points.by_name["R/T"], 30, until_ms=NOON + HOUR_MS)
-        await rig.until(lambda: (30, Quality.FORCED) in told(first, "R/T"))
+        await rig.until(lambda: (30, Quality.FORCED) in received(first, "R/T"))
         await rig.send(2, t=22)
         await rig.delivered()
         assert shown(rig, "R/T") == (30, Quality.FORCED)
@@ -50,7 +50,7 @@ async def test_forcing_and_releasing_reach_every_sink(file: Path, points: PointM
         assert not rig.pipeline.release(points.by_name["R/T"])
         await rig.delivered()
     for receiver in (first, second):
-        assert told(receiver, "R/T") == [
+        assert received(receiver, "R/T") == [
             (21, Quality.GOOD),
             (30, Quality.FORCED),
             (22, Quality.GOOD),
@@ -60,7 +60,7 @@ async def test_forcing_and_releasing_reach_every_sink(file: Path, points: PointM
 
 
 async def test_an_override_outlives_a_crash_and_ends_in_its_time(file: Path, points: PointMap) -> None:
-    """It is on disk once the journal is flushed; the time that the gateway is down counts."""
+    """It is on disk after a flush, and the time of the outage counts."""
     clock = Clock()
     async with delivering(file, points, {"bms": Receiver()}, clock=clock) as rig:
         rig.pipeline.force(points.by_name["R/T"], 30, until_ms=NOON + HOUR_MS)
@@ -75,12 +75,12 @@ async def test_an_override_outlives_a_crash_and_ends_in_its_time(file: Path, poi
         assert shown(rig, "R/QUAL") == (Quality.FORCED, Quality.GOOD)
         clock.now_ms += HOUR_MS
         await rig.delivered()
-        assert told(receiver, "R/H") == [(None, Quality.BAD)]
+        assert received(receiver, "R/H") == [(None, Quality.BAD)]
         assert rig.state.overrides() == []
 
 
 async def test_a_released_point_stays_released_after_a_restart(file: Path, points: PointMap) -> None:
-    """What was measured meanwhile is shown; a point without a reading shows no value."""
+    """It shows what was measured meanwhile, or no value without a reading."""
     async with delivering(file, points, {"bms": Receiver()}) as rig:
         await rig.send(1, t=21)
         for name in ("R/T", "R/H"):
@@ -110,12 +110,12 @@ points:
 
 @pytest.fixture(scope="module")
 def connected(tmp_path_factory: pytest.TempPathFactory) -> PointMap:
-    """Compile a table with all pseudo-readings."""
+    """Return a compiled table with all pseudo points."""
     return load_good_tables(tmp_path_factory.mktemp("tables"), TABLE_ONLINE)
 
 
-async def say(rig: Rig, number: int, **thing: Any) -> None:
-    """Have Infodeck say something of asset `a`, now."""
+async def report_connection(rig: Rig, number: int, **thing: Any) -> None:
+    """Have Infodeck report the connection of asset `a`."""
     body = {
         "id": f"evt_{number}",
         "type": STATUS_CHANGED,
@@ -126,13 +126,13 @@ async def say(rig: Rig, number: int, **thing: Any) -> None:
     await asyncio.sleep(0)
 
 
-async def test_a_lost_device_is_told_to_every_sink(file: Path, connected: PointMap) -> None:
-    """All its values get stand-ins at once; the first newer reading of any of them brings all back."""
+async def test_an_offline_device_reaches_every_sink(file: Path, connected: PointMap) -> None:
+    """All its values get stand-ins at once; its first newer reading ends them all."""
     receiver, clock = Receiver(), Clock()
     async with delivering(file, connected, {"bms": receiver}, clock=clock) as rig:
         await rig.send(1, t=21, h=40)
         clock.now_ms += 1_000
-        await say(rig, 2, status="Offline")
+        await report_connection(rig, 2, status="Offline")
         await rig.delivered()
         assert rig.journal.head == 2
         clock.now_ms += 1_000
@@ -140,19 +140,19 @@ async def test_a_lost_device_is_told_to_every_sink(file: Path, connected: PointM
         await rig.delivered()
         assert (rig.mapping.connections, rig.mapping.connections_unclear) == (1, 0)
         assert (rig.mapping.mapped, rig.mapping.unmapped, rig.mapping.unreadable) == (2, 0, 0)
-    assert told(receiver, "R/T") == [(21, Quality.GOOD), (21, Quality.OFFLINE), (22, Quality.GOOD)]
-    assert told(receiver, "R/H") == [(40, Quality.GOOD), (None, Quality.OFFLINE), (40, Quality.GOOD)]
+    assert received(receiver, "R/T") == [(21, Quality.GOOD), (21, Quality.OFFLINE), (22, Quality.GOOD)]
+    assert received(receiver, "R/H") == [(40, Quality.GOOD), (None, Quality.OFFLINE), (40, Quality.GOOD)]
     assert receiver.values("R/QUAL") == [0, Quality.OFFLINE, 0]
     assert receiver.values("R/ONLINE") == [0, 1]
     assert rows(file, "SELECT seq FROM cursors WHERE sink = 'bms'") == [(3,)]
 
 
-async def test_a_lost_device_stays_lost_over_a_restart(file: Path, connected: PointMap) -> None:
-    """Kept or only in the journal: what was said is known again, and a sink that was away is told."""
+async def test_an_offline_device_stays_offline_over_a_restart(file: Path, connected: PointMap) -> None:
+    """Saved or only in the event log, the state is restored, and a sink that was away gets it."""
     clock = Clock()
     async with delivering(file, connected, {"bms": Receiver(away=1_000_000)}, clock=clock) as rig:
         await rig.send(1, t=21)
-        await say(rig, 2, connectionStatus=False)
+        await report_connection(rig, 2, connectionStatus=False)
     for _ in range(2):
         receiver = Receiver(away=0)
         async with delivering(file, connected, {"bms": receiver}, clock=clock) as rig:
@@ -163,12 +163,12 @@ async def test_a_lost_device_stays_lost_over_a_restart(file: Path, connected: Po
     assert rows(file, "SELECT * FROM online") == [("a", 0, NOON)]
 
 
-async def test_a_sink_that_is_behind_hears_that_all_values_are_back(file: Path, connected: PointMap) -> None:
-    """It reads the reading from the journal, but the values that come back with it are of older events."""
+async def test_a_sink_behind_gets_all_values_that_are_back(file: Path, connected: PointMap) -> None:
+    """The reading comes from the event log, the values that return with it are of older events."""
     receiver, clock = Receiver(), Clock()
     async with delivering(file, connected, {"bms": receiver}, clock=clock) as rig:
         await rig.send(1, t=21, h=40)
-        await say(rig, 2, status="offline")
+        await report_connection(rig, 2, status="offline")
         await rig.delivered()
         receiver.open.clear()
         receiver.asked.clear()
@@ -179,16 +179,16 @@ async def test_a_sink_that_is_behind_hears_that_all_values_are_back(file: Path, 
         await rig.journal.flush()
         rig.pipeline._recent.clear()  # as if 10,000 updates had come meanwhile
         receiver.open.set()
-        await rig.until(lambda: told(receiver, "R/H")[-1] == (40, Quality.GOOD))
+        await rig.until(lambda: received(receiver, "R/H")[-1] == (40, Quality.GOOD))
 
 
 @pytest.mark.parametrize("thing", [{}, {"status": "Maintenance"}, {"status": 1}, {"connectionStatus": "no"}])
-async def test_a_status_that_says_nothing_of_the_connection_changes_nothing(
+async def test_an_unclear_status_changes_nothing(
     file: Path, connected: PointMap, thing: dict[str, Any]
 ) -> None:
-    """It is taken, counted, and no dead letter; its telemetry, if it has any, is none."""
+    """It is accepted, counted, and no dead letter."""
     async with delivering(file, connected, {"bms": Receiver()}) as rig:
-        await say(rig, 1, telemetry={"t": 1}, **thing)
+        await report_connection(rig, 1, telemetry={"t": 1}, **thing)
         await rig.delivered()
         assert (rig.mapping.connections, rig.mapping.connections_unclear) == (0, 1)
         assert rig.state.all_latest() == []
@@ -198,11 +198,11 @@ async def test_a_status_that_says_nothing_of_the_connection_changes_nothing(
 async def test_pseudo_readings_move_by_themselves_and_after_a_restart(
     file: Path, connected: PointMap
 ) -> None:
-    """Without any event: age every second, quality when values age, connection as it was left."""
+    """Without events, age counts up, quality follows ageing, and the connection is restored."""
     clock = Clock()
     async with delivering(file, connected, {"regs": Receiver()}, clock=clock) as rig:
         await rig.send(1, t=21)
-        await say(rig, 2, status="ONLINE")
+        await report_connection(rig, 2, status="ONLINE")
         await rig.delivered()
     receiver = Receiver()
     async with delivering(file, connected, {"regs": receiver}, clock=clock) as rig:
@@ -222,7 +222,7 @@ async def test_pseudo_readings_move_by_themselves_and_after_a_restart(
 
 
 async def test_what_cannot_be_forced_changes_nothing(file: Path, points: PointMap) -> None:
-    """The caller is told why, and neither sinks nor disk hear of it."""
+    """The caller gets the reason; sinks and disk get nothing."""
     receiver = Receiver()
     async with delivering(file, points, {"bms": receiver}) as rig:
         with pytest.raises(GatewayError, match="which the gateway makes itself"):

@@ -13,7 +13,7 @@ MOST_UPDATES = 10_000
 
 
 def event(seq: int, size: int) -> MappedEvent:
-    """Return an event with so many updates."""
+    """Return an event with this many updates."""
     return MappedEvent(seq, seq, (UPDATE,) * size)
 
 
@@ -23,7 +23,7 @@ def event(seq: int, size: int) -> MappedEvent:
     after=st.integers(0, 40),
 )
 def test_every_event_after_the_start_is_there(sizes: list[int], taken: int, after: int) -> None:
-    """However many come, and whatever the sinks have taken: none is missing, and memory is bounded."""
+    """None after `start` is missing, whatever the sinks have got, and memory is bounded."""
     recent = RecentEvents(0)
     for seq, size in enumerate(sizes, 1):
         recent.add(event(seq, size))
@@ -36,8 +36,8 @@ def test_every_event_after_the_start_is_there(sizes: list[int], taken: int, afte
     assert recent.updates_after(recent.start) <= MOST_UPDATES + 11_000
 
 
-def test_as_many_events_are_returned_as_have_so_many_updates() -> None:
-    """An event is never divided."""
+def test_events_are_not_divided() -> None:
+    """Whole events are returned, until they have enough updates."""
     recent = RecentEvents(0)
     for seq in range(1, 6):
         recent.add(event(seq, 300))
@@ -46,7 +46,7 @@ def test_as_many_events_are_returned_as_have_so_many_updates() -> None:
 
 
 def test_after_a_reload_nothing_of_the_old_table_is_left() -> None:
-    """The next event comes by the new table; all before it is in the event log alone."""
+    """After `clear`, only new events are in memory."""
     recent = RecentEvents(0)
     recent.add(event(1, 1))
     recent.clear()

@@ -1,4 +1,4 @@
-"""Reloads of point tables in the midst of delivery, on a journal on disk."""
+"""Reloads of point tables during delivery, on a journal on disk."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ DOUBLED = TABLE.replace("from: t,", "from: t, gain: 2,")
 
 @dataclass
 class Reloading:
-    """A reloader of the tables in a folder, and the delivery that it belongs to."""
+    """A reloader of the tables in a folder, and its delivery."""
 
     rig: Rig
     folder: Path
@@ -78,7 +78,7 @@ class Reloading:
 
 @asynccontextmanager
 async def reloading(folder: Path, *receivers: Receiver) -> AsyncIterator[Reloading]:
-    """Run delivery to these receivers, by TABLE at first, with a reloader."""
+    """Run delivery to these receivers, at first by TABLE, with a reloader."""
     tables = folder / "tables"
     tables.mkdir(exist_ok=True)
     points = load_good_tables(tables, TABLE)
@@ -98,8 +98,8 @@ def logged(logs: list[Any], event: str) -> dict[str, Any]:
     return line
 
 
-async def test_a_mended_gain_shows_without_a_new_event(tmp_path: Path) -> None:
-    """The value is converted anew from the reading as it came, and handed to every sink; the rest is not."""
+async def test_a_changed_gain_shows_without_a_new_event(tmp_path: Path) -> None:
+    """The stored reading is converted anew and sent to every sink; other points are not."""
     receiver = Receiver()
     async with reloading(tmp_path, receiver) as made:
         await made.rig.send(1, t=21, h=40)
@@ -120,7 +120,7 @@ async def test_a_mended_gain_shows_without_a_new_event(tmp_path: Path) -> None:
 
 
 async def test_nothing_is_touched_where_nothing_changed(tmp_path: Path) -> None:
-    """Another comment or order is no other table: the same state goes on, and no line above debug."""
+    """Another comment or order is no other table: the state stays, with no line above debug."""
     receiver = Receiver()
     async with reloading(tmp_path, receiver) as made:
         state = made.rig.pipeline.state
@@ -132,7 +132,7 @@ async def test_nothing_is_touched_where_nothing_changed(tmp_path: Path) -> None:
 
 
 async def test_a_broken_table_changes_nothing_and_is_shown_until_it_is_mended(tmp_path: Path) -> None:
-    """The tables in force stay, what is wrong is logged and shown with its place; a good one ends that."""
+    """Its problems are logged and shown with their places until a good table is read."""
     receiver = Receiver()
     async with reloading(tmp_path, receiver) as made:
         state = made.rig.pipeline.state
@@ -155,7 +155,7 @@ async def test_a_broken_table_changes_nothing_and_is_shown_until_it_is_mended(tm
 
 
 async def test_what_is_being_written_comes_again_by_the_new_table(tmp_path: Path) -> None:
-    """A write that succeeds after the swap moves no cursor: what it held is mapped and written once more."""
+    """A write that succeeds after the swap moves no cursor: its events are mapped and written again."""
     receiver = Receiver()
     async with reloading(tmp_path, receiver) as made:
         receiver.open.clear()
@@ -169,8 +169,8 @@ async def test_what_is_being_written_comes_again_by_the_new_table(tmp_path: Path
         assert receiver.status.cursor == 1
 
 
-async def test_what_fails_after_a_swap_is_not_tried_again_as_it_was(tmp_path: Path) -> None:
-    """The old updates are given up, the new ones are delivered; refusals of old ones are no dead letters."""
+async def test_a_write_that_fails_after_a_swap_is_dropped(tmp_path: Path) -> None:
+    """Updates of the new table are delivered; refusals of old ones are no dead letters."""
     receiver = Receiver(refuses={"R/H"})
     async with reloading(tmp_path, receiver) as made:
         receiver.open.clear()
@@ -185,7 +185,7 @@ async def test_what_fails_after_a_swap_is_not_tried_again_as_it_was(tmp_path: Pa
 
 
 async def test_a_sink_that_is_away_gets_what_waits_by_the_new_table(tmp_path: Path) -> None:
-    """Events and changes that waited while it was away are written as the new table has them."""
+    """Events and changes that waited are written by the new table."""
     receiver = Receiver(away=1_000_000)
     async with reloading(tmp_path, receiver) as made:
         for number in range(1, 4):
@@ -201,7 +201,7 @@ async def test_a_sink_that_is_away_gets_what_waits_by_the_new_table(tmp_path: Pa
 
 
 async def test_quality_follows_the_points_that_are_left(tmp_path: Path) -> None:
-    """Where the only bad point of an asset goes, its `$quality` is told to be good."""
+    """After the only bad point of an asset is removed, its `$quality` is good."""
     receiver = Receiver()
     async with reloading(tmp_path, receiver) as made:
         await made.rig.send(1, t=-5, h=40)
@@ -215,7 +215,7 @@ async def test_quality_follows_the_points_that_are_left(tmp_path: Path) -> None:
 
 
 async def test_every_sink_is_given_the_new_table_with_its_values(tmp_path: Path) -> None:
-    """It is prepared with the state that takes over, and told what came while it prepared."""
+    """It is prepared with the new state, and gets what came meanwhile."""
     receiver, other = Receiver(), Receiver()
     async with reloading(tmp_path, receiver, other) as made:
         await made.rig.send(1, t=21)
@@ -236,7 +236,7 @@ async def test_every_sink_is_given_the_new_table_with_its_values(tmp_path: Path)
 
 
 async def test_a_sink_that_is_restarted_meanwhile_is_prepared_again(tmp_path: Path) -> None:
-    """The swap waits until every sink is ready for the new table, be it another sink than a moment ago."""
+    """The swap waits until each sink is prepared, also one that was restarted."""
     receiver = Receiver()
     async with reloading(tmp_path, receiver) as made:
         receiver.may_prepare.clear()
@@ -252,8 +252,8 @@ async def test_a_sink_that_is_restarted_meanwhile_is_prepared_again(tmp_path: Pa
         assert receiver.values("R/T")[-1] == 42
 
 
-async def test_nothing_holds_on_to_tables_that_were_replaced(tmp_path: Path) -> None:
-    """However often tables are reloaded, those in force are the only ones in memory."""
+async def test_replaced_tables_are_freed(tmp_path: Path) -> None:
+    """After any number of reloads only the tables in force are in memory."""
     receiver = Receiver()
     async with reloading(tmp_path, receiver) as made:
         await made.rig.send(1, t=21)
@@ -267,7 +267,7 @@ async def test_nothing_holds_on_to_tables_that_were_replaced(tmp_path: Path) -> 
 
 
 async def test_reloads_follow_each_other(tmp_path: Path) -> None:
-    """A change during a reload leads to one more after it, however many there were; never two at a time."""
+    """Requests during a reload cause one more after it, never two at a time."""
     receiver = Receiver()
     async with reloading(tmp_path, receiver) as made:
         receiver.may_prepare.clear()
@@ -290,7 +290,7 @@ async def test_reloads_follow_each_other(tmp_path: Path) -> None:
 async def test_a_fault_of_ours_leaves_the_tables_in_force(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whatever goes wrong while a table is read or prepared is a refusal, not the end of the gateway."""
+    """An unexpected error while reading or preparing is a refusal."""
     receiver = Receiver()
     async with reloading(tmp_path, receiver) as made:
         monkeypatch.setattr("support.recording_sink.RecordingSink.prepare", None)
@@ -302,8 +302,8 @@ async def test_a_fault_of_ours_leaves_the_tables_in_force(
 
 
 @pytest.mark.parametrize("meanwhile", [False, True])
-async def test_what_ages_about_a_reload_is_told_to_every_sink(tmp_path: Path, *, meanwhile: bool) -> None:
-    """Right before the reload or while it is prepared, also of points that it leaves alone."""
+async def test_ageing_around_a_reload_reaches_every_sink(tmp_path: Path, *, meanwhile: bool) -> None:
+    """Before the reload or while it is prepared, also of unchanged points."""
     receiver = Receiver()
     async with reloading(tmp_path, receiver) as made:
         await made.rig.send(1, t=21, h=40)
@@ -324,7 +324,7 @@ async def test_what_ages_about_a_reload_is_told_to_every_sink(tmp_path: Path, *,
 async def test_a_point_that_was_moved_and_moved_back_goes_on_after_a_restart(
     tmp_path: Path, *, other_reports: bool
 ) -> None:
-    """From its last reading, also where that came right before the first reload: never from an older one."""
+    """It shows its last reading, also one right before the first reload, never an older one."""
     moved = TABLE.replace("point: T, asset: a", "point: T, asset: b")
     async with reloading(tmp_path, Receiver()) as made:
         await made.rig.send(1, t=1)

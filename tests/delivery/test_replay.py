@@ -1,4 +1,4 @@
-"""The journal read and mapped again for a sink that is behind."""
+"""The event log, read and mapped again for a sink that is behind."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def replay(rig: Rig, *, seen: int | None = None) -> Replay:
-    """Return a replay of the log, of which the state includes all events up to `seen`."""
+    """Return a replay of the log; the state includes all events up to `seen`."""
     recent = rig.pipeline._recent if seen is None else RecentEvents(seen)
     return Replay(
         event_log=rig.journal,
@@ -33,8 +33,8 @@ def replay(rig: Rig, *, seen: int | None = None) -> Replay:
     )
 
 
-async def test_what_comes_while_the_journal_is_read_is_not_skipped(file: Path, points: PointMap) -> None:
-    """Where the journal has nothing more, a sink moves up to what was known before it was asked."""
+async def test_events_during_a_read_are_not_skipped(file: Path, points: PointMap) -> None:
+    """At the end of the log, a sink moves up to the head as it was before the read."""
     async with delivering(file, points, {"bms": Receiver()}) as rig:
         await rig.send(1, t=1)
         await rig.delivered()
@@ -44,8 +44,8 @@ async def test_what_comes_while_the_journal_is_read_is_not_skipped(file: Path, p
         assert await reading == ([], 1)
 
 
-async def test_the_journal_is_read_no_further_than_the_head_has_come(file: Path, points: PointMap) -> None:
-    """An event that is durable but not yet in the state comes in its turn, and then only once."""
+async def test_the_log_is_read_up_to_the_head(file: Path, points: PointMap) -> None:
+    """A durable event that the state does not include yet comes in its turn, once."""
     async with delivering(file, points, {"bms": Receiver()}) as rig:
         await rig.send(1, t=1)
         assert await replay(rig, seen=0).read(0) == ([], 0)
@@ -54,10 +54,8 @@ async def test_the_journal_is_read_no_further_than_the_head_has_come(file: Path,
         assert through == 1
 
 
-async def test_an_event_that_cannot_be_mapped_does_not_stop_a_sink_that_is_behind(
-    file: Path, points: PointMap
-) -> None:
-    """A fault of ours was dead-lettered when the event came; met again in the journal, it is passed over."""
+async def test_an_unmappable_event_is_skipped(file: Path, points: PointMap) -> None:
+    """It became a dead letter when it came, and is skipped in the event log."""
     away = Receiver(away=1_000_000)
     broken = with_a_fault(points)
     async with delivering(file, broken, {"bms": away}) as rig:
@@ -72,7 +70,7 @@ async def test_an_event_that_cannot_be_mapped_does_not_stop_a_sink_that_is_behin
 
 
 async def test_other_work_has_its_turn_while_a_backlog_is_mapped(file: Path, points: PointMap) -> None:
-    """The first batch after an outage is mapped some events at a time."""
+    """A backlog is mapped some events at a time."""
     async with delivering(file, points, {"bms": Receiver()}) as rig:
         await asyncio.gather(
             *{rig.offer(number, {"assetId": "a", "telemetry": {"t": number}}) for number in range(250)}

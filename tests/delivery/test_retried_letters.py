@@ -1,4 +1,4 @@
-"""Dead letters handed out again: settled when they are written, and not before."""
+"""Retried dead letters are removed once they are written, not before."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def letters(file: Path) -> list[StoredDeadLetter]:
-    """Read all dead letters from the journal's file, oldest first."""
+    """Return all dead letters on disk, oldest first."""
     found = rows(
         file, "SELECT id, sink, seq, event_id, point, reason, at_ms, body FROM dead_letters ORDER BY id"
     )
@@ -36,14 +36,14 @@ def numbers(file: Path) -> list[int]:
 
 
 def readings(receiver: Receiver) -> list[tuple[str, object]]:
-    """Return what a sink got since this was asked last."""
+    """Return what a sink got since the last call."""
     got: list[tuple[str, object]] = [(update.point.name, update.value) for update in receiver.updates]
     receiver.updates.clear()
     return got
 
 
 async def refused(rig: Rig, receiver: Receiver, *values: int) -> list[StoredDeadLetter]:
-    """Have these readings of `h` refused, and forget what else was delivered; return the letters."""
+    """Have readings of `h` refused, clear the other updates; return the dead letters."""
     receiver.refuses = {"R/H"}
     for value in values:
         await rig.send(f"refused-{value}", h=value, t=value)
@@ -53,8 +53,8 @@ async def refused(rig: Rig, receiver: Receiver, *values: int) -> list[StoredDead
     return letters(rig.file)
 
 
-async def test_a_letter_goes_to_its_sink_alone_and_is_settled(file: Path, points: PointMap) -> None:
-    """Its point alone is handed out again; once that is written, the letter is gone."""
+async def test_a_dead_letter_goes_to_its_sink_alone(file: Path, points: PointMap) -> None:
+    """Only its point is delivered again; then the dead letter is removed."""
     receiver, other = Receiver(), Receiver()
     async with delivering(file, points, {"bms": receiver, "regs": other}) as rig:
         found = await refused(rig, receiver, 50)
@@ -67,8 +67,8 @@ async def test_a_letter_goes_to_its_sink_alone_and_is_settled(file: Path, points
         assert numbers(file) == []
 
 
-async def test_a_letter_of_an_event_with_one_of_our_ids_is_a_webhooks(file: Path, points: PointMap) -> None:
-    """The id that it was journaled under counts, not the one in its body, which only the gateway gives."""
+async def test_the_stored_event_id_counts(file: Path, points: PointMap) -> None:
+    """The id in the event log counts, not the one in the body, which only the gateway may use."""
     receiver = Receiver(refuses={"R/DEEP"})
     async with delivering(file, points, {"bms": receiver}) as rig:
         thing = {"id": "c", "timestamp": NOON, "deep": {"value": 7}}
@@ -85,8 +85,8 @@ async def test_a_letter_of_an_event_with_one_of_our_ids_is_a_webhooks(file: Path
         ]
 
 
-async def test_two_letters_of_one_point_both_go_oldest_first(file: Path, points: PointMap) -> None:
-    """Neither takes the other's place, in whatever order they are asked for; only one is the newest."""
+async def test_two_dead_letters_of_one_point(file: Path, points: PointMap) -> None:
+    """Both are delivered, oldest first, in whatever order they are requested; only one is the newest."""
     receiver, clock = Receiver(), Clock()
     async with delivering(file, points, {"bms": receiver}, clock=clock) as rig:
         await refused(rig, receiver, 50)
@@ -99,8 +99,8 @@ async def test_two_letters_of_one_point_both_go_oldest_first(file: Path, points:
         assert numbers(file) == []
 
 
-async def test_a_letter_that_is_refused_again_becomes_a_new_one(file: Path, points: PointMap) -> None:
-    """With its body, although the journal has given the event up meanwhile; also what no event caused."""
+async def test_a_repeated_refusal_is_a_new_dead_letter(file: Path, points: PointMap) -> None:
+    """It has the body, although the event log has freed it meanwhile."""
     receiver = Receiver()
     async with delivering(file, points, {"bms": receiver}) as rig:
         (old,) = await refused(rig, receiver, 50)
@@ -122,8 +122,8 @@ async def test_a_letter_that_is_refused_again_becomes_a_new_one(file: Path, poin
         assert quality.number not in numbers(file)
 
 
-async def test_a_letter_whose_sink_is_away_stays_until_it_is_written(file: Path, points: PointMap) -> None:
-    """It is tried again like everything else, and not handed out twice by asking twice."""
+async def test_a_dead_letter_of_a_sink_that_is_away(file: Path, points: PointMap) -> None:
+    """It is retried like other batches, and not queued twice."""
     receiver = Receiver()
     async with delivering(file, points, {"bms": receiver}) as rig:
         found = await refused(rig, receiver, 50)
@@ -140,8 +140,8 @@ async def test_a_letter_whose_sink_is_away_stays_until_it_is_written(file: Path,
         assert rig.pipeline.retry(found) == {}  # asked once more: delivered once more
 
 
-async def test_a_kill_before_it_is_written_leaves_the_letter(file: Path, points: PointMap) -> None:
-    """What was not acknowledged is not settled."""
+async def test_a_kill_keeps_an_unwritten_dead_letter(file: Path, points: PointMap) -> None:
+    """Without an acknowledgement the dead letter stays."""
     receiver = Receiver()
     async with delivering(file, points, {"bms": receiver}) as rig:
         found = await refused(rig, receiver, 50)
@@ -154,8 +154,8 @@ async def test_a_kill_before_it_is_written_leaves_the_letter(file: Path, points:
     assert numbers(file) == [found[0].number]
 
 
-async def test_an_event_that_could_not_be_mapped_goes_the_whole_way(file: Path, tmp_path: Path) -> None:
-    """To every sink, by a table that maps it now; settled when the last of them has written it."""
+async def test_an_event_that_can_be_mapped_now(file: Path, tmp_path: Path) -> None:
+    """It goes to every sink and is removed when the last one has written it."""
     first, last = Receiver(), Receiver()
     (tmp_path / "before").mkdir()
     (tmp_path / "after").mkdir()
@@ -184,8 +184,8 @@ async def test_an_event_that_could_not_be_mapped_goes_the_whole_way(file: Path, 
         assert numbers(file) == []
 
 
-async def test_a_retried_reading_never_overtakes_a_newer_one(file: Path, points: PointMap) -> None:
-    """Not even one without a time of its own, whose letter was written long after it came."""
+async def test_a_retried_reading_never_replaces_a_newer_one(file: Path, points: PointMap) -> None:
+    """Also one without its own time, whose dead letter was written much later."""
     receiver, clock = Receiver(away=1_000_000, refuses={"R/H"}), Clock()
     async with delivering(file, points, {"bms": receiver}, clock=clock) as rig:
         await rig.send(1, h=50)
@@ -208,8 +208,8 @@ async def test_a_retried_reading_never_overtakes_a_newer_one(file: Path, points:
         assert newest.value == 60
 
 
-async def test_what_no_event_caused_is_shown_as_it_is_now(file: Path, points: PointMap) -> None:
-    """A refused `$quality` is not news when it is retried: the present one goes out."""
+async def test_a_retried_pseudo_point_shows_its_present_value(file: Path, points: PointMap) -> None:
+    """A refused `$quality` is not news later: the present one is sent."""
     receiver = Receiver(refuses={"R/QUAL"})
     async with delivering(file, points, {"bms": receiver}) as rig:
         await rig.send(1, t=-5)
@@ -227,12 +227,12 @@ async def test_what_no_event_caused_is_shown_as_it_is_now(file: Path, points: Po
 
 
 def changed(stored: StoredDeadLetter, *, body: bytes | None = None, **fields: Any) -> StoredDeadLetter:
-    """Return a letter with other contents, of which this is the event."""
+    """Return a dead letter with other fields."""
     return StoredDeadLetter(stored.number, replace(stored.letter, **fields), body)
 
 
-async def test_why_nothing_is_done_is_said_in_words(file: Path, points: PointMap) -> None:
-    """No sink, body, point, asset, reading or value: each by its letter's number, and the letter stays."""
+async def test_reasons_against_a_retry(file: Path, points: PointMap) -> None:
+    """Each reason is returned by number, and the dead letter stays."""
     receiver = Receiver()
     async with delivering(file, points, {"bms": receiver}) as rig:
         (stored,) = await refused(rig, receiver, 50)
@@ -256,8 +256,8 @@ async def test_why_nothing_is_done_is_said_in_words(file: Path, points: PointMap
         assert numbers(file) == [stored.number]
 
 
-async def test_letters_that_wait_are_bounded(file: Path, points: PointMap) -> None:
-    """Beyond a thousand, the user is asked to come again; the others go out some at a time."""
+async def test_queued_dead_letters_are_bounded(file: Path, points: PointMap) -> None:
+    """Beyond a thousand they are refused; the others are sent some at a time."""
     receiver = Receiver()
     async with delivering(file, points, {"bms": receiver}) as rig:
         (stored,) = await refused(rig, receiver, 50)
@@ -270,7 +270,7 @@ async def test_letters_that_wait_are_bounded(file: Path, points: PointMap) -> No
 
 
 async def test_an_event_that_finds_no_room_changes_nothing(file: Path, points: PointMap) -> None:
-    """Where one sink's letters are too many already, no sink is given it, and no point shows it."""
+    """If one sink's queue is full, no sink gets it, and no point shows it."""
     away, receiver = Receiver(away=1_000_000), Receiver()
     async with delivering(file, points, {"regs": receiver, "bms": away}) as rig:
         await rig.send(1, t=1)

@@ -1,4 +1,4 @@
-"""What the status says of a sink: how far it is behind, in events and in time, and what went wrong last."""
+"""A sink's status: its lag in events and in time, and its last error."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ if TYPE_CHECKING:
 
 
 def lag(rig: Rig, receiver: Receiver) -> tuple[int, float]:
-    """Return how far the sink `bms` is behind now, in events and in seconds."""
+    """Return the lag of the sink `bms` in events and seconds."""
     rig.loops["bms"].refresh()
     return receiver.status.lag, receiver.status.lag_s
 
 
 async def test_lag_is_true_at_any_moment_of_an_outage(file: Path, points: PointMap) -> None:
-    """In flight, failing again and again, and after the return; the age is that of the oldest event."""
+    """Its age is that of the oldest event, in flight, failing, and after the return."""
     receiver, clock = Receiver(), Clock()
     async with delivering(file, points, {"bms": receiver}, clock=clock) as rig:
         assert lag(rig, receiver) == (0, 0)
@@ -55,7 +55,7 @@ async def test_lag_is_true_at_any_moment_of_an_outage(file: Path, points: PointM
 
 
 async def test_a_receiver_that_is_back_is_not_kept_waiting(file: Path, points: PointMap) -> None:
-    """However long the pause has grown: once the sink says that it is connected again, it gets what waits."""
+    """When the sink is connected again, it gets the next batch at once, however long the pause is."""
     receiver = Receiver(away=1)
     async with delivering(file, points, {"bms": receiver}, pause_s=600) as rig:
         await rig.send(1, t=1)
@@ -65,7 +65,7 @@ async def test_a_receiver_that_is_back_is_not_kept_waiting(file: Path, points: P
 
 
 async def test_lag_after_a_restart_with_a_backlog(file: Path, points: PointMap) -> None:
-    """Known before the sink could be started at all, from the first event that it was not given."""
+    """It is known before the sink starts, from its first event."""
     away, clock = Receiver(away=1_000_000), Clock()
     async with delivering(file, points, {"bms": away}, clock=clock) as rig:
         for number in range(1, 4):
@@ -82,8 +82,8 @@ async def test_lag_after_a_restart_with_a_backlog(file: Path, points: PointMap) 
         )
 
 
-async def test_lag_while_the_journal_is_worked_off(file: Path, points: PointMap) -> None:
-    """Behind by more than memory holds, each step forward is seen in events and in time."""
+async def test_lag_while_catching_up(file: Path, points: PointMap) -> None:
+    """Each step is visible in events and time, also beyond what memory holds."""
     receiver, clock = Receiver(away=1_000_000), Clock(now_ms=NOON)
     async with delivering(file, points, {"bms": receiver}, clock=clock) as rig:
         for start in range(0, 12_000, 1_000):
@@ -108,7 +108,7 @@ async def test_lag_while_the_journal_is_worked_off(file: Path, points: PointMap)
 
 
 async def test_a_sink_with_nothing_to_do_does_not_lag(file: Path, points: PointMap) -> None:
-    """Events that no table maps move no sink's cursor before the next tick, and are no lag."""
+    """Unmapped events are no lag."""
     receiver, clock = Receiver(), Clock()
     async with delivering(file, points, {"bms": receiver}, clock=clock) as rig:
         await rig.send(1, t=1)
@@ -121,7 +121,7 @@ async def test_a_sink_with_nothing_to_do_does_not_lag(file: Path, points: PointM
 
 
 async def test_changes_that_no_event_caused_are_no_lag(file: Path, points: PointMap) -> None:
-    """What ages while a sink is away is not an event that it has to get."""
+    """Values that age while a sink is away are no lag."""
     receiver, clock = Receiver(), Clock()
     async with delivering(file, points, {"bms": receiver}, clock=clock) as rig:
         await rig.send(1, t=1)
@@ -134,7 +134,7 @@ async def test_changes_that_no_event_caused_are_no_lag(file: Path, points: Point
 
 
 async def test_a_sink_that_is_away_for_hours_is_seen_to_turn(file: Path, points: PointMap) -> None:
-    """The watchdog must not restart a gateway because a broker is away."""
+    """The watchdog does not restart the gateway because a broker is away."""
     async with delivering(file, points, {"bms": Receiver(away=1_000_000)}) as rig:
         await rig.send(1, t=1)
         for _ in range(5):
@@ -143,7 +143,7 @@ async def test_a_sink_that_is_away_for_hours_is_seen_to_turn(file: Path, points:
 
 
 def test_the_snapshot_says_whether_a_sink_is_connected() -> None:
-    """It is what an operator's monitoring asks for, beside the state in words."""
+    """It has `connected` beside the state."""
     status = Status(name="edge-1", started_ms=NOON)
     receiver = Receiver()
     status.sinks["bms"] = receiver.status

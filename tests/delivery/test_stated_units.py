@@ -1,4 +1,4 @@
-"""Readings whose event states a unit of measure: converted to the point's, or bad; the table's word wins."""
+"""Readings with a stated unit of measure: converted or bad; the table's unit comes first."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def shown(rig: Rig, points: PointMap) -> tuple[Scalar, Quality]:
 
 
 async def becomes(folder: Path, keys: str, thing: dict[str, Any], source: str = "t") -> Any:
-    """Send one event, stop, start again; return what the point shows before, and assert that it stays."""
+    """Send one event and restart; assert that the point shows the same, and return that."""
     points = load_good_tables(folder, table(keys, source))
     async with delivering(folder / "journal.db", points, {"bms": Receiver()}) as rig:
         await rig.send_thing(1, {"assetId": "a", **thing})
@@ -72,7 +72,7 @@ async def becomes(folder: Path, keys: str, thing: dict[str, Any], source: str = 
 async def test_a_stated_unit_is_converted_in_every_shape(
     tmp_path: Path, thing: dict[str, Any], source: str
 ) -> None:
-    """70 °F is no 70 degC, also after a restart."""
+    """70 °F becomes degC in each body shape, also after a restart."""
     value, quality = await becomes(tmp_path, "unit: degC, decimals: 2", thing, source)
     assert (value, quality) == (21.11, GOOD)
 
@@ -110,7 +110,7 @@ async def test_a_stated_unit_is_converted_in_every_shape(
 async def test_which_unit_counts(
     tmp_path: Path, keys: str, stated: str, reading: Scalar, expected: tuple[Scalar, Quality]
 ) -> None:
-    """The reading's own where the table only says what is published; else the table's."""
+    """The reading's own unit counts if the table only has the published one; else the table's."""
     thing = {"readings": [{"key": "t", "value": reading, "unit": stated}]}
     assert await becomes(tmp_path, keys, thing) == expected
 
@@ -154,7 +154,7 @@ async def test_which_unit_counts(
 async def test_the_same_unit_in_other_spellings_changes_nothing(
     tmp_path: Path, unit: str, spellings: list[str]
 ) -> None:
-    """Good traffic stays good, whatever way its platform writes units."""
+    """Other spellings of the point's unit keep the value good."""
     points = load_good_tables(tmp_path, table(f"unit: {unit}"))
     async with delivering(tmp_path / "journal.db", points, {}) as rig:
         for number, spelling in enumerate(spellings):
@@ -163,8 +163,8 @@ async def test_the_same_unit_in_other_spellings_changes_nothing(
             assert (spelling, *shown(rig, points)) == (spelling, number, GOOD)
 
 
-async def test_a_unit_that_cannot_be_converted_is_told_once(file: Path, tmp_path: Path) -> None:
-    """In the status until a reading can be shown again; a value that is held stays the last good one."""
+async def test_an_inconvertible_unit_is_logged_once(file: Path, tmp_path: Path) -> None:
+    """It is in the status until a reading can be shown; a held value stays the last good one."""
     points = load_good_tables(tmp_path, table("unit: degC, on_stale: hold, decimals: 1"))
     async with delivering(file, points, {"bms": Receiver()}) as rig:
         for number, unit in enumerate(["°F", "ppm", "ppm"]):
@@ -186,7 +186,7 @@ async def test_a_unit_that_cannot_be_converted_is_told_once(file: Path, tmp_path
 
 
 async def test_an_edited_unit_does_not_show_an_old_value_under_a_new_meaning(tmp_path: Path) -> None:
-    """The unit is kept with the reading: another table converts it from there."""
+    """Another table converts the stored reading from its own unit."""
     (tmp_path / "one").mkdir()
     (tmp_path / "two").mkdir()
     celsius = load_good_tables(tmp_path / "one", table("unit: degC"))
@@ -206,7 +206,7 @@ async def test_an_edited_unit_does_not_show_an_old_value_under_a_new_meaning(tmp
 
 
 def test_the_usual_spelling_needs_no_library() -> None:
-    """Loading it takes a quarter of a second, on the event loop."""
+    """It does not load the units library, which would block the event loop."""
     program = (
         "import sys\n"
         "from gateway.mapping.units import stated_unit_conversion\n"

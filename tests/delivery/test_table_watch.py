@@ -1,4 +1,4 @@
-"""The watch over point tables: every way in which tables change on disk, and what is none of its business."""
+"""The watch over point tables: every way in which tables change on disk, and other files."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Calls:
 
 @asynccontextmanager
 async def watching(folder: Path, *, since_ns: int = 0) -> AsyncIterator[Calls]:
-    """Watch; by default everything in the folder counts as changed, which says when watching has begun."""
+    """Watch; by default all files count as changed, which shows that watching has begun."""
     calls = Calls()
     task = asyncio.create_task(watch_tables(folder, calls, since_ns=since_ns))
     try:
@@ -87,22 +87,22 @@ def one_more(folder: Path) -> None:
 
 
 def registers(folder: Path) -> None:
-    """Write the registers of assets without a base."""
+    """Write `registers.lock`."""
     (folder / "registers.lock").write_text("two")
 
 
 def mounted(folder: Path) -> None:
-    """Swap what a mounted folder's links lead to, as Kubernetes does."""
+    """Swap the links of a mounted folder, as Kubernetes does."""
     (folder / "..data").symlink_to("elsewhere")
 
 
 def to_itself(path: Path) -> None:
-    """Make a link that leads nowhere."""
+    """Make a link to itself."""
     path.symlink_to(path.name)
 
 
 def replaced(folder: Path, by: Callable[[Path], None]) -> None:
-    """Put something else in the folder's place."""
+    """Replace the folder with something else."""
     folder.rename(folder.with_name("aside"))
     by(folder)
 
@@ -114,7 +114,7 @@ def restored(folder: Path) -> None:
 
 
 async def test_a_change_of_a_table_is_noticed(folder: Path) -> None:
-    """However it is made, and once for all that belongs together."""
+    """Each kind of change is reported once."""
     async with watching(folder) as calls:
         for change in (in_place, by_rename, anew, removal, one_more, registers, mounted):
             before = calls.count
@@ -124,7 +124,7 @@ async def test_a_change_of_a_table_is_noticed(folder: Path) -> None:
 
 
 async def test_a_checkout_of_many_tables_is_one_change(folder: Path) -> None:
-    """Fifty files that are written one after the other cause one reload, or two where the disk is slow."""
+    """Fifty files written in a row cause one reload, or two on a slow disk."""
     async with watching(folder) as calls:
         for number in range(50):
             (folder / f"{number}.yaml").write_text("two")
@@ -136,7 +136,7 @@ async def test_a_checkout_of_many_tables_is_one_change(folder: Path) -> None:
 
 
 async def test_a_file_that_is_being_written_is_not_read_yet(folder: Path) -> None:
-    """However slowly it grows, it changes once: when nothing is added any more."""
+    """A growing file is reported once, when nothing is added any more."""
     async with watching(folder) as calls:
         with (folder / "a.yaml").open("w") as file:
             for _ in range(15):
@@ -149,7 +149,7 @@ async def test_a_file_that_is_being_written_is_not_read_yet(folder: Path) -> Non
 
 
 async def test_what_a_link_leads_to_is_watched(folder: Path) -> None:
-    """A table that is edited where it really is, and a folder that is swapped by its link."""
+    """A linked table that is edited, and a folder that is swapped by its link, are reported."""
     (folder / "a.yaml").rename(folder.parent / "elsewhere")
     (folder / "a.yaml").symlink_to(folder.parent / "elsewhere")
     link = folder.with_name("link")
@@ -165,7 +165,7 @@ async def test_what_a_link_leads_to_is_watched(folder: Path) -> None:
 
 
 async def test_a_folder_that_is_none_for_a_moment_is_watched_again(folder: Path) -> None:
-    """Neither a file in its place nor a link to itself ends the watch."""
+    """A file or a link to itself in its place does not end the watch."""
     async with watching(folder) as calls:
         for wrong in (Path.touch, to_itself):
             before = calls.count
@@ -177,8 +177,8 @@ async def test_a_folder_that_is_none_for_a_moment_is_watched_again(folder: Path)
         await calls.until(before + 3)
 
 
-async def test_files_that_are_no_tables_are_passed_over(folder: Path) -> None:
-    """What editors and people leave beside the tables reloads nothing."""
+async def test_other_files_are_ignored(folder: Path) -> None:
+    """Editors' backup files and notes are no change."""
     async with watching(folder) as calls:
         for name in (".hidden.yaml", "a.yaml~", ".a.yaml.swp", "4913", "notes.txt", "a.yaml.bak"):
             (folder / name).write_text("two")
@@ -190,7 +190,7 @@ async def test_files_that_are_no_tables_are_passed_over(folder: Path) -> None:
 
 
 async def test_another_folder_in_its_place_is_noticed_and_watched(folder: Path) -> None:
-    """A folder that goes and comes back, or is swapped for another one, is watched as before."""
+    """A folder that is moved away and back, or replaced, is watched as before."""
     async with watching(folder) as calls:
         shutil.move(folder, folder.with_name("aside"))
         await calls.until(2)
@@ -203,7 +203,7 @@ async def test_another_folder_in_its_place_is_noticed_and_watched(folder: Path) 
 
 
 async def test_a_change_before_the_watch_began_is_noticed(folder: Path) -> None:
-    """A table that is written between its reading and the beginning of the watch is not missed."""
+    """A table that is written after it was read and before the watch began is reported."""
     async with watching(folder, since_ns=time.time_ns()) as calls:
         await calls.until(1)
     long_after_ns = time.time_ns() + 3_000_000_000

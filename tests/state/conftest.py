@@ -1,4 +1,4 @@
-"""An empty state of one room, for each test of what it shows."""
+"""An empty state of one room."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="module")
 def points(tmp_path_factory: pytest.TempPathFactory) -> PointMap:
-    """Compile the table once; nothing changes it."""
+    """Return the compiled table; nothing changes it."""
     return load_good_tables(tmp_path_factory.mktemp("tables"), TABLE)
 
 
 @pytest.fixture
 def room(points: PointMap) -> Room:
-    """Begin with an empty state."""
+    """Return an empty state."""
     return Room(points, BuildingState(points))

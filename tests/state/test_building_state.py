@@ -1,4 +1,4 @@
-"""The building state: which value is the newest, which is no longer fresh, and what is shown instead."""
+"""The building state: which value is the newest, which is stale, and what is shown instead."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @given(times=st.lists(st.integers(0, 5), min_size=1, max_size=20))
 def test_an_older_reading_never_overwrites_a_newer_one(points: PointMap, times: list[int]) -> None:
-    """In whatever order readings come, the newest time is shown, and of equal times the last to come."""
+    """In any order of arrival, the newest time is shown; of equal times, the last one."""
     room = Room(points, BuildingState(points))
     best = (0, 0)
     late = 0
@@ -36,7 +36,7 @@ def test_an_older_reading_never_overwrites_a_newer_one(points: PointMap, times: 
 
 @given(order=st.permutations(range(8)), seconds=st.lists(st.integers(0, 3), min_size=8, max_size=8))
 def test_the_order_of_arrival_does_not_matter(points: PointMap, order: list[int], seconds: list[int]) -> None:
-    """The same events in any order, as when a journal is read again, leave the greatest (time, seq)."""
+    """Events in any order leave the reading with the greatest (time, seq)."""
     state = BuildingState(points)
     plan = points.by_asset["a"]
     for seq in order:
@@ -49,7 +49,7 @@ def test_the_order_of_arrival_does_not_matter(points: PointMap, order: list[int]
 
 
 def test_within_one_event_the_last_of_equal_times_wins(room: Room) -> None:
-    """Two readings of one key in one event are both handed on, and the second one stays."""
+    """Two readings of a key in one event are both returned; the second one stays."""
     plan = room.points.by_asset["a"]
     readings = Reading("hold", 1, NOON), Reading("hold", 2, NOON)
     updates = map_telemetry(plan, Telemetry("a", NOON, readings), event=make_event(1, {}), seq=1)
@@ -60,7 +60,7 @@ def test_within_one_event_the_last_of_equal_times_wins(room: Room) -> None:
 
 
 def test_an_explicit_path_is_read_with_the_events_time(room: Room) -> None:
-    """A point with a path takes what stands there; a missing path is no update, an object no value."""
+    """A missing path is no update, an object has no value."""
     plan = room.points.by_asset["a"]
 
     def mapped(thing: dict[str, Any]) -> list[tuple[Scalar, Quality, int]]:
@@ -83,7 +83,7 @@ def test_an_explicit_path_is_read_with_the_events_time(room: Room) -> None:
 def test_a_value_ages_right_after_its_deadline(
     room: Room, name: str, aged: tuple[Scalar, Scalar, Quality]
 ) -> None:
-    """At `stale_after` a value is still fresh, a millisecond later it shows what `on_stale` says, once."""
+    """At `stale_after` a value is fresh, a millisecond later `on_stale` is shown, once."""
     (measured,) = named(room.read(at_ms=NOON, **{name.lower(): 21}), name)
     assert named(room.state.tick(NOON + FRESH_MS), name) == []
     assert room.shown(f"R/{name}") == (21, 21, Quality.GOOD)
@@ -96,7 +96,7 @@ def test_a_value_ages_right_after_its_deadline(
 
 
 def test_a_repeated_reading_starts_the_time_again(room: Room) -> None:
-    """The deadline is that of the newest reading, also where an older one comes in between."""
+    """The newest reading sets the deadline, also with an older one in between."""
     room.read(at_ms=NOON, hold=1)
     room.read(at_ms=NOON + 5_000, hold=2)
     room.read(at_ms=NOON + 1_000, now_ms=NOON + 5_000, hold=3)
@@ -105,7 +105,7 @@ def test_a_repeated_reading_starts_the_time_again(room: Room) -> None:
 
 
 def test_a_new_reading_ends_staleness(room: Room) -> None:
-    """After a stale spell the next fresh reading is shown, and ages again in its turn."""
+    """The next fresh reading is shown, and ages again."""
     room.read(at_ms=NOON, sentinel=1)
     room.state.tick(NOON + FRESH_MS + 1)
     again_ms = NOON + 2 * FRESH_MS
@@ -115,8 +115,8 @@ def test_a_new_reading_ends_staleness(room: Room) -> None:
     assert room.shown("R/SENTINEL") == (None, None, Quality.STALE)
 
 
-def test_a_reading_that_comes_too_late_to_be_fresh_never_looks_fresh(room: Room) -> None:
-    """It is handed on as measured, for historians, followed by what is shown: the stand-in."""
+def test_a_late_reading_is_never_shown_as_fresh(room: Room) -> None:
+    """It is returned as measured, for historians, followed by its stand-in."""
     out = named(room.read(at_ms=NOON, now_ms=NOON + FRESH_MS + 1, sentinel=21), "SENTINEL")
     assert [(update.value, update.quality) for update in out] == [(21, Quality.GOOD), (None, Quality.STALE)]
     assert [room.state.is_newest(update) for update in out] == [False, True]
@@ -131,14 +131,14 @@ def test_a_reading_that_comes_too_late_to_be_fresh_never_looks_fresh(room: Room)
 def test_a_bad_value_is_shown_as_measured_and_its_policy_in_registers(
     room: Room, name: str, plain: Scalar
 ) -> None:
-    """Out of range: `value` is what was measured, `plain` the last good value, nothing, or the set one."""
+    """Out of range, `value` is what was measured, `safe_value` what `on_stale` says."""
     room.read(at_ms=NOON, **{name.lower(): 21})
     room.read(at_ms=NOON + 1, **{name.lower(): 99})
     assert room.shown(f"R/{name}") == (99, plain, Quality.BAD)
 
 
 def test_bad_under_hold_without_any_good_value_shows_nothing(room: Room) -> None:
-    """Before the first good value there is nothing to hold: the sentinel, then stale."""
+    """Before the first good value, `hold` shows the sentinel."""
     room.read(at_ms=NOON, hold=99)
     assert room.shown("R/HOLD") == (99, None, Quality.BAD)
     room.state.tick(NOON + FRESH_MS + 1)
@@ -146,7 +146,7 @@ def test_bad_under_hold_without_any_good_value_shows_nothing(room: Room) -> None
 
 
 def test_a_bad_value_that_ages_under_hold_gives_way_to_the_last_good_one(room: Room) -> None:
-    """Once nothing fresh is known, held is held, whatever came last."""
+    """When it is stale, the last good value is held."""
     room.read(at_ms=NOON, hold=21)
     room.read(at_ms=NOON + 1, hold=99)
     room.state.tick(NOON + FRESH_MS + 2)
@@ -154,7 +154,7 @@ def test_a_bad_value_that_ages_under_hold_gives_way_to_the_last_good_one(room: R
 
 
 def test_quality_is_the_worst_of_the_asset(room: Room) -> None:
-    """`$quality` follows every change for better or worse, and is sent only when it changes."""
+    """`$quality` follows each change, and is sent only when it changes."""
     (first,) = named(room.read(at_ms=NOON, hold=21, sentinel=21), "QUAL")
     assert (first.value, first.quality) == (0, Quality.GOOD)
     assert named(room.read(at_ms=NOON + 1, hold=21), "QUAL") == []
@@ -166,8 +166,8 @@ def test_quality_is_the_worst_of_the_asset(room: Room) -> None:
     assert aged.value == Quality.STALE
 
 
-def test_a_pseudo_reading_counts_only_while_it_is_shown(room: Room) -> None:
-    """A `$quality` still on its way when the next one is made never replaces it, whatever the clock did."""
+def test_a_pseudo_point_is_newest_only_while_shown(room: Room) -> None:
+    """An older `$quality` on its way never replaces the present one, whatever the clock did."""
     (first,) = named(room.read(at_ms=NOON, now_ms=NOON, hold=21), "QUAL")
     (second,) = named(room.read(at_ms=NOON + 1, now_ms=NOON - 60_000, hold=99), "QUAL")
     assert not room.state.is_newest(first)
@@ -177,7 +177,7 @@ def test_a_pseudo_reading_counts_only_while_it_is_shown(room: Room) -> None:
 
 
 def test_age_counts_from_the_newest_reading(room: Room) -> None:
-    """`$age` is in whole seconds, never negative, and nothing before the asset has reported."""
+    """`$age` is in whole seconds, never negative, and absent before the first report."""
     assert named(room.state.refresh_ages(NOON), "AGE") == []
     room.read(at_ms=NOON, hold=21)
     room.read(at_ms=NOON - 9_000, now_ms=NOON, sentinel=21)
@@ -190,7 +190,7 @@ def test_age_counts_from_the_newest_reading(room: Room) -> None:
 
 
 def test_the_heartbeat_moves_once_a_period_and_wraps(room: Room) -> None:
-    """A controller sees another number every ten seconds, always one that any register type can hold."""
+    """Its number changes every ten seconds and fits any register type."""
 
     def beat(now_ms: int) -> Any:
         (update,) = [each for each in room.state.refresh_ages(now_ms) if each.point.source == "$heartbeat"]
@@ -201,8 +201,8 @@ def test_the_heartbeat_moves_once_a_period_and_wraps(room: Room) -> None:
     assert [beat(32_767 * 10_000), beat(32_768 * 10_000)] == [32_767, 0]
 
 
-def test_what_happens_beside_the_events_is_told_to_who_reads_them_again(room: Room) -> None:
-    """Stand-ins and pseudo-readings come from no event: a sink that reads the journal needs them too."""
+def test_shown_without_event(room: Room) -> None:
+    """A sink that reads the event log again also needs stand-ins and pseudo points."""
     plan = room.points.by_asset["a"]
     assert room.state.shown_without_event(plan) == []
     room.read(at_ms=NOON, hold=21)
@@ -217,8 +217,8 @@ def test_what_happens_beside_the_events_is_told_to_who_reads_them_again(room: Ro
     assert all(room.state.is_newest(update) for update in beside)
 
 
-def test_looks_at_a_point_are_planned_once(room: Room) -> None:
-    """However many updates come, one deadline waits per point, so memory does not grow with traffic."""
+def test_one_deadline_per_point(room: Room) -> None:
+    """Memory does not grow with traffic."""
     for second in range(1_000):
         room.read(at_ms=NOON + second, hold=second, sentinel=second)
         room.state.tick(NOON + second)

@@ -1,4 +1,4 @@
-"""A wall clock that is set while values age: what has passed counts, and nothing else."""
+"""A wall clock that is set while values age: only the time that has passed counts."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def test_a_reading_is_fresh_for_as_long_as_was_left_when_it_came(
 def test_a_reading_of_an_earlier_run_is_fresh_only_where_both_clocks_say_so(
     points: PointMap, off_ms: int, set_ms: Sequence[int], pass_ms: Sequence[int]
 ) -> None:
-    """The wall clock alone knows how long the gateway was off, and it may be wrong at first."""
+    """Only the wall clock knows how long the gateway was off, and it may be wrong at first."""
     room = Room(points, BuildingState(points))
     room.read(at_ms=NOON, sentinel=21)
     kept, began_ms = list(room.state.pop_unsaved_values().values()), NOON + off_ms
@@ -94,8 +94,8 @@ def test_a_reading_of_an_earlier_run_is_fresh_only_where_both_clocks_say_so(
 
 
 @given(st.lists(st.tuples(st.integers(0, 2 * FRESH_MS), st.integers(-DAY_MS, DAY_MS)), max_size=8))
-def test_an_override_lasts_for_what_was_asked(points: PointMap, steps: Sequence[tuple[int, int]]) -> None:
-    """Its end is a date for people; what counts is the time that passes."""
+def test_an_override_lasts_for_its_duration(points: PointMap, steps: Sequence[tuple[int, int]]) -> None:
+    """Its end date is for people; the time that passes counts."""
     room, now_ms = Room(points, BuildingState(points)), NOON
     point = points.by_name["R/HOLD"]
     room.read(at_ms=NOON, hold=21)
@@ -109,7 +109,7 @@ def test_an_override_lasts_for_what_was_asked(points: PointMap, steps: Sequence[
 
 
 def test_an_override_of_an_earlier_run_ends_where_the_clock_is_behind_its_begin(room: Room) -> None:
-    """Nobody knows how long it has lasted: a point that shows what is measured is the safe side."""
+    """Its duration is unknown then, and showing the measured value is safe."""
     forced = Override("R/HOLD", 30, NOON, NOON + 3 * FRESH_MS)
     room.read(at_ms=NOON, hold=21)
     kept = list(room.state.pop_unsaved_values().values())

@@ -1,4 +1,4 @@
-"""The state of a reloaded point table: built aside while the old one goes on, and swapped whole."""
+"""The state of a reloaded point table: built aside while the old one is in use, then swapped."""
 
 from __future__ import annotations
 
@@ -53,19 +53,19 @@ SHOWN = ("R/HOLD", "R/SENTINEL", "R/VALUE", "R/QUAL-A", "R/AGE-A", "R/MADE", "R/
 
 @pytest.fixture(scope="module")
 def old(tmp_path_factory: pytest.TempPathFactory) -> PointMap:
-    """Compile the table that is in force first; nothing changes it."""
+    """Return the compiled table that is in force first."""
     return load_good_tables(tmp_path_factory.mktemp("tables"), OLD)
 
 
 @pytest.fixture(scope="module")
 def new(tmp_path_factory: pytest.TempPathFactory) -> PointMap:
-    """Compile the table that comes after it."""
+    """Return the compiled table of the reload."""
     return load_good_tables(tmp_path_factory.mktemp("tables"), NEW)
 
 
 @dataclass(frozen=True)
 class Step:
-    """Something that happens to an state: a reading, an override, or what is said of a connection."""
+    """Something that happens to a state: a reading, an override, or a connection."""
 
     what: str
     key: str
@@ -86,8 +86,8 @@ STEPS = st.lists(
 ASSETS = {"hold": "a", "sentinel": "a", "value": "b"}
 
 
-def take(room: Room, step: Step, *, now_ms: int) -> None:
-    """Let one thing happen to an state."""
+def apply_step(room: Room, step: Step, *, now_ms: int) -> None:
+    """Apply one step to a state."""
     what, asset = step.what, ASSETS[step.key]
     point = room.points.by_name[f"R/{step.key.upper()}"]
     if what == "read":
@@ -102,20 +102,20 @@ def take(room: Room, step: Step, *, now_ms: int) -> None:
 
 
 @given(before=STEPS, during=STEPS, wait_ms=st.tuples(st.integers(0, FRESH_MS), st.integers(0, 2 * FRESH_MS)))
-def test_a_successor_shows_what_an_image_of_the_new_table_would(
+def test_the_successor_equals_a_state_of_the_new_table(
     old: PointMap, new: PointMap, before: list[Step], during: list[Step], wait_ms: tuple[int, int]
 ) -> None:
-    """Readings, overrides and connections, before and meanwhile, count as if the new one had taken them."""
+    """Readings, overrides and connections count as if they had been applied to the new table."""
     rooms = Room(old, BuildingState(old)), Room(new, BuildingState(new))
     began_ms = NOON + 3 * FRESH_MS
     ended_ms = began_ms + wait_ms[0]
     for step in before:
         for room in rooms:
-            take(room, step, now_ms=began_ms)
+            apply_step(room, step, now_ms=began_ms)
     handover = Handover(rooms[0].state)
     for step in during:
         for room in rooms:
-            take(room, step, now_ms=ended_ms)
+            apply_step(room, step, now_ms=ended_ms)
     handover.build(new, now_ms=began_ms)
     for room in rooms:
         room.state.tick(ended_ms)
@@ -135,8 +135,8 @@ def test_a_successor_shows_what_an_image_of_the_new_table_would(
     assert successor.state.pop_unsaved_connections() == rooms[1].state.pop_unsaved_connections()
 
 
-def test_what_was_not_kept_yet_is_kept_by_the_successor(old: PointMap, new: PointMap) -> None:
-    """Changes before, during and after the hand-over reach the disk once, whoever is asked for them."""
+def test_the_successor_saves_unsaved_changes(old: PointMap, new: PointMap) -> None:
+    """Changes before, during and after the handover are saved once."""
     room = Room(old, BuildingState(old))
     room.read(at_ms=NOON, hold=1, sentinel=1)
     room.state.pop_unsaved_values()
@@ -155,8 +155,8 @@ def test_what_was_not_kept_yet_is_kept_by_the_successor(old: PointMap, new: Poin
     assert (successor.late, successor.pop_unsaved_values(), successor.pop_unsaved_overrides()) == (2, {}, {})
 
 
-def test_a_hand_over_that_is_dropped_changes_nothing(old: PointMap, new: PointMap) -> None:
-    """A table that turns out bad leaves the state as it is, and the next hand-over misses nothing."""
+def test_a_dropped_handover_changes_nothing(old: PointMap, new: PointMap) -> None:
+    """The state stays as it is, and the next handover misses nothing."""
     room = Room(old, BuildingState(old))
     room.read(at_ms=NOON, hold=1)
     Handover(room.state)
@@ -168,10 +168,8 @@ def test_a_hand_over_that_is_dropped_changes_nothing(old: PointMap, new: PointMa
     assert Room(new, handover.finish(now_ms=NOON + 2)).shown("R/HOLD") == (6, 6, Quality.GOOD)
 
 
-def test_what_is_on_its_way_for_the_old_table_is_not_the_newest_of_the_new_one(
-    old: PointMap, new: PointMap
-) -> None:
-    """An update of a point of the old table never passes for live after the swap."""
+def test_updates_of_old_points_are_not_the_newest(old: PointMap, new: PointMap) -> None:
+    """An update of a point of the old table is never the newest after the swap."""
     room = Room(old, BuildingState(old))
     (update, *_) = room.read(at_ms=NOON, hold=1)
     handover = Handover(room.state)
@@ -181,7 +179,7 @@ def test_what_is_on_its_way_for_the_old_table_is_not_the_newest_of_the_new_one(
 
 
 def test_a_point_that_comes_back_shows_its_last_reading(old: PointMap, new: PointMap) -> None:
-    """A point that was out of the tables for a while, or meant something else, does not go back in time."""
+    """A point that was removed, or had another source, does not go back in time."""
     room = Room(old, BuildingState(old))
     room.read("b", at_ms=NOON, gone=21, value=3, sentinel=4)
     room = Room(old, successor_of(successor_of(room.state, new), old))
@@ -206,12 +204,12 @@ points:
 
 @pytest.fixture(scope="module")
 def renamed(tmp_path_factory: pytest.TempPathFactory) -> PointMap:
-    """Compile a table with the readings of `old` under other names, two of them exchanged."""
+    """Return the compiled table with the readings of `old` under other names, two of them exchanged."""
     return load_good_tables(tmp_path_factory.mktemp("tables"), RENAMED)
 
 
 def test_a_renamed_point_keeps_its_reading(old: PointMap, renamed: PointMap) -> None:
-    """What counts is asset and source: by the new conversion, with the last good value, over a restart."""
+    """Asset and source count: by the new conversion, with the last good value, also over a restart."""
     room = Room(old, BuildingState(old))
     room.read(at_ms=NOON - 1, hold=21)
     room.read(at_ms=NOON, hold=99, sentinel=3)
@@ -235,10 +233,8 @@ def test_a_renamed_point_keeps_its_reading(old: PointMap, renamed: PointMap) -> 
         assert not after.state.is_newest(early)
 
 
-def test_a_point_that_is_renamed_again_and_again_does_not_go_back_in_time(
-    old: PointMap, renamed: PointMap
-) -> None:
-    """The newest reading of the asset's source is shown, whichever name it came under."""
+def test_repeated_renames_keep_the_newest_reading(old: PointMap, renamed: PointMap) -> None:
+    """The newest reading of the source is shown, whatever the point was called."""
     room = Room(old, BuildingState(old))
     room.read(at_ms=NOON, hold=1)
     room = Room(renamed, successor_of(room.state, renamed), 1)
@@ -249,10 +245,8 @@ def test_a_point_that_is_renamed_again_and_again_does_not_go_back_in_time(
     assert Room(renamed, successor_of(room.state, renamed)).shown("NEW/HOLD") == (3, 3, Quality.GOOD)
 
 
-def test_a_device_that_came_back_with_a_reading_of_a_point_that_is_gone_is_not_offline(
-    old: PointMap, new: PointMap
-) -> None:
-    """What no table shows any more has still been reported, also to a gateway that restarts."""
+def test_a_reading_without_a_point_ends_offline(old: PointMap, new: PointMap) -> None:
+    """A reading that no point shows is still a report, also after a restart."""
     room = Room(old, BuildingState(old))
     room.read("b", at_ms=NOON, value=3)
     connected = False
@@ -272,8 +266,8 @@ def test_a_device_that_came_back_with_a_reading_of_a_point_that_is_gone_is_not_o
     assert restarted.shown("R/VALUE") == (3, 3, Quality.GOOD)
 
 
-def test_what_is_remembered_of_points_that_are_gone_has_bounds(old: PointMap, new: PointMap) -> None:
-    """However many points come and go, no more than some thousand of their readings are remembered."""
+def test_removed_readings_are_bounded(old: PointMap, new: PointMap) -> None:
+    """The newest ten thousand readings without a point are remembered."""
     state = BuildingState(old)
     kept = [
         LastValue(f"R/P{number}", "a", f"x{number}", number, None, NOON, number, None)

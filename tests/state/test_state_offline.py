@@ -1,4 +1,4 @@
-"""Devices that Infodeck says are not connected: what their points show, and until when."""
+"""Devices that Infodeck reports as not connected: what their points show, and until when."""
 
 from __future__ import annotations
 
@@ -25,13 +25,15 @@ ONLINE = """\
 
 @pytest.fixture(scope="module")
 def points(tmp_path_factory: pytest.TempPathFactory) -> PointMap:
-    """Compile the table once; nothing changes it."""
+    """Return the compiled table; nothing changes it."""
     table = TABLE.replace("system:", ONLINE + "system:")
     return load_good_tables(tmp_path_factory.mktemp("tables"), table)
 
 
-def say(room: Room, *, online: bool, at_ms: int = NOON, now_ms: int | None = None) -> list[Update]:
-    """Have Infodeck say whether asset `a` is connected."""
+def report_connection(
+    room: Room, *, online: bool, at_ms: int = NOON, now_ms: int | None = None
+) -> list[Update]:
+    """Have Infodeck report the connection of asset `a`."""
     return room.state.set_online("a", online, at_ms=at_ms, now_ms=at_ms if now_ms is None else now_ms)
 
 
@@ -51,42 +53,42 @@ def online(room: Room) -> Scalar:
 def test_an_offline_device_shows_stand_ins(
     room: Room, name: str, shown: tuple[Scalar, Scalar, Quality]
 ) -> None:
-    """The same as for a stale value, but with the quality that says why; the reading is not the newest."""
+    """They have the values of stale ones and a quality of their own; the reading is not the newest."""
     (measured, *_) = room.read(at_ms=NOON, **{name.lower(): 21})
-    (change,) = named(say(room, online=False), name)
+    (change,) = named(report_connection(room, online=False), name)
     assert room.shown(f"R/{name}") == shown == (change.value, change.safe_value, change.quality)
     assert (change.time_ms, change.seq, change.event_id) == (NOON, 1, "evt_1")
     assert [room.state.is_newest(update) for update in (measured, change)] == [False, True]
     assert room.shown("R/QUAL")[0] == Quality.OFFLINE
     assert online(room) == 0
-    assert named(say(room, online=False, at_ms=NOON + 1), name) == []
+    assert named(report_connection(room, online=False, at_ms=NOON + 1), name) == []
 
 
 @pytest.mark.parametrize("was", [True, False])
-def test_a_clock_that_was_hours_fast_does_not_keep_what_it_said(room: Room, *, was: bool) -> None:
-    """Once it is set back, what is said next counts: a device that went offline must not look connected."""
+def test_a_report_from_a_fast_clock_does_not_last(room: Room, *, was: bool) -> None:
+    """After the clock is set back, the next report counts: an offline device must not look connected."""
     hours_ms = 5 * 3_600_000
     room.read(at_ms=NOON, hold=21)
-    say(room, online=was, at_ms=NOON + hours_ms)
-    say(room, online=not was, at_ms=NOON + 1000)
+    report_connection(room, online=was, at_ms=NOON + hours_ms)
+    report_connection(room, online=not was, at_ms=NOON + 1000)
     assert room.state.known.is_online("a") is (not was)
     assert online(room) == int(not was)
 
 
 def test_a_clock_a_little_ahead_of_ours_keeps_its_order(room: Room) -> None:
-    """What Infodeck said last counts, also where that has come before what it said earlier."""
+    """Infodeck's newest report counts, also if it arrives before an older one."""
     room.read(at_ms=NOON, hold=21)
-    say(room, online=False, at_ms=NOON + 60_000, now_ms=NOON)
-    say(room, online=True, at_ms=NOON + 30_000, now_ms=NOON)
+    report_connection(room, online=False, at_ms=NOON + 60_000, now_ms=NOON)
+    report_connection(room, online=True, at_ms=NOON + 30_000, now_ms=NOON)
     assert room.state.known.is_online("a") is False
 
 
 def test_online_again_shows_the_reading_again_and_lets_it_age(room: Room) -> None:
-    """The clock went on meanwhile: what is fresh still is shown as measured, and ages in its time."""
+    """A reading that is still fresh is shown as measured, and ages in its time."""
     room.read(at_ms=NOON, hold=21)
-    say(room, online=False)
+    report_connection(room, online=False)
     assert room.state.tick(NOON + FRESH_MS) == []
-    back = say(room, online=True, at_ms=NOON + FRESH_MS)
+    back = report_connection(room, online=True, at_ms=NOON + FRESH_MS)
     assert [(update.point.point, update.value) for update in back if update.point.point != "AGE"] == [
         ("HOLD", 21),
         ("QUAL", 0),
@@ -99,20 +101,20 @@ def test_online_again_shows_the_reading_again_and_lets_it_age(room: Room) -> Non
 
 
 def test_what_aged_while_offline_is_stale_once_it_is_online(room: Room) -> None:
-    """Offline outranks stale, and does not hide it for longer than it lasts."""
+    """Offline comes before stale, and hides it only while it lasts."""
     room.read(at_ms=NOON, sentinel=21)
-    say(room, online=False)
+    report_connection(room, online=False)
     assert named(room.state.tick(NOON + FRESH_MS + 1), "SENTINEL") == []
     assert room.shown("R/SENTINEL") == (None, None, Quality.OFFLINE)
-    say(room, online=True, at_ms=NOON + FRESH_MS + 2)
+    report_connection(room, online=True, at_ms=NOON + FRESH_MS + 2)
     assert room.shown("R/SENTINEL") == (None, None, Quality.STALE)
     assert online(room) == 1
 
 
 def test_a_newer_reading_brings_the_whole_device_back(room: Room) -> None:
-    """It must be connected, so its other points show their readings too; an older one proves nothing."""
+    """All its points show their readings again; an older reading proves nothing."""
     room.read(at_ms=NOON, hold=21, sentinel=5)
-    say(room, online=False, at_ms=NOON + 10)
+    report_connection(room, online=False, at_ms=NOON + 10)
     out = room.read(at_ms=NOON + 10, now_ms=NOON + 11, hold=22)
     assert [(update.value, update.quality) for update in named(out, "HOLD")] == [
         (22, Quality.GOOD),
@@ -124,33 +126,33 @@ def test_a_newer_reading_brings_the_whole_device_back(room: Room) -> None:
     assert (room.shown("R/QUAL")[0], online(room)) == (0, 1)
 
 
-def test_what_was_said_before_the_newest_reading_or_word_counts_for_nothing(room: Room) -> None:
-    """Events come out of order: neither a newer reading nor a newer word is undone by an older word."""
+def test_older_reports_change_nothing(room: Room) -> None:
+    """Neither a newer reading nor a newer report is undone by an older report."""
     room.read(at_ms=NOON, hold=21)
-    assert named(say(room, online=False, at_ms=NOON - 1, now_ms=NOON), "HOLD") == []
+    assert named(report_connection(room, online=False, at_ms=NOON - 1, now_ms=NOON), "HOLD") == []
     assert (room.shown("R/HOLD")[2], online(room)) == (Quality.GOOD, 1)
-    say(room, online=False, at_ms=NOON + 5)
-    assert say(room, online=True, at_ms=NOON + 4) == []
+    report_connection(room, online=False, at_ms=NOON + 5)
+    assert report_connection(room, online=True, at_ms=NOON + 4) == []
     assert (room.shown("R/HOLD")[2], online(room)) == (Quality.OFFLINE, 0)
 
 
-def test_connection_is_unknown_until_something_is_said(room: Room) -> None:
-    """A reading alone says nothing of it; an offline device that never reported has that quality."""
+def test_connection_is_unknown_before_a_report(room: Room) -> None:
+    """A reading alone does not show it; an offline device without a report has that quality."""
     room.read(at_ms=NOON, hold=21)
     assert room.state.latest(room.points.by_name["R/ONLINE"]) is None
     assert room.state.known.is_online("a") is None
     fresh = Room(room.points, BuildingState(room.points))
-    say(fresh, online=False)
+    report_connection(fresh, online=False)
     assert (fresh.shown("R/QUAL")[0], online(fresh)) == (Quality.OFFLINE, 0)
     assert fresh.state.latest(room.points.by_name["R/HOLD"]) is None
 
 
 def test_a_forced_value_stays_while_the_device_is_offline(room: Room) -> None:
-    """The override is what the engineer asked for; the asset's quality still says the worst."""
+    """The override is shown; the asset's quality is the worst one."""
     point = room.points.by_name["R/HOLD"]
     room.read(at_ms=NOON, hold=21)
     room.state.force(point, 30, until_ms=NOON + 60_000, now_ms=NOON)
-    assert named(say(room, online=False, at_ms=NOON + 1), "HOLD") == []
+    assert named(report_connection(room, online=False, at_ms=NOON + 1), "HOLD") == []
     assert room.shown("R/HOLD") == (30, 30, Quality.FORCED)
     assert room.shown("R/QUAL")[0] == Quality.OFFLINE
     room.state.release(point, now_ms=NOON + 2)
@@ -158,7 +160,7 @@ def test_a_forced_value_stays_while_the_device_is_offline(room: Room) -> None:
 
 
 def test_an_asset_of_no_table_is_remembered(room: Room) -> None:
-    """Its points may come with the next table; until then nothing changes."""
+    """Its points may come with the next table."""
     assert room.state.set_online("x", False, at_ms=NOON, now_ms=NOON) == []  # noqa: FBT003 - the state itself
     assert room.state.pop_unsaved_connections() == {"x": OnlineState("x", online=False, at_ms=NOON)}
     assert room.state.pop_unsaved_connections() == {}
@@ -172,7 +174,7 @@ def test_an_asset_of_no_table_is_remembered(room: Room) -> None:
 def test_the_state_depends_on_what_is_newest_only_and_outlives_a_restart(
     points: PointMap, happenings: list[tuple[str, int]]
 ) -> None:
-    """In any order of arrival: offline is who was last said to be so and has not reported since."""
+    """In any order: a device is offline if its newest report says so and it has sent nothing since."""
     room = Room(points, BuildingState(points))
     newest_word: tuple[int, int, str] | None = None
     newest_reading = -1
@@ -181,7 +183,7 @@ def test_the_state_depends_on_what_is_newest_only_and_outlives_a_restart(
             room.read(at_ms=NOON + second, now_ms=NOON + 5, hold=number)
             newest_reading = max(newest_reading, second)
         else:
-            say(room, online=what == "online", at_ms=NOON + second, now_ms=NOON + 5)
+            report_connection(room, online=what == "online", at_ms=NOON + second, now_ms=NOON + 5)
             newest_word = max(newest_word or (-1, -1, ""), (second, number, what))
     is_offline = newest_word is not None and newest_word[2] == "offline" and newest_reading <= newest_word[0]
     kept, told = list(room.state.pop_unsaved_values().values()), room.state.pop_unsaved_connections()
@@ -196,10 +198,10 @@ def test_the_state_depends_on_what_is_newest_only_and_outlives_a_restart(
 
 
 def test_a_stand_in_that_is_over_is_not_the_newest(room: Room) -> None:
-    """It may still be on its way when the device is back: behind the reading that is shown again."""
-    say(room, online=False)
+    """On its way when the device is back, it does not replace the reading."""
+    report_connection(room, online=False)
     measured, stand_in, *_ = room.read(at_ms=NOON, hold=21)
     assert [room.state.is_newest(update) for update in (measured, stand_in)] == [False, True]
-    (again,) = named(say(room, online=True, at_ms=NOON + 1), "HOLD")
+    (again,) = named(report_connection(room, online=True, at_ms=NOON + 1), "HOLD")
     assert again is measured
     assert [room.state.is_newest(update) for update in (measured, stand_in)] == [True, False]

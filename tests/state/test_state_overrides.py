@@ -1,4 +1,4 @@
-"""Commissioning overrides: what is shown while they last, and what comes after them."""
+"""Commissioning overrides: what is shown while they last, and afterwards."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ points:
 
 
 def without_age(updates: list[Update]) -> list[Update]:
-    """Leave `$age` out, which comes along with every change of its asset."""
+    """Leave out `$age`, which comes with each change of its asset."""
     return [update for update in updates if update.point.source != "$age"]
 
 
@@ -43,12 +43,12 @@ def release(room: Room, name: str, *, now_ms: int = NOON) -> list[Update]:
 
 
 def brief(updates: list[Update]) -> list[tuple[str, Scalar, Scalar, Quality]]:
-    """Return what matters of updates."""
+    """Return point, values and quality of updates."""
     return [(update.point.point, update.value, update.safe_value, update.quality) for update in updates]
 
 
 def test_a_forced_value_is_shown_whatever_is_measured(room: Room) -> None:
-    """Readings go on beneath, are never the newest, and do not move the forced value or its quality."""
+    """Readings meanwhile are not the newest and change neither value nor quality."""
     room.read(at_ms=NOON, hold=21)
     (forced, quality) = force(room, "HOLD", 30)
     assert brief([forced, quality]) == [
@@ -64,7 +64,7 @@ def test_a_forced_value_is_shown_whatever_is_measured(room: Room) -> None:
 
 
 def test_a_forced_value_does_not_age(room: Room) -> None:
-    """Time passes beneath it: released, the point shows what became of its reading, and as the newest."""
+    """After the release the point shows its aged reading, as the newest."""
     room.read(at_ms=NOON, hold=21)
     force(room, "HOLD", 30)
     assert room.state.tick(NOON + FRESH_MS + 1) == []
@@ -76,7 +76,7 @@ def test_a_forced_value_does_not_age(room: Room) -> None:
 
 
 def test_a_released_point_shows_its_fresh_reading_which_ages_in_its_time(room: Room) -> None:
-    """The reading that came meanwhile counts as newest from now on, and its deadline was not lost."""
+    """The reading that came meanwhile is the newest and keeps its deadline."""
     force(room, "SENTINEL", 5)
     (late, *_) = room.read(at_ms=NOON + 1, sentinel=21)
     assert not room.state.is_newest(late)
@@ -88,7 +88,7 @@ def test_a_released_point_shows_its_fresh_reading_which_ages_in_its_time(room: R
 
 
 def test_an_override_ends_by_itself(room: Room) -> None:
-    """At the end of its time, not before, the measured value is back and nothing is forced any more."""
+    """At its end the measured value is shown again."""
     room.read(at_ms=UNTIL, hold=21)
     force(room, "HOLD", 30)
     assert room.state.tick(UNTIL - 1) == []
@@ -101,7 +101,7 @@ def test_an_override_ends_by_itself(room: Room) -> None:
 
 
 def test_forcing_again_replaces_value_and_time(room: Room) -> None:
-    """The later one counts, also where it ends earlier; the one before is not the newest any more."""
+    """The later override counts, also if it ends earlier."""
     (first, _) = force(room, "HOLD", 30)
     (second,) = force(room, "HOLD", 31, now_ms=NOON + 1, until_ms=NOON + 5)
     assert [room.state.is_newest(update) for update in (first, second)] == [False, True]
@@ -111,7 +111,7 @@ def test_forcing_again_replaces_value_and_time(room: Room) -> None:
 
 @pytest.mark.parametrize("name", ["HOLD", "SENTINEL", "VALUE"])
 def test_a_point_without_a_reading_shows_no_value_once_it_is_released(room: Room, name: str) -> None:
-    """Nothing was ever measured: no value, bad, the sentinel whatever `on_stale`; up to a first reading."""
+    """It shows no value and bad quality until its first reading."""
     force(room, name, 5)
     nothing, quality = release(room, name, now_ms=NOON + 9)
     assert brief([nothing, quality]) == [(name, None, None, Quality.BAD), ("QUAL", None, None, Quality.BAD)]
@@ -132,7 +132,7 @@ def test_a_point_without_a_reading_shows_no_value_once_it_is_released(room: Room
     ],
 )
 def test_what_cannot_be_forced_is_refused(room: Room, name: str, value: Scalar, message: str) -> None:
-    """The gateway's own points, and what is no value."""
+    """The gateway's own points, and values that are not finite, are refused."""
     with pytest.raises(GatewayError) as refused:
         room.state.force(room.points.by_name[name], value, until_ms=UNTIL, now_ms=NOON)
     assert message in str(refused.value)
@@ -144,7 +144,7 @@ def test_what_cannot_be_forced_is_refused(room: Room, name: str, value: Scalar, 
 def test_a_value_that_a_register_cannot_hold_is_refused(
     tmp_path_factory: pytest.TempPathFactory, value: Scalar
 ) -> None:
-    """The engineer is told at once, with the register, instead of the BMS showing the sentinel."""
+    """The error names the register."""
     points = load_good_tables(tmp_path_factory.mktemp("tables"), REGISTERS)
     room = Room(points, BuildingState(points))
     with pytest.raises(GatewayError, match=r"R/WORD: cannot be forced to .*regs, unit 1, input 3: .*uint16"):
@@ -153,22 +153,22 @@ def test_a_value_that_a_register_cannot_hold_is_refused(
     assert room.shown("R/WORD") == (None, None, Quality.FORCED)
 
 
-def test_a_time_that_has_passed_and_a_strange_point_are_refused(room: Room, points: PointMap) -> None:
+def test_a_past_end_and_an_unknown_point_are_refused(room: Room, points: PointMap) -> None:
     """Neither would ever be shown."""
     with pytest.raises(GatewayError, match="R/HOLD: cannot be forced until a time that has passed"):
         force(room, "HOLD", 1, until_ms=NOON)
-    stranger = BuildingState(load_stranger(points))
+    stranger = BuildingState(load_other_points(points))
     with pytest.raises(GatewayError, match="R/HOLD: is no point of the tables in force"):
         stranger.force(points.by_name["R/HOLD"], 1, until_ms=UNTIL, now_ms=NOON)
 
 
-def load_stranger(points: PointMap) -> PointMap:
-    """Return a point map without points."""
+def load_other_points(points: PointMap) -> PointMap:
+    """Return a point map of other points."""
     return type(points)((), {})
 
 
 def test_overrides_outlive_a_restart(room: Room) -> None:
-    """The same value until the same time; what ended meanwhile shows no value where there is no reading."""
+    """They have the same value and end; one that ended without a reading shows no value."""
     room.read(at_ms=NOON, hold=21)
     force(room, "HOLD", 30)
     force(room, "SENTINEL", 31, until_ms=NOON + 5)

@@ -1,4 +1,4 @@
-"""What the building state keeps on disk, and what it shows after a restart."""
+"""What the building state saves, and what it shows after a restart."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from gateway.records import LastValue
 
 
-def test_only_what_changed_is_kept(room: Room) -> None:
-    """Each point is written to disk once per change, with its last good value; ageing is no change."""
+def test_only_changes_are_saved(room: Room) -> None:
+    """Each change of a point is saved once, with its last good value; ageing is no change."""
     room.read(at_ms=NOON, hold=21, sentinel=5)
     room.read(at_ms=NOON + 1, hold=99)
     kept = room.state.pop_unsaved_values()
@@ -50,7 +50,7 @@ def test_only_what_changed_is_kept(room: Room) -> None:
 def test_a_restart_shows_the_same(
     points: PointMap, readings: list[tuple[str, Scalar, int]], later_ms: int
 ) -> None:
-    """What is kept brings back every value, also those that aged meanwhile, and never an older one."""
+    """Saved readings bring back every value, also aged ones, and never an older one."""
     room = Room(points, BuildingState(points))
     kept: dict[str, LastValue] = {}
     now_ms = NOON + 3 * FRESH_MS
@@ -116,12 +116,12 @@ def edited(tmp_path: Path, *readings: Scalar) -> Room:
 def test_a_restart_converts_readings_by_the_table_in_force(
     tmp_path: Path, readings: list[Scalar], shown: tuple[Scalar, Scalar, Quality]
 ) -> None:
-    """After a gain was mended, the last reading and the last good one are shown as the new table says."""
+    """After a changed gain, the last and the last good reading are converted anew."""
     assert edited(tmp_path, *readings).shown("R/SCALED") == shown
 
 
 def test_values_of_points_that_are_another_now_are_left_out(tmp_path: Path) -> None:
-    """A value goes to a point of the same name only where asset and source are the same still."""
+    """A reading is restored only for points of its asset and source."""
     state = edited(tmp_path, 21).state
     assert sorted(update.point.name for update in state.all_latest()) == ["R/MADE", "R/SCALED"]
     made = state.latest(state.points.by_name["R/MADE"])

@@ -65,11 +65,11 @@ class Rig:
     tasks: dict[str, asyncio.Task[None]] = field(default_factory=dict)
 
     def offer(self, number: int | str, thing: dict[str, Any]) -> asyncio.Future[None]:
-        """Hand an event to the journal; a whole batch of them shares one commit."""
+        """Append an event to the journal; events in a row share one commit."""
         return self.journal.append(self.event(number, thing))
 
     def event(self, number: int | str, thing: dict[str, Any]) -> Event:
-        """Make an event with this resource, received now."""
+        """Return an event with this resource, received now."""
         document = {"id": f"evt_{number}", "type": "asset.telemetry.updated", "data": {"object": thing}}
         return parse_event(orjson.dumps(document), received_ms=self.clock.now_ms)
 
@@ -83,14 +83,14 @@ class Rig:
         await asyncio.sleep(0)
 
     async def delivered(self) -> None:
-        """Return once every sink has everything, and that is noted on disk."""
+        """Return once every sink has everything, and its cursor is on disk."""
         await self.journal.flush()
         self.pipeline.tick()
         await self.until(lambda: all(loop.idle for loop in self.loops.values()))
         await self.journal.flush()
 
     async def until(self, condition: Callable[[], bool]) -> None:
-        """Wait for something that has no event of its own."""
+        """Wait for a condition without an event."""
         await until(condition, within_s=60, look_every_s=0.002)
 
     def rows(self, query: str) -> list[tuple[Any, ...]]:
@@ -99,26 +99,26 @@ class Rig:
 
 
 def with_a_fault(points: PointMap) -> PointMap:
-    """Return the table with one more asset, `faulty`, whose readings of `t` can't be mapped."""
+    """Return the table with one more asset, `faulty`, whose readings of `t` cannot be mapped."""
     plan = points.by_asset["a"]
     faulty = replace(plan, by_key={"t": (replace(plan.by_key["t"][0], convert=_fail),)})
     return replace(points, by_asset=points.by_asset | {"faulty": faulty})
 
 
 def _fail(_: Scalar) -> tuple[Scalar, Quality]:
-    """Stand for a fault of our own in a conversion."""
+    """Fail as a fault of the gateway's own would."""
     raise ZeroDivisionError("a fault")
 
 
 def rows(file: Path, query: str) -> list[tuple[Any, ...]]:
-    """Return what a query finds in a journal's file."""
+    """Return the rows of a query on a journal's file."""
     with closing(sqlite3.connect(file)) as database:
         return database.execute(query).fetchall()
 
 
 @contextmanager
 def failing_commits(file: Path) -> Iterator[None]:
-    """Let every commit that moves a cursor fail, as on a disk that takes no more."""
+    """Let every commit that moves a cursor fail, as on a full disk."""
     with closing(sqlite3.connect(file)) as database:
         database.execute(
             "CREATE TRIGGER failing BEFORE INSERT ON cursors BEGIN SELECT RAISE(ABORT, 'disk I/O error'); END"

@@ -1,4 +1,4 @@
-"""A feed on a list of events that stands for the journal."""
+"""A feed on a list of events that replaces the event log."""
 
 from __future__ import annotations
 
@@ -50,17 +50,17 @@ class Stream:
         )
 
     def push(self, size: int) -> None:
-        """Have one more event happen, that brings `size` updates of the same point."""
+        """Push one more event with `size` updates of the same point."""
         self.push_points(*(POINT,) * size)
 
     def push_points(self, *points: Point) -> None:
-        """Have one more event happen, that brings an update of each of these points."""
+        """Push one more event with an update of each of these points."""
         event = self._append(points)
         self.recent.add(event)
         self.feed.push(event)
 
     def change(self, point: Point, value: int) -> None:
-        """Have a point show something else, which no event caused."""
+        """Change what a point shows, without an event."""
         update = self.shown[point.name] = make_update(point, value, time_ms=1, seq=0)
         self.feed.push_changes([update])
 
@@ -73,7 +73,7 @@ class Stream:
         return event
 
     async def read(self, after: int) -> tuple[Sequence[MappedEvent], int]:
-        """Return the next events; others may come, and tables may be swapped, while it reads."""
+        """Return the next events; events may come, and tables may be swapped, during a read."""
         self.reads += 1
         found = self.events[after : after + self._read_events]
         await asyncio.sleep(0)
@@ -84,17 +84,17 @@ class Stream:
         return found, found[-1].seq if found else after
 
     def show(self, name: str) -> Update | None:
-        """Return the newest update; points that never had one show the number of events so far."""
+        """Return the newest update; a point without one shows the number of events so far."""
         if name == "R/GONE":
             return None
         return self.shown.get(name) or make_update(make_point(name), len(self.events), seq=0)
 
     def map_letter(self, stored: StoredDeadLetter) -> Sequence[Update]:
-        """Return an update for the letter; its number is its value."""
+        """Return an update for the dead letter, with its number as the value."""
         return [make_update(make_point(stored.letter.point), stored.number, time_ms=1, seq=stored.letter.seq)]
 
     def swap(self, *, after: int, changed: Sequence[str] = (), lost: Batch | None = None) -> None:
-        """Have another point table take over."""
+        """Put another point table in force."""
         self.recent.clear()
         self.feed.restart(after=after, lost=lost, changed=changed)
 
@@ -104,7 +104,7 @@ class Stream:
 
 
 async def all_batches(feed: Feed) -> list[Batch]:
-    """Take everything that is there."""
+    """Return all batches until the feed is idle."""
     batches = []
     while not feed.idle:
         batches.append(await feed.next())

@@ -13,14 +13,14 @@ if TYPE_CHECKING:
 
 
 class DictLatestValues:
-    """The newest update of every point that was told to `take`. `now_ms`: None is the present time."""
+    """The newest updates of `take`. `now_ms` None is the present time."""
 
     def __init__(self) -> None:
         self.now_ms: int | None = None
         self._updates: dict[str, Update] = {}
 
     def take(self, updates: Iterable[Update]) -> None:
-        """Remember those that are not older than what is known."""
+        """Keep those that are not older than the known ones."""
         for update in updates:
             if self.is_newest(update):
                 self._updates[update.point.name] = update
@@ -34,10 +34,10 @@ class DictLatestValues:
         return list(self._updates.values())
 
     def is_newest(self, update: Update) -> bool:
-        """Say whether `update` is at least as new as what is known."""
+        """Return whether `update` is at least as new as the known one."""
         known = self._updates.get(update.point.name)
         return known is None or update.time_ms >= known.time_ms
 
     def age_ms(self, update: Update) -> int:
-        """Return how old `update` is."""
+        """Return the age of `update`."""
         return (now_ms() if self.now_ms is None else self.now_ms) - update.time_ms

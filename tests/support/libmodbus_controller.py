@@ -1,4 +1,4 @@
-"""A controller not written by us, libmodbus's, as tests see it: started, killed, misbehaving, looked into."""
+"""A controller in a process of its own, made of libmodbus: started, killed, misbehaving, inspected."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class LibmodbusController:
         assert self._read() == "ready"
 
     def kill(self) -> None:
-        """Kill -9: no goodbye to anybody."""
+        """Kill the process, which closes nothing."""
         if self._process is not None:
             self._process.kill()
             self._process.communicate()
@@ -74,11 +74,11 @@ class LibmodbusController:
         self.kill()
 
     def rule(self, **rule: Any) -> None:
-        """Have requests answered otherwise, from now on."""
+        """Have requests answered otherwise from now on."""
         self._ask("rule", **rule)
 
     def no_rules(self) -> None:
-        """Have all requests answered properly again."""
+        """Have all requests answered normally again."""
         self._ask("no rules")
 
     def registers(self, first: int, count: int = 1, *, unit: int = 1) -> list[int]:
@@ -95,24 +95,24 @@ class LibmodbusController:
         return list(self._ask("coils", unit=unit, first=first, end=first + count))
 
     def fill(self, first: int, *words: int, unit: int = 1) -> None:
-        """Set holding registers as the controller's own program would."""
+        """Set holding registers as the controller's own program does."""
         for offset, word in enumerate(words):
             self._ask("fill", unit=unit, first=first + offset, word=word)
 
     def requests(self) -> list[Request]:
-        """Return what was asked since this was called last."""
+        """Return the requests since the last call."""
         return [request for request, _ in self.timed_requests()]
 
     def timed_requests(self) -> list[tuple[Request, float]]:
-        """Return what `requests` does, each with the seconds of a clock that only moves forward."""
+        """Return the same, each with the seconds of a monotonic clock."""
         return [(Request(*request[:4]), request[4]) for request in self._ask("requests")]
 
     def hang_up(self) -> None:
-        """Close all connections, as many controllers do when nothing was asked for a while."""
+        """Close all connections, as many controllers do with idle ones."""
         self._ask("hang up")
 
     def connections(self) -> tuple[int, int]:
-        """Return how many connections are open, and how many there ever were."""
+        """Return how many connections are open, and how many there have been."""
         is_open, accepted = self._ask("connections")
         return is_open, accepted
 

@@ -1,4 +1,4 @@
-"""A Modbus client sink with all that it needs around it, and short ways to make points and updates."""
+"""A Modbus client sink with its surroundings, and helpers for points and updates."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ def coil(address: int, *, unit: int = 1) -> Register:
 
 
 def held_point(name: str, *registers: Register, limits: tuple[float, float] | None = None) -> Point:
-    """Return a point with registers, and with a range where one is given."""
+    """Return a point with registers, and perhaps a range."""
     return replace(point(name, *registers), conversion=Conversion(range=limits))
 
 
 class ClientRig:
-    """A sink named `ahu` that writes to a loopback port, and the latest values that it looks at."""
+    """A sink named `ahu` that writes to a loopback port, and its latest values."""
 
     def __init__(self, port: int, *points: Point, **settings: Any) -> None:
         self.latest = DictLatestValues()
@@ -57,7 +57,7 @@ class ClientRig:
         )
 
     async def deliver(self, *updates: Update) -> None:
-        """Do as the delivery loop does: remember what is newest, then write."""
+        """Deliver as the delivery loop does: keep what is newest, then write."""
         self.latest.take(updates)
         await self.sink.write(updates)
 
@@ -66,19 +66,19 @@ class ClientRig:
         await self.deliver(*values_of(self.points, values))
 
     def swap(self, *points: Point, news: Sequence[Update] = ()) -> None:
-        """Take over another point table, as a reload does: points of the same names keep their values."""
+        """Adopt another point table, as in a reload: points of the same names keep their values."""
         self.points = points
         known = [(of, self.latest.latest(of)) for of in points]
         self.latest.take(replace(update, point=of) for of, update in known if update is not None)
         self.sink.prepare(Points(points), self.latest)(news)
 
     async def until(self, holds: Callable[[], bool], *, within_s: float = 60.0) -> None:
-        """Wait until something holds."""
+        """Wait until a condition is true."""
         await until(holds, within_s=within_s)
 
 
 async def persist(rig: ClientRig, *values: float) -> None:
-    """Deliver as the delivery loop does: the same batch until it is taken."""
+    """Deliver as the delivery loop does: the same batch until it is written."""
     await until_taken(partial(rig.show, *values))
 
 

@@ -1,4 +1,4 @@
-"""Points, latest values and a running Modbus server sink for tests, and ways to ask it from outside."""
+"""Points, latest values and a running Modbus server sink for tests, and clients for it."""
 
 from __future__ import annotations
 
@@ -44,12 +44,12 @@ def register(
     scale: float = 1.0,
     bit: int | None = None,
 ) -> Register:
-    """Make a register of the sink under test."""
+    """Return a register of the sink under test."""
     return Register(sink, unit, table, address, type, words, order, scale, bit)
 
 
 def point(name: str, *registers: Register) -> Point:
-    """Make a point that only has registers."""
+    """Return a point that only has registers."""
     return Point(
         site="hq",
         tag="L03",
@@ -65,7 +65,7 @@ def point(name: str, *registers: Register) -> Point:
 
 
 def update(of: Point, plain: Scalar, *, time_ms: int = 1_000, value: Scalar = None) -> Update:
-    """Make an update whose registers are to show `plain`."""
+    """Return an update whose registers show `plain`."""
     quality = Quality.GOOD if plain is not None else Quality.BAD
     return Update(of, plain if value is None else value, plain, quality, time_ms, seq=1, event_id="evt_1")
 
@@ -84,7 +84,7 @@ class Latest:
     updates: dict[Point, Update] = field(default_factory=dict)
 
     def keep(self, updates: Iterable[Update]) -> None:
-        """Take each update that is not older than what is known."""
+        """Keep each update that is not older than the known one."""
         self.updates.update({each.point: each for each in updates if self.is_newest(each)})
 
     def latest(self, of: Point) -> Update | None:
@@ -96,12 +96,12 @@ class Latest:
         return tuple(self.updates.values())
 
     def is_newest(self, of: Update) -> bool:
-        """Say whether nothing newer is known."""
+        """Return whether nothing newer is known."""
         known = self.updates.get(of.point)
         return known is None or known.time_ms <= of.time_ms
 
     def age_ms(self, _: Update) -> int:
-        """Return nothing worth mentioning."""
+        """Return no age."""
         return 0
 
 
@@ -112,7 +112,7 @@ def make_sink(
     status: SinkStatus | None = None,
     **settings: Any,
 ) -> ModbusServerSink:
-    """Make a sink that is not entered yet, on a free loopback port unless `listen` says otherwise."""
+    """Return a sink that is not entered yet, on a free loopback port unless `listen` is given."""
     settings = {"listen": HostPort("127.0.0.1", 0), **settings}
     return ModbusServerSink(
         name=SINK,
@@ -126,7 +126,7 @@ def make_sink(
 
 @dataclass
 class Client:
-    """A client on a raw socket, which knows just enough of Modbus TCP to frame and to take apart."""
+    """A client on a raw socket, with just enough Modbus TCP to frame requests."""
 
     reader: asyncio.StreamReader
     writer: asyncio.StreamWriter
@@ -156,7 +156,7 @@ class Client:
         return answer if answer[0] & 0x80 else answer[2:]
 
     async def is_dropped(self, *, within_s: float = 2.0) -> bool:
-        """Say whether the server ends the connection in time."""
+        """Return whether the server ends the connection in time."""
         try:
             async with asyncio.timeout(within_s):
                 return await self.reader.read(1) == b""
@@ -167,7 +167,7 @@ class Client:
 
 
 def frame(pdu: bytes, *, unit: int = 1, transaction: int = 7) -> bytes:
-    """Put the Modbus TCP header before a PDU."""
+    """Return a PDU with its Modbus TCP header."""
     return struct.pack(">HHHB", transaction, 0, len(pdu) + 1, unit) + pdu
 
 
@@ -191,7 +191,7 @@ async def _open(port: int, source: str) -> tuple[asyncio.StreamReader, asyncio.S
 
 
 async def until(look: Callable[[], Any], expected: Any, *, within_s: float = 60.0) -> None:
-    """Look until it is as expected, while the loop runs on."""
+    """Wait, while the loop runs, until a value is as expected."""
     deadline_s = asyncio.get_running_loop().time() + within_s
     while (seen := look()) != expected:
         assert asyncio.get_running_loop().time() < deadline_s, f"{seen!r} is seen, {expected!r} expected"
@@ -199,7 +199,7 @@ async def until(look: Callable[[], Any], expected: Any, *, within_s: float = 60.
 
 
 async def mbpoll(sink: ModbusServerSink, *arguments: str) -> str:
-    """Poll once with mbpoll and PDU addresses; return the values, or the error that it printed."""
+    """Poll once with mbpoll and PDU addresses; return the values, or the printed error."""
     process = await asyncio.create_subprocess_exec(
         "mbpoll", "-0", "-1", "-p", str(sink.port), "127.0.0.1", *arguments,
         stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,

@@ -1,4 +1,4 @@
-"""A sink in this process that remembers what it was given, and that fails when told to."""
+"""A sink that records its updates, and fails on request."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class Receiver:
-    """What stands behind the sink, and outlives its restarts: the broker, or the controller."""
+    """The receiver behind the sink, which outlives its restarts."""
 
     status: SinkStatus = field(default_factory=lambda: SinkStatus(type="recording"))
     updates: list[Update] = field(default_factory=list)  # all that arrived
@@ -44,11 +44,11 @@ class Receiver:
         self.may_prepare.set()
 
     def values(self, point: str) -> list[object]:
-        """Return the values of one point in the order in which they arrived."""
+        """Return the values of one point in their order of arrival."""
         return [update.value for update in self.updates if update.point.name == point]
 
     def make_sink(self) -> RecordingSink:
-        """Return a sink in front of this receiver."""
+        """Return a sink for this receiver."""
         return RecordingSink(self)
 
 
@@ -77,7 +77,7 @@ class RecordingSink:
             raise self._receiver.fails_to_leave
 
     def prepare(self, points: PointSource, latest: LatestValues) -> Adopt:
-        """Remember what comes with another point table; updates of all points are taken as before."""
+        """Record another point table; updates of all points are accepted as before."""
         self._receiver.preparing.set()
         self._receiver.may_prepare.wait(timeout=10)
 
@@ -87,7 +87,7 @@ class RecordingSink:
         return adopt
 
     async def write(self, updates: Sequence[Update]) -> None:
-        """Take the updates, or fail as told: first by exception, then for now, then point by point."""
+        """Record the updates, or fail as requested: an exception, away, or a refusal by point."""
         receiver = self._receiver
         receiver.attempts.append([update.seq for update in updates])
         receiver.asked.set()

@@ -1,4 +1,4 @@
-"""One room's points in a BuildingState, and short ways to put readings in and to look at them."""
+"""One room's points in a BuildingState, and helpers for readings and shown values."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ system: {heartbeat: {every: 10s, modbus: {to: regs, register: 0, type: uint16}}}
 
 @dataclass
 class Room:
-    """An state of the table, and short ways to put readings in and to look at points."""
+    """A state of the table, and helpers for readings and shown values."""
 
     points: PointMap
     state: BuildingState
@@ -44,7 +44,7 @@ class Room:
     def read(
         self, asset: str = "a", /, *, at_ms: int, now_ms: int | None = None, **readings: Scalar
     ) -> list[Update]:
-        """Take in one event whose readings were all made `at_ms`."""
+        """Apply one event whose readings were all made `at_ms`."""
         self.seq += 1
         found = tuple(Reading(key, value, at_ms) for key, value in readings.items())
         plan = self.points.by_asset[asset]
@@ -73,7 +73,7 @@ class Room:
 
 
 def make_event(seq: int, thing: dict[str, Any]) -> Event:
-    """Make an event whose resource is `thing`."""
+    """Return an event whose resource is `thing`."""
     return Event(f"evt_{seq}", "asset.telemetry.updated", b"", {"data": {"object": thing}}, NOON)
 
 

@@ -21,14 +21,14 @@ SERIAL = "type: modbus_client\nserial: {port: /dev/ttyUSB0}\n"
 
 
 def read(folder: Path, text: str) -> Document[ModbusClientConfig]:
-    """Read a file that holds the settings of this sink alone."""
+    """Read a file with the settings of this sink."""
     file = folder / "sink.yaml"
     file.write_text(text, encoding="utf-8")
     return read_document(file, ModbusClientConfig)
 
 
 def test_a_host_is_enough(tmp_path: Path) -> None:
-    """Modbus TCP on port 502, functions 15 and 16, any unit, no pause, nothing read back."""
+    """Defaults: Modbus TCP on port 502, functions 15 and 16, any unit, no pause, no read-back."""
     config = read(tmp_path, LEAST).require()
     assert (config.line, config.wire, config.timeout) == ("192.0.2.10:502", "Modbus TCP", 2.0)
     assert (config.min_interval, config.verify) == (0, False)
@@ -37,7 +37,7 @@ def test_a_host_is_enough(tmp_path: Path) -> None:
 
 
 def test_all_settings_of_a_host(tmp_path: Path) -> None:
-    """A converter for RTU over TCP, with all that limits what is written to whom."""
+    """A converter for RTU over TCP, with all limits on units, functions and addresses."""
     text = (
         "port: 4001\ntransport: rtu_over_tcp\ntimeout: 500ms\nmin_interval: 20ms\nfunctions: [6, 16]\n"
         "verify: true\nunits: [3, 4]\nallow: [192.0.2.0/24]\n"
@@ -51,7 +51,7 @@ def test_all_settings_of_a_host(tmp_path: Path) -> None:
 
 
 def test_a_serial_line(tmp_path: Path) -> None:
-    """As the standard has it, 19,200 baud and even parity, or as written."""
+    """The defaults are the standard's, 19,200 baud and even parity."""
     config = read(tmp_path, SERIAL).require()
     assert config.line == "/dev/ttyUSB0"
     assert config.wire == "Modbus RTU, 19200 baud, parity even, 1 stop bit"
@@ -101,7 +101,7 @@ def test_a_serial_line(tmp_path: Path) -> None:
     ],
 )
 def test_wrong_settings(tmp_path: Path, text: str, problem: str) -> None:
-    """Each wrong setting is one problem, at its place and in words that help."""
+    """Each wrong setting is one problem with its place and the remedy."""
     (found,) = read(tmp_path, text).problems
     assert str(found).startswith(f"{tmp_path}/sink.yaml:{problem}")
     assert "(a mapping)" not in str(found)
@@ -109,6 +109,6 @@ def test_wrong_settings(tmp_path: Path, text: str, problem: str) -> None:
 
 @pytest.mark.parametrize("host", ["::1", "fe80::1%eth0", "ahu-1.plant.example", "plc_7", "1st-floor.local"])
 def test_hosts(tmp_path: Path, host: str) -> None:
-    """Addresses of both kinds and names are taken as they are."""
+    """Addresses of both kinds and names are accepted."""
     config = read(tmp_path, f"type: modbus_client\nhost: '{host}'\n").require()
     assert config.host == host

@@ -1,4 +1,4 @@
-"""Which registers one request writes: joined where that is possible, never torn, never one too many."""
+"""Which registers one request writes: neighbours joined, values never torn, no register too many."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ OFTEN = st.integers(0, 5).map(bool)
 
 
 class Plan(NamedTuple):
-    """Spans of one unit, which of them are dirty and which stand alone, and the requests for it."""
+    """Spans of one unit, the dirty and the isolated ones, and the requests for them."""
 
     unit: Unit
     functions: set[int]
@@ -32,7 +32,7 @@ class Plan(NamedTuple):
     blocks: list[Block]
 
     def spans_of(self, block: Block) -> list[Span]:
-        """Return what a request writes."""
+        """Return the spans that a request writes."""
         return self.unit.spans[block.first : block.end]
 
 
@@ -49,7 +49,7 @@ def all_blocks(unit: Unit, dirty: Iterable[bool]) -> list[Block]:
 
 @st.composite
 def plans(draw: st.DrawFn) -> Plan:
-    """Plan the requests for spans that don't overlap, many of them next to each other."""
+    """Plan the requests for spans that do not overlap, many of them neighbours."""
     functions = draw(FUNCTIONS)
     made = []
     for table in (RegisterTable.HOLDING, RegisterTable.COIL):
@@ -72,8 +72,8 @@ def plans(draw: st.DrawFn) -> Plan:
 
 
 @given(plans())
-def test_exactly_what_is_dirty_is_written_each_value_whole(plan: Plan) -> None:
-    """Every value is in one request, whole; no request has a gap or is longer than the protocol allows."""
+def test_dirty_values_are_written_whole(plan: Plan) -> None:
+    """Each dirty value is in one request; no request has a gap or is longer than the protocol allows."""
     written = [span for block in plan.blocks for span in plan.spans_of(block)]
     assert len(written) == len(plan.dirty)
     assert set(written) == plan.dirty
@@ -90,8 +90,8 @@ def test_exactly_what_is_dirty_is_written_each_value_whole(plan: Plan) -> None:
 
 
 @given(plans())
-def test_no_request_could_be_spared(plan: Plan) -> None:
-    """Two requests that follow each other would not fit into one, or must not be joined."""
+def test_requests_are_as_few_as_possible(plan: Plan) -> None:
+    """Two consecutive requests do not fit into one, or must not be joined."""
     for one, other in pairwise(plan.blocks):
         last, first = plan.spans_of(one)[-1], plan.spans_of(other)[0]
         touches = last.table is first.table and last.address + last.size == first.address
@@ -100,8 +100,8 @@ def test_no_request_could_be_spared(plan: Plan) -> None:
             assert one.size + first.size > MOST[last.table]
 
 
-def test_a_single_one_goes_by_the_shortest_request_that_the_controller_understands() -> None:
-    """Function 6 or 5 where they are listed, for a value of one register or coil; 16 and 15 otherwise."""
+def test_single_registers_use_functions_5_and_6() -> None:
+    """If the controller supports 6 or 5, these write single registers and coils; otherwise 16 and 15."""
     coil = Span(RegisterTable.COIL, 0, 1)
     word, pair = Span(RegisterTable.HOLDING, 0, 1), Span(RegisterTable.HOLDING, 1, 2)
 
@@ -116,8 +116,8 @@ def test_a_single_one_goes_by_the_shortest_request_that_the_controller_understan
     assert [(block.function, block.size) for block in joined] == [(16, 3)]
 
 
-def test_what_cannot_be_written_whole_is_not_written() -> None:
-    """Two registers need function 16; input registers and discrete inputs cannot be written at all."""
+def test_unwritable_values() -> None:
+    """Two registers need function 16; input registers and discrete inputs are never written."""
     assert can_write(RegisterTable.HOLDING, 1, functions={6})
     assert not can_write(RegisterTable.HOLDING, 2, functions={5, 6, 15})
     assert can_write(RegisterTable.COIL, 1, functions={5})

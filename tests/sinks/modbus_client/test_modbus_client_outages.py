@@ -1,4 +1,4 @@
-"""Controllers that die, come back empty, are cut off or frozen: afterwards they hold the whole state."""
+"""Controllers that stop, lose their values, are cut off or hang: afterwards they have all values."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ POINTS = (
 
 
 def shown(controller: LibmodbusController) -> list[float]:
-    """Return what the controller holds of POINTS."""
+    """Return the controller's values of POINTS."""
     words = [*controller.registers(10), *controller.registers(0, unit=2)]
     return [*controller.floats(0), *words, *controller.coils(3)]
 
 
-async def test_a_controller_that_comes_back_empty_is_given_everything() -> None:
-    """Killed and started again: all that it held before is written, without a new value of any point."""
+async def test_everything_is_written_to_a_restarted_controller() -> None:
+    """All values are written after its restart, without new readings."""
     with LibmodbusController() as controller, capture_logs() as logs:
         rig = ClientRig(controller.port, *POINTS)
         async with rig.sink:
@@ -55,7 +55,7 @@ async def test_a_controller_that_comes_back_empty_is_given_everything() -> None:
 
 
 async def test_nothing_is_lost_while_the_controller_is_away() -> None:
-    """A write says that it is away, and why; once it is there it has the newest values of all points."""
+    """A write reports why the controller is away; after it is back, it has the newest values."""
     controller = LibmodbusController()
     rig = ClientRig(controller.port, *POINTS)
     async with rig.sink:
@@ -69,8 +69,8 @@ async def test_nothing_is_lost_while_the_controller_is_away() -> None:
             await rig.until(lambda: shown(controller) in ([21.5, 9, 8, 0], [21.5, 7, 8, 0]))
 
 
-async def test_values_in_mid_outage_arrive_in_the_end() -> None:
-    """Killed in the middle of a stream of writes, again and again: the last value of each point is there."""
+async def test_values_sent_during_outages_arrive() -> None:
+    """After repeated kills in a stream of writes, the last value of each point is there."""
     with LibmodbusController() as controller:
         rig = ClientRig(controller.port, *POINTS)
         async with rig.sink:
@@ -85,7 +85,7 @@ async def test_values_in_mid_outage_arrive_in_the_end() -> None:
 
 @contextmanager
 def forwarded(port: int, *, to: int) -> Iterator[None]:
-    """Have a listener pass connections on, until the context ends: then it and all of them are dropped."""
+    """Forward connections until the context ends, then drop the listener and all of them."""
     command = ["socat", f"TCP-LISTEN:{port},bind=127.0.0.1,reuseaddr", f"TCP:127.0.0.1:{to}"]
     forwarder = subprocess.Popen(command, stderr=subprocess.DEVNULL)
     try:
@@ -95,8 +95,8 @@ def forwarded(port: int, *, to: int) -> Iterator[None]:
         forwarder.wait()
 
 
-async def test_a_dropped_listener() -> None:
-    """The network goes away under a controller that runs on: everything is written again when it is back."""
+async def test_a_network_outage() -> None:
+    """When the network is back, everything is written again to the controller that kept running."""
     with LibmodbusController() as controller:
         port = free_port()
         rig = ClientRig(port, *POINTS)
@@ -112,8 +112,8 @@ async def test_a_dropped_listener() -> None:
                 assert len(controller.requests()) == 4
 
 
-async def test_a_frozen_controller_is_away_and_its_late_answers_count_for_nothing() -> None:
-    """No answer in time: the connection is closed. What comes later is on no connection of ours."""
+async def test_late_answers_of_a_frozen_controller_are_ignored() -> None:
+    """A request without an answer closes the connection; later answers arrive on none of ours."""
     with LibmodbusController() as controller:
         rig = ClientRig(controller.port, POINTS[0], timeout="200ms")
         async with rig.sink:
@@ -128,8 +128,8 @@ async def test_a_frozen_controller_is_away_and_its_late_answers_count_for_nothin
             assert rig.status.state == "up"
 
 
-async def test_a_controller_that_hangs_up_after_each_answer() -> None:
-    """Each connection writes what the one before did not get to, so that all is written in the end."""
+async def test_a_controller_that_closes_after_each_answer() -> None:
+    """Each connection continues where the one before ended, until everything is written."""
     points = [held_point(f"P{n}", holding(2 * n)) for n in range(5)]
     with LibmodbusController() as controller:
         controller.rule(hangs_up=True)
@@ -140,8 +140,8 @@ async def test_a_controller_that_hangs_up_after_each_answer() -> None:
 
 
 @pytest.mark.parametrize("rule", [{"is_mute": True, "hangs_up": True}, {"is_mute": True}])
-async def test_registers_that_end_each_connection_keep_no_other_waiting(rule: dict[str, bool]) -> None:
-    """Two of them, be it that the controller hangs up or that it says nothing: all others are written."""
+async def test_registers_that_end_connections_delay_no_other(rule: dict[str, bool]) -> None:
+    """Two registers close the connection or stay unanswered; all others are written."""
     points = [held_point(f"P{n}", holding(2 * n)) for n in range(6)]
     with LibmodbusController() as controller:
         for address in (2, 6):
@@ -154,7 +154,7 @@ async def test_registers_that_end_each_connection_keep_no_other_waiting(rule: di
 
 @contextmanager
 def listening(*, answers: bytes = b"") -> Iterator[tuple[int, list[float]]]:
-    """Listen, and end each connection at once; yield the port and the times of connections."""
+    """Accept connections and close each at once; yield the port and the times of connections."""
     loop, times = asyncio.get_running_loop(), list[float]()
     server = socket.create_server(("127.0.0.1", 0))
     server.settimeout(0)
@@ -174,7 +174,7 @@ def listening(*, answers: bytes = b"") -> Iterator[tuple[int, list[float]]]:
 
 
 async def test_no_storm_of_connections() -> None:
-    """Whatever takes connections and ends them at once is asked more and more rarely."""
+    """The pauses between connections that end at once grow."""
     with listening() as (port, times), capture_logs() as logs:
         rig = ClientRig(port, *POINTS)
         rig.latest.take(values_of(POINTS, [1.5, 1, 1, True]))
@@ -199,10 +199,8 @@ async def test_no_storm_of_connections() -> None:
         ("9002", 1),
     ],
 )
-async def test_answers_that_are_none(
-    pdu: str, transactions_on: int, caplog: pytest.LogCaptureFixture
-) -> None:
-    """What does not answer the request is taken for silence: nothing counts as written, nothing is logged."""
+async def test_wrong_answers(pdu: str, transactions_on: int, caplog: pytest.LogCaptureFixture) -> None:
+    """An answer to something else counts as no answer: nothing is acknowledged or logged."""
     point = held_point("A", holding(0))
     with LibmodbusController() as controller, caplog.at_level(logging.WARNING):
         rig = ClientRig(controller.port, point, timeout="100ms")
@@ -216,8 +214,8 @@ async def test_answers_that_are_none(
     assert caplog.messages == []
 
 
-async def test_something_else_that_listens_there(caplog: pytest.LogCaptureFixture) -> None:
-    """A web server, say: it is away as a controller, and nothing of its words is logged."""
+async def test_another_server_on_the_port(caplog: pytest.LogCaptureFixture) -> None:
+    """If a web server answers, the controller is away, and nothing of the answer is logged."""
     with (
         listening(answers=b"HTTP/1.1 400 Bad Request\r\n\r\n") as (port, _),
         caplog.at_level(logging.WARNING),
@@ -230,7 +228,7 @@ async def test_something_else_that_listens_there(caplog: pytest.LogCaptureFixtur
 
 
 async def test_leaving_does_not_wait_for_a_frozen_controller() -> None:
-    """Within moments, with a request under way."""
+    """The sink stops within moments while a request is unanswered."""
     with LibmodbusController() as controller:
         rig = ClientRig(controller.port, *POINTS, timeout="30s")
         async with asyncio.timeout(5):
@@ -245,8 +243,8 @@ async def test_leaving_does_not_wait_for_a_frozen_controller() -> None:
         await rig.until(lambda: controller.connections() == (0, 1))
 
 
-async def test_a_host_that_is_not_allowed_is_not_even_connected_to() -> None:
-    """The address that a name leads to is looked at before anything is sent."""
+async def test_no_connection_to_an_address_outside_of_allow() -> None:
+    """A name's address is checked before anything is sent."""
     with LibmodbusController() as controller:
         rig = ClientRig(controller.port, *POINTS, host="localhost", allow=("10.0.0.0/8", "192.0.2.0/24"))
         async with rig.sink:
@@ -255,8 +253,8 @@ async def test_a_host_that_is_not_allowed_is_not_even_connected_to() -> None:
         assert controller.connections() == (0, 0)
 
 
-async def test_of_several_addresses_the_allowed_one_is_taken() -> None:
-    """`localhost` may be ::1 as well, where nobody listens."""
+async def test_an_allowed_address_is_chosen() -> None:
+    """Of the addresses of `localhost`, the allowed one is used."""
     with LibmodbusController() as controller:
         rig = ClientRig(controller.port, *POINTS, host="localhost", allow=("127.0.0.0/8",))
         async with rig.sink:
@@ -264,16 +262,16 @@ async def test_of_several_addresses_the_allowed_one_is_taken() -> None:
         assert shown(controller) == [1.5, 1, 1, 1]
 
 
-async def test_a_name_that_nobody_knows() -> None:
-    """The resolver's words reach the user."""
+async def test_an_unknown_host_name() -> None:
+    """The resolver's error is reported."""
     rig = ClientRig(502, *POINTS, host="controller.invalid")
     async with rig.sink:
         with pytest.raises(TransientError, match=r"(known|resolution)"):
             await rig.show(1.5, 1, 1, 1)
 
 
-async def test_a_controller_that_vanishes_is_found_out() -> None:
-    """The system probes a connection on which nothing is written: one that loses power says no goodbye."""
+async def test_keepalive_is_on() -> None:
+    """TCP keep-alive probes an idle connection: a controller that loses power does not close it."""
     with LibmodbusController() as controller:
         rig = ClientRig(controller.port, *POINTS)
         async with rig.sink:
@@ -283,8 +281,8 @@ async def test_a_controller_that_vanishes_is_found_out() -> None:
             assert 25 < due_s <= 30
 
 
-async def test_what_a_controller_has_lost_unnoticed_is_written_again() -> None:
-    """It came back empty on the same connection, as on a serial line: no later than after `refresh`."""
+async def test_refresh_writes_everything_again() -> None:
+    """Values that a controller lost on an open connection are written after `refresh` at the latest."""
     with LibmodbusController() as controller:
         rig = ClientRig(controller.port, *POINTS, refresh="300ms")
         async with rig.sink:
@@ -295,8 +293,8 @@ async def test_what_a_controller_has_lost_unnoticed_is_written_again() -> None:
             assert rig.status.reconnects == 0
 
 
-async def test_a_register_that_was_refused_is_tried_again_with_the_rest() -> None:
-    """Its controller may have been set up by now, and a value that does not change comes by no other way."""
+async def test_refresh_writes_refused_registers_again() -> None:
+    """The controller may have been set up meanwhile, and an unchanged value is not written otherwise."""
     with LibmodbusController() as controller:
         rig = ClientRig(controller.port, *POINTS, refresh="300ms")
         controller.rule(addresses=[10, 10], exception=2)
@@ -308,7 +306,7 @@ async def test_a_register_that_was_refused_is_tried_again_with_the_rest() -> Non
 
 
 async def test_without_refresh_only_what_changes_is_written() -> None:
-    """`never` spares memories that wear out."""
+    """With `refresh: never`, only changes are written."""
     with LibmodbusController() as controller:
         rig = ClientRig(controller.port, *POINTS, refresh="never")
         async with rig.sink:
@@ -319,7 +317,7 @@ async def test_without_refresh_only_what_changes_is_written() -> None:
 
 
 async def test_a_connection_that_is_closed_while_idle_is_no_outage() -> None:
-    """Many controllers close one on which nothing happens: another one is opened, and nobody is told."""
+    """Another connection is opened, and nothing is logged."""
     with LibmodbusController() as controller, capture_logs() as logs:
         rig = ClientRig(controller.port, *POINTS)
         async with rig.sink:

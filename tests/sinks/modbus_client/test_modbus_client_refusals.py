@@ -1,4 +1,4 @@
-"""What a controller refuses for good becomes a dead letter; everything else arrives."""
+"""Values that a controller refuses for good become dead letters; all others are written."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from support.libmodbus_controller import LibmodbusController, Request
 
 
-def asked_in_all(controller: LibmodbusController, asked: list[Request]) -> list[Request]:
-    """Add what was asked since this was called last, and return all."""
+def all_requests(controller: LibmodbusController, asked: list[Request]) -> list[Request]:
+    """Add the requests since the last call, and return all."""
     asked.extend(controller.requests())
     return asked
 
@@ -23,10 +23,10 @@ def asked_in_all(controller: LibmodbusController, asked: list[Request]) -> list[
     ("code", "words"),
     [(1, "illegal function"), (2, "illegal data address"), (3, "illegal data value")],
 )
-async def test_the_guilty_one_of_a_block_is_found(
+async def test_the_refused_value_of_a_block_is_found(
     controller: LibmodbusController, code: int, words: str
 ) -> None:
-    """A refused request is taken apart: the guilty value is refused in words, its neighbours are written."""
+    """A refused request is split: the bad value is refused with its reason, its neighbours are written."""
     controller.rule(units=[3], addresses=[41, 41], exception=code)
     points = [held_point(f"P{n}", holding(36 + 2 * n, "float32", unit=3)) for n in range(5)]
     rig = ClientRig(controller.port, *points)
@@ -40,8 +40,8 @@ async def test_the_guilty_one_of_a_block_is_found(
         assert rig.status.state == "up"
 
 
-async def test_the_guilty_one_is_written_by_itself_from_then_on(controller: LibmodbusController) -> None:
-    """No second search: its neighbours are joined on both sides of it; it is tried again with each value."""
+async def test_a_refused_value_is_isolated(controller: LibmodbusController) -> None:
+    """It is written by itself from then on, its neighbours are joined on both sides."""
     controller.rule(addresses=[4, 4], exception=2)
     points = [held_point(f"P{n}", holding(n)) for n in range(10)]
     rig = ClientRig(controller.port, *points)
@@ -60,7 +60,7 @@ async def test_the_guilty_one_is_written_by_itself_from_then_on(controller: Libm
 
 
 async def test_only_the_refused_values_of_a_batch_are_dead_letters(controller: LibmodbusController) -> None:
-    """One refusal for each update, whatever number of its registers is refused; bits of one word share it."""
+    """One refusal for each update, however many of its registers are refused; bits of a word share it."""
     controller.rule(addresses=[0, 9], exception=2)
     points = (
         held_point("TWICE", holding(0), holding(5), holding(20)),
@@ -81,8 +81,8 @@ async def test_only_the_refused_values_of_a_batch_are_dead_letters(controller: L
     assert controller.registers(30) == [8]
 
 
-async def test_what_is_refused_only_later_is_a_dead_letter_too(controller: LibmodbusController) -> None:
-    """Busy at first, so that the write returned: the next write, of whatever point, tells of it, and once."""
+async def test_a_later_refusal_is_reported(controller: LibmodbusController) -> None:
+    """A value that was busy at first and is refused later is reported once, by the next write."""
     points = [held_point(f"P{n}", holding(2 * n, unit=n)) for n in (1, 2)]
     rig = ClientRig(controller.port, *points)
     controller.rule(units=[2], exception=6, times=1)
@@ -91,7 +91,7 @@ async def test_what_is_refused_only_later_is_a_dead_letter_too(controller: Libmo
         late = values_of(points, [1, 2])
         await rig.deliver(*late)
         asked: list[Request] = []
-        await rig.until(lambda: sum(each.unit == 2 for each in asked_in_all(controller, asked)) == 2)
+        await rig.until(lambda: sum(each.unit == 2 for each in all_requests(controller, asked)) == 2)
         with pytest.raises(RefusedError) as refused:
             await rig.deliver(*values_of(points[:1], [3]))
         assert [refusal.update for refusal in refused.value.refusals] == late[1:]
@@ -100,8 +100,8 @@ async def test_what_is_refused_only_later_is_a_dead_letter_too(controller: Libmo
     assert controller.registers(2) == [4]
 
 
-async def test_what_was_busy_and_is_taken_later_is_no_dead_letter(controller: LibmodbusController) -> None:
-    """Nor is it told of again where a newer value of it is refused."""
+async def test_a_busy_value_that_is_accepted_later(controller: LibmodbusController) -> None:
+    """It is not reported, not even when a newer value of its point is refused."""
     points = [held_point(f"P{n}", holding(2 * n, unit=n)) for n in (1, 2)]
     rig = ClientRig(controller.port, *points)
     controller.rule(units=[2], exception=6, times=1)
@@ -116,7 +116,7 @@ async def test_what_was_busy_and_is_taken_later_is_no_dead_letter(controller: Li
 
 
 async def test_an_address_beyond_the_controllers_end(controller: LibmodbusController) -> None:
-    """The controller itself refuses it; the registers before it, of the same request, are written."""
+    """Registers beyond the last one are refused; those before, of the same request, are written."""
     points = [held_point(f"P{n}", holding(9996 + n)) for n in range(8)]
     rig = ClientRig(controller.port, *points)
     async with rig.sink:
@@ -126,8 +126,8 @@ async def test_an_address_beyond_the_controllers_end(controller: LibmodbusContro
     assert controller.registers(9996, 4) == [1, 2, 3, 4]
 
 
-async def test_a_controller_that_takes_no_joined_requests(controller: LibmodbusController) -> None:
-    """Where each value is taken by itself, nothing is refused, and nothing is joined again."""
+async def test_a_controller_without_joined_requests(controller: LibmodbusController) -> None:
+    """If it accepts each value by itself, nothing is refused, and nothing is joined again."""
     controller.rule(from_count=3, exception=3)
     points = [held_point(f"P{n}", holding(2 * n, "float32")) for n in range(4)]
     rig = ClientRig(controller.port, *points)
@@ -139,10 +139,10 @@ async def test_a_controller_that_takes_no_joined_requests(controller: LibmodbusC
     assert controller.floats(0, 4) == [5, 6, 7, 8]
 
 
-async def test_a_controller_that_refuses_everything_is_joined_again_later(
+async def test_a_controller_that_refuses_everything(
     controller: LibmodbusController,
 ) -> None:
-    """While it boots, say: that every value is refused says nothing about one of them."""
+    """If every value is refused, as while it boots, neighbours are still joined later."""
     controller.rule(exception=1)
     points = [held_point(f"P{n}", holding(n)) for n in range(5)]
     rig = ClientRig(controller.port, *points)
@@ -157,8 +157,8 @@ async def test_a_controller_that_refuses_everything_is_joined_again_later(
     assert controller.registers(0, 5) == [1, 2, 3, 4, 5]
 
 
-async def test_verify_finds_what_was_not_taken(controller: LibmodbusController) -> None:
-    """Written once more, then refused with both values; what reads back as it was written is delivered."""
+async def test_verify_finds_a_lost_value(controller: LibmodbusController) -> None:
+    """It is written once more, then refused with both values; matching values are delivered."""
     points = (held_point("A", holding(0)), held_point("F", holding(1, "float32")), held_point("C", coil(2)))
     rig = ClientRig(controller.port, *points, verify=True)
     async with rig.sink:
@@ -173,8 +173,8 @@ async def test_verify_finds_what_was_not_taken(controller: LibmodbusController) 
         ]
 
 
-async def test_verify_forgives_one_slip(controller: LibmodbusController) -> None:
-    """A value that is there after the second time is delivered, and so are its neighbours."""
+async def test_verify_repeats_once(controller: LibmodbusController) -> None:
+    """A value that reads back after the second write is delivered, and so are its neighbours."""
     points = [held_point(f"P{n}", holding(2 * n, "float32")) for n in range(3)]
     rig = ClientRig(controller.port, *points, verify=True)
     async with rig.sink:
@@ -183,8 +183,8 @@ async def test_verify_forgives_one_slip(controller: LibmodbusController) -> None
     assert controller.floats(0, 3) == [1.5, 2.5, 3.5]
 
 
-async def test_verify_of_what_cannot_be_read(controller: LibmodbusController) -> None:
-    """A register that can only be written is refused under `verify`; the others of its request are not."""
+async def test_verify_of_a_write_only_register(controller: LibmodbusController) -> None:
+    """It is refused; the others of its request are delivered."""
     controller.rule(functions=[3], addresses=[1, 1], exception=2)
     points = [held_point(f"P{n}", holding(n)) for n in range(3)]
     rig = ClientRig(controller.port, *points, verify=True)
@@ -198,10 +198,8 @@ async def test_verify_of_what_cannot_be_read(controller: LibmodbusController) ->
 
 
 @pytest.mark.parametrize("most", [100, 50, 16, 3])
-async def test_a_controller_that_takes_fewer_registers_at_once(
-    controller: LibmodbusController, most: int
-) -> None:
-    """How many it takes is found out and kept: no register is written by itself for the others' sake."""
+async def test_a_controller_with_a_lower_limit(controller: LibmodbusController, most: int) -> None:
+    """The number of registers that it accepts at once is learnt; none is isolated for it."""
     controller.rule(from_count=most + 1, exception=3)
     points = [held_point(f"P{n}", holding(n)) for n in range(120)]
     rig = ClientRig(controller.port, *points)
@@ -218,7 +216,7 @@ async def test_a_controller_that_takes_fewer_registers_at_once(
 async def test_a_refused_register_is_found_among_many_in_few_requests(
     controller: LibmodbusController,
 ) -> None:
-    """By halves, where each one by itself took a second request for every register."""
+    """A block is split in halves, so 120 registers take fewer than 20 requests."""
     controller.rule(addresses=[77, 77], exception=2)
     points = [held_point(f"P{n}", holding(n)) for n in range(120)]
     rig = ClientRig(controller.port, *points)
@@ -229,8 +227,8 @@ async def test_a_refused_register_is_found_among_many_in_few_requests(
         assert len(controller.requests()) < 20
 
 
-async def test_a_controller_without_function_16_is_told_apart(controller: LibmodbusController) -> None:
-    """The reason says which setting helps: many simple ones take single registers only."""
+async def test_a_controller_without_function_16(controller: LibmodbusController) -> None:
+    """The reason names the setting that helps."""
     controller.rule(functions=[16], exception=1)
     rig = ClientRig(controller.port, held_point("P", holding(4)))
     async with rig.sink:

@@ -1,4 +1,4 @@
-"""Another point table for a Modbus client: what is new or changed is written, and nothing else."""
+"""A reload of the point tables: new and changed values are written, nothing else."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from support.libmodbus_controller import LibmodbusController, Request
 from support.modbus_client_parts import ClientRig, held_point, holding, values_of
 
 
-def asked_in_all(controller: LibmodbusController, asked: list[Request]) -> list[Request]:
-    """Add what was asked since this was called last, and return all."""
+def all_requests(controller: LibmodbusController, asked: list[Request]) -> list[Request]:
+    """Add the requests since the last call, and return all."""
     asked.extend(controller.requests())
     return asked
 
 
 async def test_only_what_is_new_or_changed_is_written(controller: LibmodbusController) -> None:
-    """Registers of points that are gone keep what they hold; the connection stays."""
+    """Registers of removed points keep their values; the connection stays."""
     points = [held_point(f"P{n}", holding(n)) for n in range(4)]
     rig = ClientRig(controller.port, *points)
     async with rig.sink:
@@ -35,8 +35,8 @@ async def test_only_what_is_new_or_changed_is_written(controller: LibmodbusContr
     assert controller.connections()[1] == 1
 
 
-async def test_a_request_under_way_while_tables_are_swapped(controller: LibmodbusController) -> None:
-    """What it writes is not forgotten: what the new table wants is written after it, be it as before."""
+async def test_a_swap_during_a_request(controller: LibmodbusController) -> None:
+    """The value that it writes is overwritten by that of the new table."""
     before, after = held_point("P", holding(0)), held_point("P", holding(0))
     rig = ClientRig(controller.port, before)
     async with rig.sink:
@@ -50,11 +50,11 @@ async def test_a_request_under_way_while_tables_are_swapped(controller: Libmodbu
         await writing
         controller.signal(SIGCONT)
         asked: list[Request] = []
-        await rig.until(lambda: len(asked_in_all(controller, asked)) == 2)
+        await rig.until(lambda: len(all_requests(controller, asked)) == 2)
         assert controller.registers(0) == [10]
 
 
-async def test_updates_of_the_former_table_are_passed_over(controller: LibmodbusController) -> None:
+async def test_updates_of_the_old_table_are_ignored(controller: LibmodbusController) -> None:
     """They were made for other registers."""
     before, after = held_point("P", holding(0)), held_point("P", holding(1))
     rig = ClientRig(controller.port, before)
@@ -67,7 +67,7 @@ async def test_updates_of_the_former_table_are_passed_over(controller: Libmodbus
 
 
 async def test_a_reload_while_the_controller_is_away() -> None:
-    """The new table's whole state is there once the controller is."""
+    """When the controller is back, it gets all values of the new table."""
     controller = LibmodbusController()
     points = [held_point(f"P{n}", holding(n)) for n in range(2)]
     rig = ClientRig(controller.port, *points)
@@ -80,8 +80,8 @@ async def test_a_reload_while_the_controller_is_away() -> None:
             assert controller.registers(0, 2) == [0, 0]
 
 
-async def test_a_refused_register_is_known_to_the_next_table(controller: LibmodbusController) -> None:
-    """It is not joined with others again."""
+async def test_a_refused_register_stays_isolated(controller: LibmodbusController) -> None:
+    """It is not joined with others after the reload."""
     points = [held_point(f"P{n}", holding(n)) for n in range(5)]
     controller.rule(addresses=[2, 2], exception=2)
     rig = ClientRig(controller.port, *points)

@@ -1,4 +1,4 @@
-"""The order in which dirty values are written: none waits for ever, new ones wait for a moment."""
+"""The order in which dirty values are written: each has its turn, new ones come soon."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ INDEXES = st.sets(st.integers(0, COUNT - 1))
 
 
 def make_unit() -> Unit:
-    """Return a unit with values that cannot be joined, all of them dirty."""
+    """Return a unit of dirty values that cannot be joined."""
     spans = [Span(RegisterTable.HOLDING, 2 * n, 1) for n in range(COUNT)]
     unit = Unit(1, spans, functions=(15, 16))
     unit.wanted[:] = [b"\0\0"] * COUNT
@@ -22,7 +22,7 @@ def make_unit() -> Unit:
 
 
 def change(unit: Unit, index: int, number: int) -> None:
-    """Set a new value, as a point does."""
+    """Set a new value."""
     unit.set_value(index, number.to_bytes(2))
 
 
@@ -39,7 +39,7 @@ def write(unit: Unit, *, failing: set[int]) -> int | None:
 
 @given(failing=INDEXES, changing=INDEXES, each=st.integers(1, 3))
 def test_every_value_has_its_turn(failing: set[int], changing: set[int], each: int) -> None:
-    """Whatever always fails, and whatever changes again and again: a round and its turns are enough."""
+    """Each dirty value is tried within a round and its turns, whatever fails or changes meanwhile."""
     unit = make_unit()
     written = set[int]()
     for number in range(1, 4 * COUNT + 1):
@@ -53,7 +53,7 @@ def test_every_value_has_its_turn(failing: set[int], changing: set[int], each: i
 
 @given(failing=INDEXES, beat=st.integers(0, COUNT - 1), before=st.integers(0, 2 * COUNT))
 def test_a_new_value_waits_for_one_other_at_most(failing: set[int], beat: int, before: int) -> None:
-    """Such as a heartbeat, in the middle of the round."""
+    """A new value, such as a heartbeat, is among the next two requests."""
     unit = make_unit()
     for _ in range(before):
         write(unit, failing=failing)
@@ -63,7 +63,7 @@ def test_a_new_value_waits_for_one_other_at_most(failing: set[int], beat: int, b
 
 @given(changing=INDEXES)
 def test_what_was_written_is_not_written_again(changing: set[int]) -> None:
-    """Each value once, and once more where it changed."""
+    """Each value is written once, and once more after a change."""
     unit = make_unit()
     for _ in range(COUNT):
         write(unit, failing=set())

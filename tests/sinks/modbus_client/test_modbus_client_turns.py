@@ -1,4 +1,4 @@
-"""Who is next on a line that is too slow for everything at once: nobody waits until all others are done."""
+"""Turns on a slow line: no unit waits until all others are done."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def controller() -> Iterator[LibmodbusController]:
 
 
 async def test_units_in_trouble_keep_no_write_waiting(controller: LibmodbusController) -> None:
-    """Some of twelve are always due for another try, of 0.3 s each: a write of the other one returns."""
+    """A write to a good unit returns soon, although tries of twelve others take 0.3 s each."""
     points = [held_point(f"U{unit}", holding(5, unit=unit)) for unit in range(1, 14)]
     controller.rule(units=list(range(2, 14)), exception=11, delay_s=0.3)
     rig = ClientRig(controller.port, *points)
@@ -37,10 +37,10 @@ async def test_units_in_trouble_keep_no_write_waiting(controller: LibmodbusContr
             assert controller.registers(5) == [value]
 
 
-async def test_registers_that_are_never_ready_do_not_keep_each_other_waiting(
+async def test_busy_registers_do_not_delay_each_other(
     controller: LibmodbusController,
 ) -> None:
-    """One that is ready again is written, while another one still is not."""
+    """A register that is ready again is written while another one is still busy."""
     points = [held_point(f"P{n}", holding(n)) for n in range(6)]
     for address in (0, 3):
         controller.rule(addresses=[address, address], exception=4)
@@ -57,10 +57,8 @@ async def test_registers_that_are_never_ready_do_not_keep_each_other_waiting(
 
 
 @pytest.mark.parametrize("units", [[1], [1, 2, 3, 4]])
-async def test_what_changes_while_the_whole_state_is_written_comes_in_between(
-    controller: LibmodbusController, units: list[int]
-) -> None:
-    """A heartbeat, say, on a line where everything takes four seconds; its write waits for nothing else."""
+async def test_changes_come_between_a_full_write(controller: LibmodbusController, units: list[int]) -> None:
+    """A new value is written within a few requests, while writing everything takes four seconds."""
     rest = [held_point(f"P{n}", holding(10 + 2 * n, unit=units[n % len(units)])) for n in range(80)]
     beat = held_point("BEAT", holding(0))
     controller.rule(delay_s=0.05)
@@ -85,7 +83,7 @@ async def test_what_changes_while_the_whole_state_is_written_comes_in_between(
 
 
 async def test_the_heartbeat_beats_while_much_is_written(controller: LibmodbusController) -> None:
-    """The delivery loop waits for a batch that takes long; no program may call the gateway dead for it."""
+    """The heartbeat is written while the delivery loop waits for a long batch."""
     beat = replace(held_point("BEAT", holding(0)), source="$heartbeat")
     rest = [held_point(f"P{n}", holding(10 + 2 * n)) for n in range(200)]
     controller.rule(delay_s=0.03)

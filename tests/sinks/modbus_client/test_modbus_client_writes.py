@@ -1,4 +1,4 @@
-"""What a Modbus client writes into a controller: values, joined requests, nothing that need not be."""
+"""What a Modbus client writes into a controller: values, joined requests, no needless request."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from gateway.model import ByteOrder, Quality, RegisterTable
 
 
 async def test_every_type_arrives_as_the_table_says(controller: LibmodbusController) -> None:
-    """Type, byte order, scale and unit id: the registers are those that a controller's program expects."""
+    """Type, byte order, scale and unit are those of the point table."""
     points = (
         held_point("T", holding(0, "int16", scale=10)),
         held_point("F", holding(10, "float32", order=ByteOrder.CDAB)),
@@ -42,7 +42,7 @@ async def test_every_type_arrives_as_the_table_says(controller: LibmodbusControl
 async def test_neighbours_share_a_request_and_only_changes_are_written(
     controller: LibmodbusController,
 ) -> None:
-    """250 registers take three requests, the change of two values two, no change none."""
+    """250 registers take three requests, two changed values two, no change none."""
     points = [held_point(f"P{n}", holding(n)) for n in range(250)]
     rig = ClientRig(controller.port, *points)
     async with rig.sink:
@@ -60,7 +60,7 @@ async def test_neighbours_share_a_request_and_only_changes_are_written(
 
 
 async def test_a_value_is_never_half_written(controller: LibmodbusController) -> None:
-    """However floats lie around the 123 registers of a request, each one comes by a single request."""
+    """Each float is in a single request, wherever the limit of 123 registers falls."""
     points = [held_point(f"P{n}", holding(2 * n + 1, "float32")) for n in range(200)]
     rig = ClientRig(controller.port, *points)
     async with rig.sink:
@@ -72,7 +72,7 @@ async def test_a_value_is_never_half_written(controller: LibmodbusController) ->
 
 
 async def test_coils_are_joined_too(controller: LibmodbusController) -> None:
-    """2,000 coils take two requests, the first one of 1,968; a gap is not written over."""
+    """2,000 coils take two requests; a gap is not written."""
     points = [held_point(f"C{n}", coil(n)) for n in range(2000)]
     rig = ClientRig(controller.port, *points)
     async with rig.sink:
@@ -92,7 +92,7 @@ async def test_coils_are_joined_too(controller: LibmodbusController) -> None:
 async def test_only_functions_that_the_controller_understands_are_used(
     controller: LibmodbusController, functions: tuple[int, ...], expected: list[tuple[int, int, int]]
 ) -> None:
-    """A pair of registers is left out where 16 is not among them: half of it is worse than none."""
+    """Only `functions` are used; without 16, a pair of registers is not written."""
     points = (
         held_point("A", holding(0)),
         held_point("B", holding(1, "float32")),
@@ -109,7 +109,7 @@ async def test_only_functions_that_the_controller_understands_are_used(
 
 
 async def test_nothing_but_mapped_registers_is_written(controller: LibmodbusController) -> None:
-    """A controller's own registers between those of the table keep what they hold."""
+    """A controller's own registers between mapped ones keep their values."""
     controller.fill(0, 1, 2, 3, 4, 5)
     rig = ClientRig(controller.port, held_point("A", holding(1)), held_point("B", holding(3)))
     async with rig.sink:
@@ -118,7 +118,7 @@ async def test_nothing_but_mapped_registers_is_written(controller: LibmodbusCont
 
 
 async def test_units_that_are_not_listed_are_never_written(controller: LibmodbusController) -> None:
-    """Whatever a table says, `units` is the last word; and input registers are not taken for holding ones."""
+    """`units` limits what tables can write; input registers are never written as holding ones."""
     points = (
         held_point("A", holding(0, unit=1)),
         held_point("B", holding(0, unit=2)),
@@ -131,7 +131,7 @@ async def test_units_that_are_not_listed_are_never_written(controller: Libmodbus
 
 
 async def test_bits_of_a_word_go_together(controller: LibmodbusController) -> None:
-    """One bit changes one word by one request, and leaves its neighbours in that word as they are."""
+    """One changed bit writes its word with one request and leaves the other bits."""
     points = [held_point(f"B{bit}", holding(4, "bit", bit=bit)) for bit in (0, 3, 15)]
     rig = ClientRig(controller.port, *points)
     async with rig.sink:
@@ -145,7 +145,7 @@ async def test_bits_of_a_word_go_together(controller: LibmodbusController) -> No
 
 
 async def test_a_point_without_a_reading_is_left_alone(controller: LibmodbusController) -> None:
-    """The controller keeps its own value until there is one; without a usable one it gets the sentinel."""
+    """The controller keeps its value until the first reading; without a usable one it gets the sentinel."""
     points = (
         held_point("A", holding(0)),
         held_point("F", holding(1, "float32")),
@@ -165,7 +165,7 @@ async def test_a_point_without_a_reading_is_left_alone(controller: LibmodbusCont
 
 
 async def test_only_the_newest_value_is_written(controller: LibmodbusController) -> None:
-    """A reading that came late changes nothing; of several in one batch, the last one is written alone."""
+    """A late reading changes nothing; of several in a batch, only the last is written."""
     point = held_point("A", holding(0))
     rig = ClientRig(controller.port, point)
     async with rig.sink:
@@ -179,7 +179,7 @@ async def test_only_the_newest_value_is_written(controller: LibmodbusController)
 async def test_a_value_outside_of_its_range_is_never_sent(
     controller: LibmodbusController, quality: Quality
 ) -> None:
-    """Measured, forced or standing in: it is refused, and the sentinel stands where an old value would."""
+    """It is refused, measured or forced, and the sentinel is written."""
     points = (held_point("SP", holding(0, "int16", scale=10), limits=(5, 30)), held_point("B", holding(1)))
     rig = ClientRig(controller.port, *points)
     async with rig.sink:
@@ -196,7 +196,7 @@ async def test_a_value_outside_of_its_range_is_never_sent(
 
 
 async def test_a_value_that_its_register_cannot_hold_is_refused(controller: LibmodbusController) -> None:
-    """The reason names the place; a point's other register has its value all the same."""
+    """The reason names the place; the point's other register gets the value."""
     point = held_point("A", holding(0), holding(4, "float32"))
     rig = ClientRig(controller.port, point)
     async with rig.sink:
@@ -209,7 +209,7 @@ async def test_a_value_that_its_register_cannot_hold_is_refused(controller: Libm
 
 
 async def test_what_is_bad_because_of_a_register_is_refused(controller: LibmodbusController) -> None:
-    """What `on_stale` says is written in all registers of the point, and the reason names the one."""
+    """All registers get what `on_stale` says; the reason names the register."""
     point = held_point("A", holding(0), holding(4, "float32"))
     rig = ClientRig(controller.port, point)
     bad = replace(make_update(point, 70000), safe_value=7, quality=Quality.BAD)
@@ -223,7 +223,7 @@ async def test_what_is_bad_because_of_a_register_is_refused(controller: Libmodbu
 
 
 async def test_requests_are_paced(controller: LibmodbusController) -> None:
-    """`min_interval` lies between each answer and the next request."""
+    """`min_interval` passes between each answer and the next request."""
     points = [held_point(f"P{n}", holding(2 * n)) for n in range(6)]
     rig = ClientRig(controller.port, *points, min_interval="50ms")
     async with rig.sink:
@@ -234,7 +234,7 @@ async def test_requests_are_paced(controller: LibmodbusController) -> None:
 
 
 async def test_a_slow_controller_gets_the_newest_values_only(controller: LibmodbusController) -> None:
-    """What changes while a request is under way is written after it, as it is wanted then."""
+    """Changes during a request are written after it, each as it is then."""
     point = held_point("A", holding(0))
     rig = ClientRig(controller.port, point)
     async with rig.sink:

@@ -1,4 +1,4 @@
-"""Who may connect, how many, for how long; clients that do not read; the port and the end."""
+"""Who may connect, how many and for how long; slow readers; opening and closing the port."""
 
 from __future__ import annotations
 
@@ -44,8 +44,8 @@ async def test_only_allowed_networks() -> None:
     ]
 
 
-async def test_newest_beyond_max_connections_is_dropped() -> None:
-    """Connections in use are never given up for a new one; a place left is free again; logged once."""
+async def test_a_full_server_drops_the_newcomer() -> None:
+    """Active connections keep their places; a free place can be used again; one warning is logged."""
     with capture_logs() as logs:
         async with make_sink(TARGET, max_connections=2) as sink, connect(sink) as first:
             async with connect(sink) as second:
@@ -62,8 +62,8 @@ async def test_newest_beyond_max_connections_is_dropped() -> None:
     assert [log["log_level"] for log in logs] == ["warning"]
 
 
-async def test_connections_that_ask_nothing_give_way() -> None:
-    """A controller gets in although connections that never asked hold all places; one at work stays."""
+async def test_a_connection_without_a_request_gives_its_place() -> None:
+    """A controller connects although connections without a request hold all places; an active one stays."""
     async with AsyncExitStack() as held, make_sink(TARGET, max_connections=4) as sink:
         working = await held.enter_async_context(connect(sink))
         assert await working.read(4, 0, 1) == b"\xff\xff"
@@ -76,7 +76,7 @@ async def test_connections_that_ask_nothing_give_way() -> None:
 
 
 async def test_counts_in_status() -> None:
-    """Status tells who is connected, how many requests were answered, and how many clients were refused."""
+    """The status shows connected clients, answered requests and refused clients."""
     status = SinkStatus(type="modbus_server")
     allow = (ip_network("127.0.0.1"),)
     sink = make_sink(TARGET, status=status, max_connections=2, allow=allow)
@@ -94,8 +94,8 @@ async def test_counts_in_status() -> None:
     assert status.clients == ClientsStatus(connected=0, requests=6, refused=2)
 
 
-async def test_byte_by_byte_is_silence() -> None:
-    """Bytes that never become a request keep nobody's place: `idle_timeout` counts whole requests only."""
+async def test_incomplete_requests_do_not_count_as_activity() -> None:
+    """`idle_timeout` counts complete requests only."""
     async with make_sink(TARGET, idle_timeout="1s") as sink, connect(sink) as slow:
         assert await slow.read(4, 0, 1) == b"\xff\xff"
         began_s = asyncio.get_running_loop().time()
@@ -109,8 +109,8 @@ async def test_byte_by_byte_is_silence() -> None:
         assert asyncio.get_running_loop().time() - began_s < 8
 
 
-async def test_dead_peers_are_found_out() -> None:
-    """The system probes a connection on which nothing happens, so that a vanished peer does not stay."""
+async def test_keepalive_is_on() -> None:
+    """TCP keep-alive probes an idle connection, so that a vanished peer does not keep its place."""
     async with make_sink(TARGET) as sink, connect(sink) as client:
         await client.read(4, 0, 1)
         ours, theirs = sink.port, client.writer.get_extra_info("sockname")[1]
@@ -120,7 +120,7 @@ async def test_dead_peers_are_found_out() -> None:
 
 
 async def test_idle_connections_are_closed() -> None:
-    """A silent client is dropped after `idle_timeout`; one that asks now and then stays."""
+    """A client without requests is dropped after `idle_timeout`; an active one stays."""
     sink = make_sink(TARGET, idle_timeout="300ms")
     async with sink, connect(sink) as silent, connect(sink) as busy:
         for _ in range(6):
@@ -130,7 +130,7 @@ async def test_idle_connections_are_closed() -> None:
 
 
 async def _flood(sink: ModbusServerSink, *, stuck_for_s: float = 0.5) -> tuple[socket.socket, int]:
-    """Send reads without taking any answer, until nothing can be sent for so long; count whole ones."""
+    """Send reads without reading answers until nothing can be sent for a while; count the whole ones."""
     loop = asyncio.get_running_loop()
     flooding = socket.socket()
     flooding.settimeout(0)
@@ -157,7 +157,7 @@ async def _flood(sink: ModbusServerSink, *, stuck_for_s: float = 0.5) -> tuple[s
 
 @pytest.mark.parametrize("new_loop", [asyncio.SelectorEventLoop, uvloop.new_event_loop])
 def test_slow_reader_is_paused(new_loop: Callable[[], asyncio.AbstractEventLoop]) -> None:
-    """A client that takes no answers is not listened to; others are served, and nothing of its is lost."""
+    """While a client does not read its answers, nothing is read from it; no answer is lost."""
 
     async def check() -> None:
         loop = asyncio.get_running_loop()
@@ -180,7 +180,7 @@ def test_slow_reader_is_paused(new_loop: Callable[[], asyncio.AbstractEventLoop]
 
 
 async def test_slow_reader_is_dropped_when_idle() -> None:
-    """A client that never takes its answers does not keep its place for longer than `idle_timeout`."""
+    """A client that never reads its answers is dropped after `idle_timeout`."""
     clients = ClientsStatus()
     status = SinkStatus(type="modbus_server", clients=clients)
     async with make_sink(TARGET, status=status, idle_timeout="1s", max_connections=1) as sink:
@@ -192,7 +192,7 @@ async def test_slow_reader_is_dropped_when_idle() -> None:
 
 
 async def test_leaving_closes_port_and_connections_at_once() -> None:
-    """Leaving the sink ends every connection at once, also one that does not read."""
+    """Leaving the sink closes every connection at once, also a slow reader's."""
     async with AsyncExitStack() as clients:
         async with make_sink(TARGET) as sink:
             client = await clients.enter_async_context(connect(sink))
@@ -206,8 +206,8 @@ async def test_leaving_closes_port_and_connections_at_once() -> None:
             await asyncio.open_connection("127.0.0.1", sink.port)
 
 
-async def test_client_that_comes_while_leaving_is_dropped() -> None:
-    """A client whose connection was made but not yet seen by the sink when it left is not served."""
+async def test_a_client_that_connects_during_shutdown_is_dropped() -> None:
+    """A connection that the sink has not seen yet when it stops is not served."""
     async with make_sink(TARGET) as sink:
         arriving = socket.create_connection(("127.0.0.1", sink.port))  # blocks the loop, so nobody saw it
         for _ in range(3):  # turns of the loop after which its transport exists, but no more
@@ -218,7 +218,7 @@ async def test_client_that_comes_while_leaving_is_dropped() -> None:
 
 
 async def test_half_closed_client_gets_its_answers() -> None:
-    """A client that asks, shuts its side and waits for the answer gets it, and then the end."""
+    """A client that closes its side after a request gets the answer, then the connection ends."""
     async with make_sink(TARGET) as sink, connect(sink) as client:
         await client.send(frame(READ_ALL))
         client.writer.write_eof()
@@ -226,8 +226,8 @@ async def test_half_closed_client_gets_its_answers() -> None:
         assert await client.is_dropped()
 
 
-async def test_taken_port() -> None:
-    """A port that another program has is a GatewayError that names sink, address and reason."""
+async def test_a_port_in_use() -> None:
+    """A port in use is a GatewayError with sink, address and reason."""
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = cast("int", other.getsockname()[1])
         with pytest.raises(GatewayError) as failed:
@@ -240,14 +240,14 @@ async def test_taken_port() -> None:
 
 
 async def test_unknown_host() -> None:
-    """A host name that cannot be resolved is a GatewayError too."""
+    """A host name that cannot be resolved is a GatewayError."""
     with pytest.raises(GatewayError, match=r"cannot listen on nowhere\.invalid:5020: "):
         async with make_sink(TARGET, listen=HostPort("nowhere.invalid", 5020)):
             pass
 
 
 async def test_can_be_entered_again_on_the_same_port() -> None:
-    """After a restart the sink gets its port back, although connections to it were open."""
+    """A restarted sink gets its port again, although connections to it were open."""
     async with make_sink(TARGET) as sink, connect(sink) as client:
         await client.read(4, 0, 1)
         port = sink.port
@@ -268,7 +268,7 @@ async def test_ipv6() -> None:
 
 
 async def test_state_is_up_once_listening() -> None:
-    """The sink's status says `up` when controllers can poll, and not before."""
+    """The status says `up` once controllers can poll, not before."""
     status = SinkStatus(type="modbus_server")
     sink = make_sink(TARGET, status=status)
     assert status.state == "starting"

@@ -19,7 +19,7 @@ LEAST = "type: modbus_server\nlisten: 127.0.0.1:5020\n"
 
 
 def read(folder: Path, text: str) -> Document[ModbusServerConfig]:
-    """Read a file that holds the settings of this sink alone."""
+    """Read a file with the settings of this sink."""
     file = folder / "sink.yaml"
     file.write_text(text, encoding="utf-8")
     return read_document(file, ModbusServerConfig)
@@ -35,7 +35,7 @@ def test_defaults(tmp_path: Path) -> None:
 
 
 def test_all_settings(tmp_path: Path) -> None:
-    """Networks and durations are read as users write them; a lone address is a network of one."""
+    """Networks and durations are parsed; a single address is a network of one."""
     text = "allow: [10.1.0.0/16, 10.2.0.7, 'fd00::/8']\nmax_connections: 2\nidle_timeout: 90s\n"
     config = read(tmp_path, LEAST + text).require()
     assert config.allow == tuple(ip_network(text) for text in ("10.1.0.0/16", "10.2.0.7/32", "fd00::/8"))
@@ -43,7 +43,7 @@ def test_all_settings(tmp_path: Path) -> None:
 
 
 def test_tls_and_identity(tmp_path: Path) -> None:
-    """Files of certificates are beside the settings; what is not written of the identity is as it was."""
+    """Certificate paths are relative to the settings file; omitted identity fields have defaults."""
     text = "tls: {certificate: c.pem, key: /k.pem, client_ca: a.pem, roles: [Operator]}\n"
     config = read(tmp_path, LEAST + text + "identity: {vendor: ACME}\n").require()
     assert config.tls is not None
@@ -77,6 +77,6 @@ def test_tls_and_identity(tmp_path: Path) -> None:
     ],
 )
 def test_wrong_settings(tmp_path: Path, setting: str, problem: str) -> None:
-    """Each wrong setting is one problem, at its place and in words that help."""
+    """Each wrong setting is one problem with its place and the remedy."""
     (found,) = read(tmp_path, LEAST + setting).problems
     assert str(found).startswith(f"{tmp_path}/sink.yaml:{problem}")

@@ -1,4 +1,4 @@
-"""Hostile, broken and too many clients: the loop goes on, and a controller at work is served."""
+"""Hostile, broken and too many clients: the event loop stays responsive, and controllers are served."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ async def hostile_clients(port: int) -> AsyncIterator[None]:
 
 
 async def longest_gap_s(until_s: float) -> float:
-    """Return the longest time in which the loop did not come round."""
+    """Return the longest time between two turns of the event loop."""
     loop = asyncio.get_running_loop()
     longest_s, last_s = 0.0, loop.time()
     while last_s < until_s:
@@ -58,7 +58,7 @@ async def longest_gap_s(until_s: float) -> float:
 def test_sixty_hostile_clients_do_not_hold_the_loop(
     new_loop: Callable[[], asyncio.AbstractEventLoop],
 ) -> None:
-    """While sixty clients flood, hang and send garbage, the loop comes round and a controller is answered."""
+    """While sixty clients flood, hang and send garbage, the loop turns and a controller is answered."""
 
     async def check() -> None:
         loop = asyncio.get_running_loop()
@@ -81,7 +81,7 @@ def test_sixty_hostile_clients_do_not_hold_the_loop(
 
 @dataclass(eq=False)
 class Quiet:
-    """A client that asked something last, or came, at a time."""
+    """A client with the time of its last request, or of its connection."""
 
     quiet_since_s: float
     has_asked: bool = True
@@ -93,12 +93,12 @@ class Quiet:
 
 
 def connection(client: Quiet) -> Connection:
-    """Return it as what the server has in its place."""
+    """Return it as a connection of the server."""
     return cast("Connection", client)
 
 
 def admitting(most: int) -> Clients:
-    """Make an open door with so many places."""
+    """Return open clients with this many places."""
     allow = [ip_network("127.0.0.1")]
     return Clients(
         allow=allow, most=most, status=ClientsStatus(), bound_log=structlog.get_logger(), is_open=True
@@ -106,7 +106,7 @@ def admitting(most: int) -> Clients:
 
 
 def test_the_quietest_gives_way_after_ten_seconds() -> None:
-    """Of clients that have asked before, the one quiet for longest gives way, and none within ten seconds."""
+    """The client without a request for longest gives its place, but not within ten seconds."""
     clients = admitting(2)
     busy, quiet = Quiet(99.0), Quiet(90.0)
     assert clients.admit(connection(busy), "127.0.0.1", now_s=90.0)
@@ -116,8 +116,8 @@ def test_the_quietest_gives_way_after_ten_seconds() -> None:
     assert (busy.dropped, quiet.dropped) == (False, True)
 
 
-def test_who_never_asked_gives_way_first_and_at_once() -> None:
-    """A client that never asked anything gives way before one that is quiet for much longer but did."""
+def test_a_client_without_a_request_gives_its_place_first() -> None:
+    """It gives its place at once, before a client that has been quiet for much longer."""
     clients = admitting(2)
     slow, new = Quiet(0.0), Quiet(100.0, has_asked=False)
     assert clients.admit(connection(slow), "127.0.0.1", now_s=0.0)
@@ -127,7 +127,7 @@ def test_who_never_asked_gives_way_first_and_at_once() -> None:
 
 
 def test_a_flood_is_logged_once() -> None:
-    """However many clients come and go at the limit, its begin and its end are one line each."""
+    """Begin and end of a flood are one line each, however many clients come and go."""
     clients = admitting(8)
     with capture_logs() as logs:
         for now_s in range(1000):
@@ -141,8 +141,8 @@ def test_a_flood_is_logged_once() -> None:
     assert [log["log_level"] for log in logs] == ["warning", "info"]
 
 
-def test_strangers_are_logged_once_each_and_not_without_end() -> None:
-    """Hosts outside of `allow` are logged once, a hundred of them; all are counted."""
+def test_refused_hosts_are_logged_once() -> None:
+    """Each host outside of `allow` is logged once, at most a hundred; all are counted."""
     status = ClientsStatus()
     clients = Clients(allow=[], most=8, status=status, bound_log=structlog.get_logger(), is_open=True)
     with capture_logs() as logs:

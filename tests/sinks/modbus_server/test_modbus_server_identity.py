@@ -1,4 +1,4 @@
-"""Read Device Identification: what a controller or a network scan sees when it asks who is there."""
+"""Read Device Identification: what a controller or a network scan reads."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ REGULAR = BASIC | {4: b"Building telemetry gateway", 5: b"Modbus TCP server", 6:
 
 
 async def identify(sink: ModbusServerSink, code: int, first: int = 0, *, unit: int = 1) -> dict[int, bytes]:
-    """Ask with pymodbus's client, on and on until nothing more follows; it answers the whole."""
+    """Read with pymodbus's client until no more objects follow; return all."""
     found: dict[int, bytes] = {}
     async with AsyncModbusTcpClient("127.0.0.1", port=sink.port) as client:
         while True:
@@ -53,13 +53,13 @@ async def identify(sink: ModbusServerSink, code: int, first: int = 0, *, unit: i
     ],
 )
 async def test_streams_and_single_objects(code: int, first: int, expected: dict[int, bytes]) -> None:
-    """A client that is not ours gets vendor, product and version, and the names of product and gateway."""
+    """Another vendor's client reads vendor, product and version, and the names of product and gateway."""
     async with make_sink(TARGET) as sink:
         assert await identify(sink, code, first) == expected
 
 
 async def test_bytes_as_the_specification_has_them() -> None:
-    """The answer to the basic stream, byte by byte as in V1.1b3, 6.21; and to a single object."""
+    """The answers have the bytes of V1.1b3, 6.21, for the basic stream and for a single object."""
     identity = ModbusIdentity(vendor="Company", product_code="P-1", vendor_url="https://a.b")
     async with make_sink(TARGET, identity=identity) as sink, connect(sink) as client:
         expected = b"\x2b\x0e\x01\x82\x00\x00\x03" + b"\x00\x07Company" + b"\x01\x03P-1"
@@ -68,8 +68,8 @@ async def test_bytes_as_the_specification_has_them() -> None:
         assert await client.ask(b"\x2b\x0e\x04\x03") == b"\x2b\x0e\x04\x82\x00\x00\x01\x03\x0bhttps://a.b"
 
 
-async def test_what_does_not_fit_follows() -> None:
-    """Objects that are too long for one answer follow in the next, none is cut, and none is lost."""
+async def test_objects_that_do_not_fit_follow() -> None:
+    """Objects that are too long for one answer follow in the next; none is cut or lost."""
     fields = ("vendor", "product_code", "vendor_url", "product_name", "model", "application")
     texts = {field: field[0] * 64 for field in fields}
     numbers = dict(zip(fields, (0, 1, 3, 4, 5, 6), strict=True))
@@ -98,7 +98,7 @@ async def test_what_does_not_fit_follows() -> None:
         ("", 1),
     ],
 )
-async def test_what_is_refused(asked: str, code: int) -> None:
+async def test_refused_requests(asked: str, code: int) -> None:
     """Unknown objects get exception 2, unknown access and wrong lengths 3, other transports 1."""
     async with make_sink(TARGET) as sink, connect(sink) as client:
         assert await client.ask(b"\x2b" + bytes.fromhex(asked)) == bytes([0xAB, code])
@@ -106,7 +106,7 @@ async def test_what_is_refused(asked: str, code: int) -> None:
 
 
 async def test_units() -> None:
-    """Every mapped unit and the device itself can be identified, other units get exception 11."""
+    """Each mapped unit and the device itself can be identified; other units get exception 11."""
     points = [point(f"U{unit}", register(0, "uint16", unit=unit)) for unit in (1, 2)]
     async with make_sink(*points) as sink:
         for unit in (1, 2, 0, 255):

@@ -1,4 +1,4 @@
-"""Modbus TCP as controllers speak it: framing, pipelining, exceptions, unit ids."""
+"""Modbus TCP: framing, pipelining, exceptions, unit ids."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ OTHERS = {"FC7 status": "07", "FC8 diagnostics": "08 0000 1234", "FC0": "00", "F
 
 
 def read_pdu(address: int, count: int, *, function: int = 4) -> bytes:
-    """Make the PDU of a read."""
+    """Return the PDU of a read."""
     return struct.pack(">BHH", function, address, count)
 
 
 @pytest.mark.parametrize("pdu", [*WRITES.values(), *OTHERS.values()], ids=[*WRITES, *OTHERS])
 async def test_everything_but_reads_is_refused(pdu: str) -> None:
-    """Writes and unknown functions get exception 1, change nothing, and the connection goes on."""
+    """Writes and unknown functions get exception 1 and change nothing; the connection stays."""
     word, coil = point("W", register(0, "uint16", table=HOLDING)), point("C", register(0, "bit", table=COIL))
     request = bytes.fromhex(pdu)
     async with make_sink(word, coil) as sink, connect(sink) as client:
@@ -53,7 +53,7 @@ async def test_everything_but_reads_is_refused(pdu: str) -> None:
 
 
 async def test_mbpoll_cannot_write() -> None:
-    """A client that is not ours is told that writing is an illegal function."""
+    """The client mbpoll reports an illegal function for a write."""
     target = point("T", register(0, "uint16", table=HOLDING))
     async with make_sink(target) as sink:
         assert "Illegal function" in await mbpoll(sink, "-t", "4", "-r", "0", "1")
@@ -79,7 +79,7 @@ async def test_mbpoll_cannot_write() -> None:
     ],
 )
 async def test_bounds_of_one_read(function: int, count: int, answer: int | bytes) -> None:
-    """Up to 125 registers or 2000 bits can be read at once, and beyond that exception 3 is the answer."""
+    """One read has up to 125 registers or 2000 bits; beyond that it gets exception 3."""
     words = [point(f"W{i}", register(i, "float64", words=4, table=HOLDING)) for i in range(0, 200, 4)]
     coils = [point(f"C{i}", register(i, "bit", table=COIL)) for i in range(2100)]
     async with make_sink(*words, *coils) as sink, connect(sink) as client:
@@ -91,7 +91,7 @@ async def test_bounds_of_one_read(function: int, count: int, answer: int | bytes
     "pdu", ["03", "03 00", "03 0000", "03 0000 00", "03 0000 0001 00", "01" + 252 * "00"]
 )
 async def test_read_of_a_wrong_length(pdu: str) -> None:
-    """A read that is shorter or longer than a read is gets exception 3, and the next one is answered."""
+    """A read of a wrong length gets exception 3; the next one is answered."""
     request = bytes.fromhex(pdu)
     async with make_sink(point("T", register(0, "uint16", table=HOLDING))) as sink, connect(sink) as client:
         assert await client.ask(request) == bytes([request[0] | 0x80, 3])
@@ -107,7 +107,7 @@ async def test_read_of_a_wrong_length(pdu: str) -> None:
 def test_only_mapped_registers_can_be_read(
     mapped: set[int], reads: list[tuple[int, int]], table: RegisterTable
 ) -> None:
-    """A read is answered where every register of it is mapped; one hole, or the end, is exception 2."""
+    """A read of mapped registers is answered; one with a gap, or past the end, gets exception 2."""
     is_bits = table in {RegisterTable.COIL, RegisterTable.DISCRETE}
     kind, function = ("bit", [1, 2]) if is_bits else ("uint16", [3, 4])
     code = function[table in {RegisterTable.DISCRETE, RegisterTable.INPUT}]
@@ -130,7 +130,7 @@ def test_only_mapped_registers_can_be_read(
 
 @pytest.mark.parametrize("new_loop", LOOPS)
 def test_pipelined_requests_are_all_answered(new_loop: Callable[[], asyncio.AbstractEventLoop]) -> None:
-    """Every request of a segment is answered in order, refused ones too, each by its transaction id."""
+    """All requests of a TCP segment are answered in order by their transaction ids, also refused ones."""
     points = [point(f"P{i}", register(i, "uint16")) for i in range(100)]
 
     async def check() -> None:
@@ -162,10 +162,8 @@ REQUESTS = st.one_of(
     cuts=st.lists(st.integers(0, 10_000), max_size=40),
     end=st.sampled_from([b"", frame(read_pdu(0, 1))[:-1]]),
 )
-def test_however_tcp_cuts_them_requests_get_the_same_answers(
-    requests: list[tuple[bytes, int]], cuts: list[int], end: bytes
-) -> None:
-    """Any mix of requests, right ones and wrong ones, is answered the same in one piece and in any pieces."""
+def test_segmentation_does_not_matter(requests: list[tuple[bytes, int]], cuts: list[int], end: bytes) -> None:
+    """Any mix of right and wrong requests gets the same answers, in one segment or in any pieces."""
     frames = [frame(pdu, unit=unit, transaction=i) for i, (pdu, unit) in enumerate(requests)]
     stream = b"".join(frames) + end
     edges = [0, *sorted({at % len(stream) for at in cuts} - {0}), len(stream)]
@@ -202,8 +200,8 @@ def test_however_tcp_cuts_them_requests_get_the_same_answers(
         bytes(range(256)) * 64,
     ],
 )
-async def test_what_is_no_modbus_ends_the_connection(garbage: bytes) -> None:
-    """Requests before the garbage are answered, then that connection is closed; others are not affected."""
+async def test_garbage_ends_the_connection(garbage: bytes) -> None:
+    """Requests before the garbage are answered, then that connection is closed; others stay."""
     target = point("T", register(0, "uint16"))
     async with make_sink(target) as sink, connect(sink) as other, connect(sink) as client:
         await client.send(frame(read_pdu(0, 1), transaction=3), garbage)
@@ -213,7 +211,7 @@ async def test_what_is_no_modbus_ends_the_connection(garbage: bytes) -> None:
 
 
 async def test_device_itself_where_one_unit_is_mapped() -> None:
-    """With a single mapped unit id, 0 and 255 mean it too; the answer keeps the id that was asked for."""
+    """With one mapped unit, 0 and 255 mean it too; the answer has the requested id."""
     async with make_sink(point("T", register(0, "uint16", unit=17))) as sink, connect(sink) as client:
         for unit in (17, 0, 255):
             assert await client.read(4, 0, 1, unit=unit) == b"\xff\xff"
@@ -222,7 +220,7 @@ async def test_device_itself_where_one_unit_is_mapped() -> None:
 
 
 async def test_device_itself_where_several_units_are_mapped() -> None:
-    """With several mapped unit ids, 0 and 255 mean none of them: the device itself has no registers."""
+    """With several mapped units, 0 and 255 have no registers."""
     points = [point(f"U{unit}", register(0, "uint16", unit=unit)) for unit in (1, 2)]
     async with make_sink(*points) as sink, connect(sink) as client:
         for unit, answer in ((1, b"\xff\xff"), (2, b"\xff\xff"), (0, b"\x84\x02"), (255, b"\x84\x02")):
@@ -232,7 +230,7 @@ async def test_device_itself_where_several_units_are_mapped() -> None:
 
 @pytest.mark.parametrize("itself", [0, 255])
 async def test_device_itself_where_it_is_mapped(itself: int) -> None:
-    """With 0 or 255 mapped beside others, both mean that one; with both mapped, each means itself."""
+    """With 0 or 255 mapped beside others, both mean that unit; with both mapped, each means itself."""
     points = [point(f"U{unit}", register(unit, "uint16", unit=unit)) for unit in (1, itself)]
     async with make_sink(*points) as sink, connect(sink) as client:
         for unit in (0, 255):
@@ -244,6 +242,6 @@ async def test_device_itself_where_it_is_mapped(itself: int) -> None:
 
 
 async def test_nothing_mapped() -> None:
-    """A sink that no point uses opens its port and has no unit to answer for."""
+    """A sink without points opens its port and answers for no unit."""
     async with make_sink() as sink, connect(sink) as client:
         assert await client.read(4, 0, 1) == b"\x84\x0b"

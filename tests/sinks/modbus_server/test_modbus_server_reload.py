@@ -1,4 +1,4 @@
-"""Another point table on the Modbus server, as a controller that stays connected sees it."""
+"""A reload of the point tables, as a controller that stays connected sees it."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 ILLEGAL_ADDRESS = b"\x84\x02"
 
 
-async def test_registers_stand_where_the_new_table_has_them() -> None:
-    """New ones show their value or sentinel at once, removed ones exception 2, on the same connection."""
+async def test_registers_follow_the_new_table() -> None:
+    """New registers show their value or sentinel at once, removed ones exception 2; the connection stays."""
     gone, moved = point("GONE", register(0, "uint16")), point("MOVED", register(1, "uint16"))
     async with make_sink(gone, moved) as sink, connect(sink) as client:
         await sink.write([update(gone, 1), update(moved, 2)])
@@ -32,7 +32,7 @@ async def test_registers_stand_where_the_new_table_has_them() -> None:
 
 
 async def test_no_register_goes_back_in_time() -> None:
-    """What came after the registers were prepared is shown together with them."""
+    """Values that came after the registers were prepared are shown together with them."""
     before = point("T", register(0, "uint16"))
     async with make_sink(before) as sink, connect(sink) as client:
         await sink.write([update(before, 1)])
@@ -45,8 +45,8 @@ async def test_no_register_goes_back_in_time() -> None:
         assert await client.read(4, 0, 1) == b"\0\2"
 
 
-async def test_updates_of_the_old_table_are_passed_over() -> None:
-    """They come again by the new one; until then its registers keep what they have."""
+async def test_updates_of_the_old_table_are_ignored() -> None:
+    """They come again by the new table; until then the registers keep their values."""
     before = point("T", register(0, "uint16"))
     async with make_sink(before) as sink, connect(sink) as client:
         after = replace(before)
@@ -58,8 +58,8 @@ async def test_updates_of_the_old_table_are_passed_over() -> None:
         assert await client.read(4, 0, 1) == b"\0\x08"
 
 
-async def test_a_sink_that_is_entered_after_a_swap_shows_the_new_table() -> None:
-    """A table that takes over between making and entering the sink is the one that is shown."""
+async def test_a_swap_before_the_sink_is_entered() -> None:
+    """A table that is adopted between making and entering the sink is shown."""
     before, after = point("OLD", register(0, "uint16")), point("NEW", register(1, "uint16"))
     sink, latest = make_sink(before), Latest()
     latest.keep([update(after, 3)])
@@ -70,7 +70,7 @@ async def test_a_sink_that_is_entered_after_a_swap_shows_the_new_table() -> None
 
 
 class BigTable:
-    """A PointSource whose points take a while to look at: until `is_done`, or a second."""
+    """A PointSource whose points take a while to read: until `is_done`, or a second."""
 
     def __init__(self, *points: Point) -> None:
         self._points = points
@@ -85,8 +85,8 @@ class BigTable:
         return self._points
 
 
-async def test_the_loop_goes_round_while_a_big_table_is_laid_out() -> None:
-    """A sink that starts, or is restarted again and again for a port that is taken, holds up nobody."""
+async def test_the_loop_turns_while_registers_are_built() -> None:
+    """A starting sink, or one that restarts for a port in use, does not block the event loop."""
     table = BigTable(point("T", register(0, "uint16")))
     sink = make_sink(source=table)
     async with asyncio.TaskGroup() as tasks:
@@ -97,8 +97,8 @@ async def test_the_loop_goes_round_while_a_big_table_is_laid_out() -> None:
     await sink.__aexit__(None, None, None)
 
 
-async def test_a_swap_while_the_registers_are_laid_out() -> None:
-    """A table that takes over while the sink is being entered is the one that is shown."""
+async def test_a_swap_while_registers_are_built() -> None:
+    """A table that is adopted while the sink is being entered is shown."""
     old = BigTable(point("OLD", register(0, "uint16")))
     sink, latest, new = make_sink(source=old), Latest(), point("NEW", register(1, "uint16"))
     latest.keep([update(new, 3)])

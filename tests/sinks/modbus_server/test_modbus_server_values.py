@@ -1,4 +1,4 @@
-"""What pollers see in the registers: every type, bits, sentinels, restored and refused values."""
+"""The values in the registers: every type, bits, sentinels, restored and refused values."""
 
 from __future__ import annotations
 
@@ -46,15 +46,15 @@ HOLDING, COIL, DISCRETE = RegisterTable.HOLDING, RegisterTable.COIL, RegisterTab
     ],
 )
 async def test_mbpoll_reads_each_type(mapped: Register, value: Scalar, arguments: str, shown: str) -> None:
-    """A client that is not ours reads each type, order, table and unit as it was written."""
+    """The client mbpoll reads each type, order, table and unit as it was written."""
     target = point("VALUE", mapped)
     async with make_sink(target) as sink:
         await sink.write([update(target, value)])
         assert await mbpoll(sink, *arguments.split()) == shown
 
 
-async def test_second_client_agrees() -> None:
-    """Pymodbus's own client decodes the same doubles and strings, and packs coils in the same order."""
+async def test_pymodbus_reads_the_same() -> None:
+    """Pymodbus's client decodes the same doubles and strings, and packs coils in the same order."""
     double = point("DOUBLE", register(10, "float64", words=4, table=HOLDING))
     text = point("TEXT", register(14, "string", words=5, table=HOLDING))
     coils = [point(f"COIL-{i}", register(i, "bit", table=COIL)) for i in range(11)]
@@ -70,7 +70,7 @@ async def test_second_client_agrees() -> None:
 
 
 async def test_sentinel_before_the_first_reading_and_without_value() -> None:
-    """A register shows its sentinel, and a bit 0, until there is a value and again when there is none."""
+    """A register shows its sentinel, a bit 0, before the first value and when there is none."""
     names = {"int16": 1, "uint16": 1, "float32": 2, "bit": 1}
     registers = {
         name: register(10 * i, name, words=words, bit=0 if name == "bit" else None)
@@ -95,8 +95,8 @@ async def test_sentinel_before_the_first_reading_and_without_value() -> None:
         assert are_sentinels(await shown())
 
 
-async def test_plain_is_shown_not_the_measured_value() -> None:
-    """A register shows what the stale policy says, not what was measured."""
+async def test_the_safe_value_is_shown() -> None:
+    """A register shows the safe value, not the measured one."""
     target = point("T", register(0, "uint16"))
     async with make_sink(target) as sink, connect(sink) as client:
         await sink.write([update(target, 99, value=21)])
@@ -104,7 +104,7 @@ async def test_plain_is_shown_not_the_measured_value() -> None:
 
 
 async def test_bits_share_a_word() -> None:
-    """Setting and clearing one bit leaves the other bits of its word alone."""
+    """Setting and clearing a bit leaves the other bits of its word."""
     low, high = (point(f"BIT-{bit}", register(4, "bit", bit=bit)) for bit in (0, 15))
     async with make_sink(low, high) as sink, connect(sink) as client:
         for written, word in (((low, True), 1), ((high, True), 0x8001), ((low, False), 0x8000)):
@@ -123,7 +123,7 @@ async def test_older_updates_do_not_replace_newer_ones() -> None:
 
 
 async def test_answers_follow_every_change() -> None:
-    """However often and however differently it was asked before, a read shows what was written last."""
+    """A repeated read shows what was written last."""
     targets = [point(f"P{i}", register(i, "uint16")) for i in range(60)]
     async with make_sink(*targets) as sink, connect(sink) as client:
         for value in range(3):
@@ -135,7 +135,7 @@ async def test_answers_follow_every_change() -> None:
 
 
 async def test_all_registers_of_a_point_and_only_this_sinks() -> None:
-    """A point is shown in each of its registers here; those on another sink do not exist here."""
+    """A point is shown in each of its registers of this sink; those of other sinks do not exist here."""
     here, there = [register(0, "uint16"), register(9, "uint16", unit=2)], register(1, "uint16", sink="other")
     target = point("T", *here, there)
     foreign = point("FOREIGN", register(2, "uint16", sink="other"))
@@ -148,7 +148,7 @@ async def test_all_registers_of_a_point_and_only_this_sinks() -> None:
 
 
 async def test_value_that_does_not_fit_is_refused_and_shown_as_sentinel() -> None:
-    """A value beyond its type is refused with place and type, shows as sentinel, and stops nothing else."""
+    """A value beyond its type is refused with place and type and shows as sentinel; others are written."""
     small = point("SMALL", register(0, "int16"), register(1, "float32", words=2))
     text, after = point("TEXT", register(5, "uint16", unit=2)), point("AFTER", register(3, "uint16"))
     async with make_sink(small, text, after) as sink, connect(sink) as client:
@@ -165,7 +165,7 @@ async def test_value_that_does_not_fit_is_refused_and_shown_as_sentinel() -> Non
 
 
 async def test_restored_before_the_port_opens() -> None:
-    """A controller that polls before the gateway is up sees, from its first answer on, the last values."""
+    """The first answer after a start already shows the last values."""
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = cast("int", probe.getsockname()[1])
     target, latest = point("T", register(0, "uint16")), Latest()
@@ -189,7 +189,7 @@ async def test_restored_before_the_port_opens() -> None:
 
 
 async def test_restoring_a_value_that_does_not_fit_does_not_stop_the_start() -> None:
-    """A kept value that its register cannot hold shows as sentinel; it was refused when it was new."""
+    """A stored value that its register cannot hold shows as sentinel."""
     target, latest = point("T", register(0, "int16")), Latest()
     latest.keep([update(target, 1e9)])
     async with make_sink(target, latest=latest) as sink, connect(sink) as client:
@@ -197,7 +197,7 @@ async def test_restoring_a_value_that_does_not_fit_does_not_stop_the_start() -> 
 
 
 async def test_values_are_never_torn() -> None:
-    """Pollers on several connections see whole values only, while these change all the time."""
+    """Pollers on several connections read whole values only, while these change all the time."""
     wide = point("WIDE", register(0, "float64", words=4))
     narrow = point("NARROW", register(4, "float32", words=2))
     wholes = {struct.pack(">df", number, number) for number in (1.5, -3.1e7)}
