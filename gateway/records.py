@@ -21,8 +21,7 @@ class KnownAsset:
     """An asset as Infodeck's API describes it. None: the API states nothing.
 
     `location` is the location's name, or its id if no name is known. `location_path` is the names from the
-    outermost location down to it. `keep_alive` is the longest time between two reports of the device, in a
-    unit that Infodeck's documentation does not name. `online` is the state of the device's connection.
+    outermost location down to it. `online` is the state of the device's connection.
     """
 
     id: str
@@ -33,7 +32,6 @@ class KnownAsset:
     location: str | None = None
     location_id: str | None = None
     location_path: tuple[str, ...] = ()
-    keep_alive: float | None = None
     online: bool | None = None
 
     @property

@@ -29,7 +29,6 @@ infodeck:
   api_key: {{file: api-key}}
   bearer_token: {{file: bearer-token}}
   webhook: {{url: "{webhook}", rotate: "/webhooks/{{id}}/rotate"}}
-  keep_alive_unit: s
 intake: {{listen: "127.0.0.1:{intake}", signing_secrets: [{{file: signing-secret}}]}}
 journal: {{url: "sqlite://{folder}/journal.db"}}
 sinks:

@@ -101,7 +101,7 @@ KNOWN_ASSETS: tuple[SimulatedAsset, ...] = (*DEMO_ASSETS, _room(301, shift=0.0))
 
 
 def api_item(asset: SimulatedAsset, *, organization: str, now_s: float) -> dict[str, Any]:
-    """Return the asset as the API lists it before it has reported. `keepAlive` is in seconds here."""
+    """Return the asset as the API lists it before it has reported."""
     return {
         "id": asset.id,
         "organizationId": organization,
@@ -113,7 +113,6 @@ def api_item(asset: SimulatedAsset, *, organization: str, now_s: float) -> dict[
         "serialNumber": f"sn-{asset.id}",
         "status": "Online",
         "connectionStatus": True,
-        "keepAlive": math.ceil(2 * asset.period_s),
         "shadows": {},
         "createdAt": int(now_s),
         "updatedAt": int(now_s),

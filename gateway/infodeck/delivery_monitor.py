@@ -22,17 +22,13 @@ if TYPE_CHECKING:
 
     from gateway.alarms import Alarms
     from gateway.model import Update
-    from gateway.records import AssetSnapshot
     from gateway.settings import InfodeckSettings
     from gateway.state.building_state import BuildingState
     from gateway.status import Status
 
-_UNITS_MS = {"s": 1_000, "min": 60_000, "h": 3_600_000}
 _HOUR_MS = 3_600_000
 _DAY_MS = 24 * _HOUR_MS
 _JUMP_MS = 120_000  # an interval that is off by this means that the clock was set, or that the machine slept
-_SHORTEST_PROMISE_MS = 300_000
-_PROMISES = 3  # assets that must be overdue by three times: one or two may have died
 _SLICE = 1_000  # points processed before the event loop gets its turn
 _ADVICE = "`gateway webhooks deliveries` and `gateway doctor` say more"
 
@@ -68,16 +64,11 @@ class MonitorTimes:
         )
 
 
-@dataclass(kw_only=True)
+@dataclass
 class AssetReports:
-    """What is known of the reports of the assets in the tables in force. Unix milliseconds.
-
-    `state` and `snapshot` return what is in force; `keep_alive_unit` is s, min, h, or None: it is not known.
-    """
+    """What points show of the assets in the tables, in the `state` in force. Unix milliseconds."""
 
     state: Callable[[], BuildingState]
-    snapshot: Callable[[], AssetSnapshot | None]
-    keep_alive_unit: str | None = None
 
     def mapped(self) -> Collection[str]:
         """Return the assets of the tables."""
@@ -100,17 +91,6 @@ class AssetReports:
                 any_ms = max(any_ms, update.time_ms)
                 by_webhook_ms = max(by_webhook_ms, update.time_ms if _is_by_webhook(update) else 0)
         return by_webhook_ms or any_ms
-
-    def promised_ms(self) -> int | None:
-        """Return after how long silence breaks the `keepAlive` of three assets, None if it is not known."""
-        snapshot = self.snapshot()
-        if snapshot is None or self.keep_alive_unit is None:
-            return None
-        known = [snapshot.assets[asset].keep_alive for asset in self.mapped() if asset in snapshot.assets]
-        promises = sorted(keep_alive for keep_alive in known if keep_alive is not None)
-        if len(promises) < _PROMISES:
-            return None
-        return max(3 * round(promises[_PROMISES - 1] * _UNITS_MS[self.keep_alive_unit]), _SHORTEST_PROMISE_MS)
 
 
 def _is_by_webhook(update: Update) -> bool:
@@ -164,9 +144,6 @@ class DeliveryMonitor:
         is_quiet = self._missed.finish_list(mapped=len(self._reports.mapped()))
         if is_quiet is not None:
             self._silence.accept_answer(is_quiet=is_quiet)
-        self._silence.limit_ms = min(
-            self._times.silence_ms, self._reports.promised_ms() or self._times.silence_ms
-        )
 
     async def run(self, explain: Callable[[], Awaitable[str]] | None = None) -> None:
         """Monitor until cancelled.

@@ -8,7 +8,6 @@ ignored, since no point table could name it.
 from __future__ import annotations
 
 import asyncio
-import math
 import re
 from dataclasses import dataclass, replace
 from http import HTTPStatus
@@ -275,7 +274,6 @@ def known_asset(item: Any) -> KnownAsset | None:
         manufacturer=_text(item.get("nameOfManufacturer")) or _text(metadata.get("manufacturer")),
         location=_text(location.get("name")) or location_id,
         location_id=location_id,
-        keep_alive=_positive(item.get("keepAlive")),
         online=_online(item),
     )
 
@@ -308,14 +306,6 @@ def _id(item: Any) -> str | None:
 
 def _is_name(value: Any) -> TypeGuard[str]:
     return isinstance(value, str) and 0 < len(value) <= _LONGEST_TEXT and not _STEERING.search(value)
-
-
-def _positive(value: Any) -> float | None:
-    try:
-        number = float(value) if isinstance(value, int | float | str) and value is not True else 0.0
-    except (ValueError, OverflowError):
-        return None
-    return number if math.isfinite(number) and number > 0 else None
 
 
 def _online(item: dict[str, Any]) -> bool | None:

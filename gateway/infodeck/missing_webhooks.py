@@ -177,8 +177,6 @@ class Silence:
         self, arrivals: WebhookArrivals, *, mapping: MappingStatus, silence_ms: int, started_ms: int
     ) -> None:
         """Begin now. `mapping` counts what becomes of events."""
-        self.limit_ms = silence_ms
-        """How much silence is too much: `silence_ms`, or less where devices promise to report more often."""
         self._arrivals = arrivals
         self._mapping = mapping
         self._silence_ms = silence_ms
@@ -219,8 +217,8 @@ class Silence:
         longest_ms = max(_LONGEST_QUIET_MS, self._silence_ms)
         if self._unused_ms >= longest_ms or self._unreadable_ms >= self._silence_ms:
             return True
-        if self._silent_ms < self.limit_ms or ask_api is None:
-            return self._silent_ms >= self.limit_ms
+        if self._silent_ms < self._silence_ms or ask_api is None:
+            return self._silent_ms >= self._silence_ms
         if self._asked_for_ms is None:
             self._asked_for_ms = 0
             ask_api()

@@ -112,11 +112,7 @@ class InfodeckService:
         self._monitor = DeliveryMonitor(
             alarms=self.alarms,
             status=self.status,
-            reports=AssetReports(
-                state=lambda: self.pipeline.state,
-                snapshot=lambda: self.snapshot,
-                keep_alive_unit=settings.keep_alive_unit,
-            ),
+            reports=AssetReports(lambda: self.pipeline.state),
             times=MonitorTimes.from_settings(settings, skew_ms=skew_ms),
             clock_ms=self.clock_ms,
             ask_api=self.reconcile_soon,

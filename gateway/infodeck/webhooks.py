@@ -146,9 +146,6 @@ _WHEN = ("createdat", "timestamp", "attemptedat", "deliveredat", "sentat", "time
 _CODE = ("statuscode", "responsestatuscode", "responsestatus", "responsecode", "httpstatus", "code", "status")
 _TOOK = ("responsetimems", "durationms", "latencyms", "responsetime", "duration", "latency")
 _REASON = ("failurereason", "reason", "errormessage", "error", "failure", "message")
-_OUTCOME = ("status", "state", "outcome", "result", "success", "succeeded", "delivered")
-_SUCCEEDED = frozenset({"success", "successful", "succeeded", "delivered", "ok", "true"})
-_FAILED = frozenset({"failed", "failure", "failing", "error", "timeout", "false"})
 
 _ADVICE = {
     "3xx": "something in front of the gateway redirects: the webhook's URL must be the final address",
@@ -214,18 +211,9 @@ def attempt_of(item: Item) -> Attempt:
         code=code,
         took=_took(fields) or _took(response),
         reason=reason,
-        succeeded=_has_succeeded(fields, code, reason),
+        # Infodeck's guide: any answer but 200 counts as failed.
+        succeeded=code == HTTPStatus.OK if code is not None else (None if reason is None else False),
     )
-
-
-def _has_succeeded(fields: dict[str, Any], code: int | None, reason: str | None) -> bool | None:
-    """Whether an attempt succeeded: Infodeck's guide says that any answer but 200 counts as failed."""
-    if code is not None:
-        return code == HTTPStatus.OK
-    words = {str(fields[name]).strip().lower() for name in _OUTCOME if name in fields}
-    if words & _FAILED or reason is not None:
-        return False
-    return True if words & _SUCCEEDED else None
 
 
 def attempts_of(items: Iterable[Item]) -> list[Attempt]:

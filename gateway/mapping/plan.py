@@ -168,4 +168,4 @@ def compile_the_same(
 
 def without_connection(known: KnownAsset | None) -> KnownAsset | None:
     """Return an asset without its connection, which changes often and which no point shows."""
-    return known and replace(known, online=None, keep_alive=None, location_id=None)
+    return known and replace(known, online=None, location_id=None)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import orjson
 from pydantic import AfterValidator, Field
@@ -147,7 +147,5 @@ class InfodeckSettings:
     """The backfill of what webhooks missed, from the API."""
     webhook: WebhookSettings | None = None
     """Infodeck's webhook that leads here."""
-    keep_alive_unit: Literal["s", "min", "h"] | None = None
-    """The unit of `keepAlive`, how often assets promise to report; without it, `keepAlive` is not used."""
     silence: Period = 3600.0
-    """An alarm is raised if no telemetry arrives for so long; sooner, if `keepAlive` promises more."""
+    """An alarm is raised if no telemetry for a point arrives for so long."""

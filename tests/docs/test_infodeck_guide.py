@@ -212,7 +212,7 @@ def loaded(folder: Path, section: dict[str, Any]) -> InfodeckSettings:
 def test_what_is_left_open_has_every_setting_that_answers_it() -> None:
     """What nobody but the reader can know is asked for where it is told that it is not known."""
     named = {name for *_, cell in rows("What Infodeck's documents leave open") for name in code(cell)}
-    answers = {"webhook.rotate", "keep_alive_unit", "refill.time", "refill.shadows", "refill.metric_time"}
+    answers = {"webhook.rotate", "refill.time", "refill.shadows", "refill.metric_time"}
     assert {f"infodeck.{key}" for key in (*answers, "refill.metric_value")} <= named
 
 

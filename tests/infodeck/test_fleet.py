@@ -75,13 +75,6 @@ def test_two_weeks_without_a_fault_raise_nothing(building: str) -> None:
     assert fleet.episodes == []
 
 
-def test_a_promise_that_is_not_kept_is_excused_by_the_api() -> None:
-    """A `keepAlive` in minutes that is taken for seconds raises nothing where the API can be asked."""
-    fleet = Fleet(sensors=air(3), promise_ms=5 * MINUTE_MS)
-    fleet.run(7 * DAY_MS)
-    assert fleet.episodes == []
-
-
 def test_a_busy_building_needs_no_api_for_that() -> None:
     """Where enough sensors report day and night, there is no silence to be excused."""
     fleet = Fleet(sensors=MIXED, has_api=False)

@@ -61,7 +61,7 @@ async def started(rig: Rig) -> AsyncIterator[Alarms]:
     monitor = DeliveryMonitor(
         alarms=alarms,
         status=Status(name="box", started_ms=rig.clock.now_ms),
-        reports=AssetReports(state=lambda: rig.pipeline.state, snapshot=lambda: None),
+        reports=AssetReports(lambda: rig.pipeline.state),
         times=TIMES,
         clock_ms=rig.clock,
         ask_api=lambda: None,

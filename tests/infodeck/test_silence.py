@@ -60,13 +60,6 @@ def test_a_restart_does_not_begin_anew() -> None:
     assert Clock(restored_ms=NOW_MS - 2 * HOUR_MS).minutes_until_held() == 5
 
 
-def test_devices_that_promise_to_report_often_are_missed_sooner() -> None:
-    """A limit that follows from what devices promise counts instead of `infodeck.silence`."""
-    clock = Clock()
-    clock.silence.limit_ms = 15 * MINUTE_MS
-    assert clock.minutes_until_held() == 15
-
-
 def test_the_api_is_asked_first_and_can_excuse_it() -> None:
     """Where it has nothing newer either, the building sleeps: all night long, without any alarm."""
     clock = Clock()

@@ -31,7 +31,6 @@ ROOM = KnownAsset(
     location="Level 3",
     location_id="loc-3",
     location_path=("HQ", "Level 3"),
-    keep_alive=60.0,
     online=False,
 )
 SNAPSHOT = AssetSnapshot(

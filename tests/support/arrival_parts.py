@@ -53,13 +53,10 @@ def arrivals_of(*times_ms: tuple[str, int]) -> WebhookArrivals:
 class MadeUpReports(AssetReports):
     """Reports of assets without tables."""
 
-    def __init__(
-        self, assets: Collection[str], read_ms: Mapping[str, int] | None = None, *, promise: int | None = None
-    ) -> None:
+    def __init__(self, assets: Collection[str], read_ms: Mapping[str, int] | None = None) -> None:
         """`read_ms` has the newest readings that webhooks brought; both may be changed meanwhile."""
         self._assets = assets
         self._read_ms = {} if read_ms is None else read_ms
-        self._promise = promise
 
     def mapped(self) -> Collection[str]:
         """Return the assets."""
@@ -72,7 +69,3 @@ class MadeUpReports(AssetReports):
     async def newest_at_start(self) -> int:
         """Return 0: nothing came before the start."""
         return 0
-
-    def promised_ms(self) -> int | None:
-        """Return what was given."""
-        return self._promise

@@ -92,7 +92,6 @@ class Fleet:
     api_tells: Callable[[int], int] = lambda time_ms: time_ms
     deliver: Callable[[str, int], Iterator[int]] = on_time
     times: MonitorTimes = field(default_factory=MonitorTimes)
-    promise_ms: int | None = None
     now_ms: int = MONDAY_MS + 9 * HOUR_MS
 
     def __post_init__(self) -> None:
@@ -141,7 +140,7 @@ class Fleet:
         self.monitor = DeliveryMonitor(
             alarms=self.alarms,
             status=self.status,
-            reports=MadeUpReports(self._in_api, self._read, promise=self.promise_ms),
+            reports=MadeUpReports(self._in_api, self._read),
             times=self.times,
             clock_ms=lambda: self.now_ms,
             ask_api=self._ask,
