@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from errno import EACCES, ECONNREFUSED, ECONNRESET, ENOENT, EPERM, EPIPE
+from errno import EACCES, EPERM
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
@@ -33,23 +33,15 @@ def ask(config: Path, path: str, document: dict[str, Any] | None = None) -> dict
         return asyncio.run(_ask(file, path, document))
     except TimeoutError as error:
         raise CommandError(f"{file}: no answer within {_ANSWER_WITHIN_S:g} s") from error
-    except (OSError, aiohttp.ClientError) as error:
-        raise _unreachable(file, config, error) from error
-
-
-def _unreachable(file: Path, config: Path, error: Exception) -> CommandError:
-    """Return why there is no answer; aiohttp's errors have the system's number, but not its types."""
-    number = error.errno if isinstance(error, OSError) else None
-    if number in {EACCES, EPERM}:
-        return CommandError(f"{file} may be used by the gateway's user and by root only; try again with sudo")
-    if number in {ENOENT, ECONNREFUSED}:
-        return NotRunningError(
+    except (OSError, aiohttp.ClientError) as error:  # aiohttp's have the system's number, but not its types
+        if isinstance(error, OSError) and error.errno in {EACCES, EPERM}:
+            raise CommandError(
+                f"{file} may be used by the gateway's user and by root only; try again with sudo"
+            ) from error
+        raise NotRunningError(
             f"nobody listens on {file}: the gateway is not running, or runs with other settings than {config}"
             " (`systemctl status gateway` shows it)"
-        )
-    if number in {ECONNRESET, EPIPE} or isinstance(error, aiohttp.ServerDisconnectedError):
-        return NotRunningError(f"{file}: the gateway has stopped without an answer")
-    return CommandError(f"{file}: no answer ({error})")
+        ) from error
 
 
 async def _ask(file: Path, path: str, document: dict[str, Any] | None) -> dict[str, Any]:

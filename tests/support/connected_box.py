@@ -1,4 +1,4 @@
-"""A gateway and a simulated Infodeck that know each other, all well; tests spoil one thing at a time."""
+"""A gateway and a simulated Infodeck with the same secrets; tests break one thing at a time."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ points:
 
 @dataclass
 class ConnectedBox(Daemon):
-    """The daemon's side: its settings and secrets, which can be changed; it is not started yet."""
+    """The gateway's settings and secrets, which tests change; it is not started yet."""
 
     infodeck: dict[str, Any] = field(default_factory=dict)
 
@@ -50,7 +50,7 @@ class ConnectedBox(Daemon):
         super().__post_init__()
 
     def write_settings(self) -> None:
-        """Write them, with `infodeck` as it is now; JSON is YAML, too."""
+        """Write the settings with the present `infodeck` section; JSON is YAML, too."""
         settings = {
             "name": "edge-1",
             "infodeck": {"organization": ORGANIZATION} | self.infodeck,
@@ -62,31 +62,31 @@ class ConnectedBox(Daemon):
         self.config.write_text(json.dumps(settings))
 
     def change(self, **infodeck: object) -> None:
-        """Write other settings of `infodeck`."""
+        """Change settings of `infodeck`, and write them."""
         self.infodeck |= infodeck
         self.write_settings()
 
-    def put_secret(self, name: str, value: str) -> None:
+    def write_secret(self, name: str, value: str) -> None:
         """Write a secret's file."""
         file = self.folder / name
         file.touch(mode=0o600)
         file.write_text(value)
 
-    def put_token(self, *, valid_for_s: float) -> str:
+    def write_token(self, *, valid_for_s: float) -> str:
         """Write a Bearer token that expires then, or has expired, and return it."""
         token = json_web_token(exp=time.time() + valid_for_s).decode()
-        self.put_secret("token", token)
+        self.write_secret("token", token)
         return token
 
     def status_text(self) -> str:
-        """Return `/api/status` as it is shown."""
+        """Return the text of `/api/status`."""
         with urllib.request.urlopen(f"http://127.0.0.1:{self.admin_port}/api/status", timeout=30) as answer:
             return str(answer.read().decode())
 
 
 @dataclass(frozen=True)
 class Connected:
-    """Both sides. The webhook leads to the box, and `infodeck` delivers to it."""
+    """The gateway and Infodeck, whose webhook leads to the gateway."""
 
     box: ConnectedBox
     api: SimulatedApi
@@ -94,7 +94,7 @@ class Connected:
 
     @property
     def webhook(self) -> dict[str, Any]:
-        """The webhook that leads here, its secret included."""
+        """The webhook that leads to the gateway, with its secret."""
         return self.api.webhooks[0]
 
     async def start(self) -> None:
@@ -117,14 +117,14 @@ class Connected:
 
 @asynccontextmanager
 async def connected_box(folder: Path) -> AsyncIterator[Connected]:
-    """Connect both; end the gateway, if it runs, at the end."""
+    """Connect both; stop the gateway at the end."""
     box = ConnectedBox(folder, broker_port=free_port())
     webhook = new_webhook(url=box.url, events=EVENTS, description="hq", secret=SECRET)
-    box.put_secret("api-key", API_KEY)
+    box.write_secret("api-key", API_KEY)
     api = SimulatedApi(
         organization=ORGANIZATION,
         api_key=API_KEY,
-        bearer_token=box.put_token(valid_for_s=_HOUR_S),
+        bearer_token=box.write_token(valid_for_s=_HOUR_S),
         items=items(1),
         types=types("at-iaq"),
         webhooks=[webhook],
