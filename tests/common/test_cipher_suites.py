@@ -1,4 +1,4 @@
-"""What the gateway speaks where it is the client."""
+"""The cipher suites that the gateway accepts as a client."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ if TYPE_CHECKING:
 
 
 @pytest.mark.parametrize("kind", FORWARD_SECRET)
-async def test_a_server_with_weak_suites_alone_is_not_spoken_to(tmp_path: Path, kind: str) -> None:
-    """With each suite of TLS 1.2 in turn as a server's only one: forward-secret ones work, no other does."""
+async def test_only_forward_secret_suites_connect(tmp_path: Path, kind: str) -> None:
+    """Of all suites of TLS 1.2, only forward-secret ones connect."""
     authority = Authority(tmp_path)
     pair = authority.issue("server", kind=kind)
     ours = client_context("test", authority=authority.certificate, certificate=None, key=None)
-    spoken = {suite for suite in all_suites() if await is_spoken(ours, offering(suite, pair))}
+    spoken = {suite for suite in all_suites() if await handshake_succeeds(ours, offering(suite, pair))}
     assert spoken == FORWARD_SECRET[kind]
 
 
 def offering(suite: str, pair: tuple[Path, Path]) -> ssl.SSLContext:
-    """Return a server that speaks one suite of TLS 1.2."""
+    """Return a server with one suite of TLS 1.2."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.maximum_version = ssl.TLSVersion.TLSv1_2
     context.set_ciphers(f"{suite}:@SECLEVEL=0")
@@ -36,8 +36,8 @@ def offering(suite: str, pair: tuple[Path, Path]) -> ssl.SSLContext:
     return context
 
 
-async def is_spoken(client: ssl.SSLContext, server: ssl.SSLContext) -> bool:
-    """Say whether both come to a handshake."""
+async def handshake_succeeds(client: ssl.SSLContext, server: ssl.SSLContext) -> bool:
+    """Return whether the handshake succeeds."""
 
     def hang_up(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.close()

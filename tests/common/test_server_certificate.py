@@ -1,4 +1,4 @@
-"""A server's certificate is renewed while it serves: for new connections, and without losing one."""
+"""A server's certificate is renewed for new connections while open ones go on."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Files:
 
 
 async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Answer with what came, for as long as somebody is there."""
+    """Echo until the client closes."""
     while line := await reader.readline():
         writer.write(line)
         await writer.drain()
@@ -51,7 +51,7 @@ async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> No
 
 
 def holder_seen(writer: asyncio.StreamWriter) -> str:
-    """Return whose certificate the server showed."""
+    """Return the name in the server's certificate."""
     certificate = writer.get_extra_info("peercert")
     return str(dict(pair for (pair,) in certificate["subject"])["commonName"])
 
@@ -91,16 +91,16 @@ async def renew(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("new_loop", [asyncio.SelectorEventLoop, uvloop.new_event_loop])
-def test_a_renewed_certificate_is_shown_to_who_connects_next(
+def test_new_connections_get_the_renewed_certificate(
     tmp_path: Path, new_loop: Callable[[], asyncio.AbstractEventLoop]
 ) -> None:
-    """Connections go on over it, half-written files change nothing, and the log has one line for each."""
+    """Open connections go on, half-written files change nothing, and each change has one log line."""
     with asyncio.Runner(loop_factory=new_loop) as runner:
         runner.run(renew(tmp_path))
 
 
 def test_a_certificate_that_cannot_be_used_at_the_start_is_an_error(tmp_path: Path) -> None:
-    """There is none to go on with; the setting and the files are named."""
+    """The error has the setting and the files."""
     files = Files(tmp_path)
     files.certificate.write_text("")
     with pytest.raises(GatewayError, match=r"^intake\.tls: .*server\.pem and .*server\.key can't be used: "):

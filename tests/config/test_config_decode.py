@@ -1,4 +1,4 @@
-"""Files checked against shapes: values in, or every problem at its place in the user's words."""
+"""Files checked against shapes: a value, or every problem at its place in the user's words."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def item_problems(folder: Path, text: str) -> list[str]:
 
 
 def test_values(tmp_path: Path) -> None:
-    """A good file is its shape, with whole numbers where numbers are expected, and paths made absolute."""
+    """A valid file becomes its shape; whole numbers count as numbers, and paths become absolute."""
     file = write(
         tmp_path,
         """\
@@ -159,12 +159,12 @@ def test_values(tmp_path: Path) -> None:
     ],
 )  # fmt: skip
 def test_one_problem(tmp_path: Path, text: str, problem: str) -> None:
-    """Each mistake is one message in plain words: no alternatives listed one by one, no internals."""
+    """Each mistake is one message in plain words."""
     assert item_problems(tmp_path, text) == [problem]
 
 
 def test_places(tmp_path: Path) -> None:
-    """Values are found where they start, unknown keys where they stand, missing keys where they belong."""
+    """A problem has the place of its value, of its key, or of the mapping that lacks a key."""
     file = write(
         tmp_path,
         """        items:
@@ -192,7 +192,7 @@ def test_places(tmp_path: Path) -> None:
 
 
 def test_yaml_and_shape_problems_together(tmp_path: Path) -> None:
-    """What is wrong with the YAML does not hide what is wrong with the values, and nothing is told twice."""
+    """Problems of the YAML and of its values are reported together, each once."""
     file = write(tmp_path, "items:\n  T: {from: !x 1, gain: .nan, gain: 2, cuont: 3, <<: 3}\n")
     assert [problem.split(": ")[1] for problem in complaints(read_document(file, File))] == [
         "items.T.from", "items.T.gain", "items.T.gain", "items.T.cuont", 'items.T."<<"'
@@ -223,7 +223,7 @@ class Drawing:
 
 
 def test_chosen_by_type(tmp_path: Path) -> None:
-    """`type` alone decides what else is expected, and an unknown one lists the choices."""
+    """`type` chooses the shape, and an unknown one lists the choices."""
     good = write(tmp_path, "shapes: {a: {type: circle, radius: 1}, b: {type: square, side: 2}}", "good.yaml")
     shapes = read_document(good, Drawing).require().shapes
     assert shapes == {"a": Circle(type="circle", radius=1.0), "b": Square(type="square", side=2.0)}
@@ -249,12 +249,12 @@ def test_chosen_by_type(tmp_path: Path) -> None:
     ],
 )
 def test_unusable_files(tmp_path: Path, content: bytes, problem: str) -> None:
-    """A file that is no text, or no mapping, is a problem like all others."""
+    """A file that is no text, or no mapping, is reported as a problem."""
     assert complaints(read_document(write(tmp_path, content), File)) == [problem]
 
 
 def test_unreadable_files(tmp_path: Path) -> None:
-    """A file that is missing, or a folder, is a problem like all others."""
+    """A missing file, or a folder, is reported as a problem."""
     missing = read_document(tmp_path / "none.yaml", File)
     assert complaints(missing) == ["none.yaml:1:1: cannot be read: No such file or directory"]
     assert "cannot be read: Is a directory" in str(read_document(tmp_path, File).problems[0])
@@ -264,13 +264,13 @@ def test_unreadable_files(tmp_path: Path) -> None:
 
 
 def test_byte_order_mark(tmp_path: Path) -> None:
-    """Editors on Windows may put a mark at the start; it shifts nothing."""
+    """A byte order mark at the start changes no place."""
     document = read_document(write(tmp_path, b"\xef\xbb\xbfitems: {}\r\nx: 1\r\n"), File)
     assert complaints(document) == ["file.yaml:2:1: x: unknown key; known here: items"]
 
 
-def test_document_tells_places(tmp_path: Path) -> None:
-    """Whoever finds more problems gets their place by path; one that is not in the file, its parent's."""
+def test_places_by_path(tmp_path: Path) -> None:
+    """`location` returns the place of a path, or of its nearest parent in the file."""
     file = write(tmp_path, "items:\n  T: {from: x, tags: [a, b]}\n")
     document = read_document(file, File)
     assert document.location(["items", "T", "tags", 1]) == Location(str(file), 2, 26)
@@ -317,7 +317,7 @@ ANY_FILE = (
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(content=ANY_FILE, item=VALUES)
 def test_never_raises(tmp_path: Path, content: bytes, item: object) -> None:
-    """Whatever a file contains, reading it gives a value or problems that can be printed."""
+    """Any content yields a value or printable problems."""
     for text in (content, f"items: {{T: {item!r}}}".encode()):
         document = read_document(write(tmp_path, text), File)
         assert (document.value is None) == bool(document.problems)

@@ -63,7 +63,7 @@ def test_wrong_sizes(wrong: object) -> None:
     ],
 )
 def test_addresses(text: str, host: str, port: int, loopback: bool) -> None:  # noqa: FBT001  pytest's own call
-    """An address is a host and a port, and knows whether it stays on this machine; it reads back."""
+    """An address is a host and a port; it is written as it was read."""
     address = parse_host_port(text)
     assert (address.host, address.port, address.is_loopback) == (host, port, loopback)
     assert str(address) == text
@@ -83,7 +83,7 @@ def test_wrong_addresses(wrong: object) -> None:
     st.integers(0, 65535),
 )
 def test_addresses_read_back(host: str, port: int) -> None:
-    """What is shown can be written."""
+    """An address in its printed form reads back."""
     assert parse_host_port(str(HostPort(host, port))) == HostPort(host, port)
 
 
@@ -107,6 +107,6 @@ def test_networks(text: str) -> None:
     ],
 )
 def test_wrong_networks(wrong: object, reason: str) -> None:
-    """A host within a network is no network; the message has the one that may be meant."""
+    """A host within a network is refused, and the message has its network."""
     with pytest.raises(ValueError, match=reason):
         parse_network(wrong)

@@ -1,4 +1,4 @@
-"""Secrets: where they may be, and that nothing ever shows them."""
+"""Secrets: where they may be, and that no output has them."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def test_where_secrets_are(tmp_path: Path) -> None:
 )  # fmt: skip
 @pytest.mark.parametrize("layout", ["one: {}", "many: [{}]", "many: {}"])
 def test_literals(tmp_path: Path, written: str, layout: str) -> None:
-    """Anything but a reference is refused, with advice and without repeating it."""
+    """Anything but a reference is refused, and the message does not repeat it."""
     document = read_document(write(tmp_path, layout.replace("{}", written)), Keys)
     assert document.value is None
     assert "hunter2" not in "".join(complaints(document))
@@ -98,7 +98,7 @@ MARKS = st.text(alphabet=" !*&%@`}[]:,#|>'\"?-_~<=\\", max_size=5)
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(before=MARKS | NO_NEWLINE, after=MARKS | NO_NEWLINE, key=st.sampled_from(["one", "many"]))
 def test_literals_never_shown(tmp_path: Path, before: str, after: str, key: str) -> None:
-    """Whatever stands around a literal secret, no message has it."""
+    """No message has a literal secret, whatever stands around it."""
     file = write(tmp_path, f"{key}: {before}S3cretW0rd{after}\n".encode())
     document = read_document(file, Keys)
     assert "S3cretW0rd" not in "".join(complaints(document)) + repr(document.value)
@@ -131,7 +131,7 @@ def test_file_of_others(tmp_path: Path, mode: int) -> None:
 
 @pytest.mark.parametrize("mode", [0o440, 0o444])
 def test_file_that_a_container_mounts(tmp_path: Path, mode: int) -> None:
-    """Kubernetes (0440) and Docker Swarm (0444) grant secrets to be read: nobody may write such a file."""
+    """Read-only secrets of Kubernetes (0440) and Docker Swarm (0444) are accepted."""
     assert SecretSource("file", str(private(tmp_path, b"hunter2", mode))).resolve().reveal() == b"hunter2"
 
 
@@ -148,7 +148,7 @@ def test_file_that_a_container_mounts(tmp_path: Path, mode: int) -> None:
     ],
 )
 def test_who_may_grant_a_secret(mode: int, user: int, group: int, refused: bool) -> None:  # noqa: FBT001 - a row
-    """What others may read is granted by our user, root or a group of ours, and read-only for everybody."""
+    """A file that others may read is accepted if it is read-only and belongs to us or root."""
     assert others_may_read(os.stat_result((mode, 0, 0, 1, user, group, 7, 0, 0, 0))) is refused
 
 
@@ -173,7 +173,7 @@ def test_unusable_files(tmp_path: Path) -> None:
     ],
 )
 def test_damaged_or_wrapped_by_an_editor(tmp_path: Path, content: bytes, found: str) -> None:
-    """What cannot be a secret is refused, and so replaces no good one, rather than never fitting."""
+    """Blank files and byte order marks are refused."""
     text = refusal(SecretSource("file", str(private(tmp_path, content))))
     assert found in text
     assert "hunter" not in text
@@ -189,7 +189,7 @@ def test_credential(tmp_path: Path) -> None:
 
 
 def test_masked() -> None:
-    """A secret that was read shows itself nowhere, and cannot be stored by accident."""
+    """A secret is masked in texts, and cannot be pickled or copied."""
     secret = Secret(b"hunter2")
     assert "hunter2" not in f"{secret} {secret!r} {[secret]} {secret:}"
     for leak in (pickle.dumps, copy.copy):

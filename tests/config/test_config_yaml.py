@@ -29,7 +29,7 @@ def value_of(text: str) -> Any:
 
 
 def problems_of(text: str) -> list[str]:
-    """Return the problems that the text has before any shape is looked at."""
+    """Return the problems of the YAML itself."""
     return [str(problem) for problem in compose(text, file="file.yaml")[1]]
 
 
@@ -53,7 +53,7 @@ def test_plain_scalars(written: str, value: object) -> None:
 
 
 def test_map_of_on_and_off() -> None:
-    """The table that turns words into numbers works with the words that YAML 1.1 took for booleans."""
+    """Words that are booleans in YAML 1.1 are text."""
     assert value_of("map: {on: 1, off: 0, yes: 1, 1: 2, null: 3}") == {
         "map": {"on": 1, "off": 0, "yes": 1, "1": 2, "null": 3}
     }
@@ -111,7 +111,7 @@ def test_aliases_repeat_a_value() -> None:
     ],
 )  # fmt: skip
 def test_refused(text: str, problem: str) -> None:
-    """What YAML allows but nobody means, and what is no YAML, is refused at its place, in one message."""
+    """Invalid and misleading YAML is refused at its place, in one message."""
     (found,) = problems_of(text)
     assert problem in found
 
@@ -127,7 +127,7 @@ def test_problems_do_not_hide_each_other() -> None:
 
 @pytest.mark.parametrize("opening", ["[", "{a: ", "- "])
 def test_deep_nesting(opening: str) -> None:
-    """A million levels of nesting end in one message, at once."""
+    """A million levels of nesting are refused within seconds, in one message."""
     started = time.process_time()
     found = problems_of(opening * 1_000_000)
     assert "nest" in found[-1]

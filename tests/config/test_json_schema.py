@@ -1,4 +1,4 @@
-"""The JSON Schemas for editors: current, explained, and of one mind with the decoder."""
+"""The JSON Schemas for editors are current, explained, and agree with the decoder."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ VALIDATORS: dict[str, Any] = {name: Draft7Validator(orjson.loads(schema_text(nam
 
 @pytest.mark.parametrize("name", SCHEMAS)
 def test_the_shipped_schemas_are_current(name: str) -> None:
-    """Editors know every key of this version; after a change of keys, `gateway schema` writes them anew."""
+    """The shipped schemas are those that `gateway schema` writes."""
     assert (FOLDER / name).read_bytes() == schema_text(name), "run: python -m gateway schema"
     Draft7Validator.check_schema(VALIDATORS[name].schema)
 
@@ -53,7 +53,7 @@ def properties(node: Any, path: str = "") -> Iterator[tuple[str, dict[str, Any]]
 
 @pytest.mark.parametrize("name", SCHEMAS)
 def test_every_key_is_explained(name: str) -> None:
-    """Whoever hovers over a key reads one sentence: the text below its field. None says nothing."""
+    """Every key has a description: the text below its field."""
     found = dict(properties(VALIDATORS[name].schema))
     assert len(found) > 40
     unexplained = [key for key, inner in found.items() if not str(inner.get("description", "")).endswith(".")]
@@ -62,7 +62,7 @@ def test_every_key_is_explained(name: str) -> None:
 
 @pytest.mark.parametrize("file", SHIPPED, ids=lambda file: file.name)
 def test_shipped_files_name_their_schema_and_keep_to_it(file: Path) -> None:
-    """The first line of each file leads to its schema, which finds nothing wrong with the file."""
+    """The first line of each file names its schema, and the file is valid by it."""
     text = file.read_text(encoding="utf-8")
     first, _, _ = text.partition("\n")
     assert first.startswith(MODELINE)
@@ -160,13 +160,13 @@ def keys() -> list[tuple[str, str]]:
 
 
 def null_is_a_value(path: tuple[str | int, ...]) -> bool:
-    """Say whether a shape by itself, or a whole table, takes null at a path."""
+    """Return whether null is a value at a path."""
     return table.may_be_null(path) or path[0] in {"value", "given", "expect", "telemetry"}
 
 
 @pytest.mark.parametrize(("file", "key"), keys())
 def test_schema_and_decoder_agree(tmp_path: Path, file: str, key: str) -> None:
-    """Key by key: the schema refuses nothing that the gateway takes, and takes nothing that it refuses."""
+    """Key by key, the schema and the gateway accept and refuse the same values."""
     name, _, key = key.partition(".")
     schema = VALIDATORS[file].schema
     if name in schema["$defs"]:
@@ -185,7 +185,7 @@ def test_schema_and_decoder_agree(tmp_path: Path, file: str, key: str) -> None:
 
 
 def test_unknown_keys_are_refused() -> None:
-    """A misspelt key is underlined while it is written, at every level."""
+    """The schema refuses unknown keys at every level."""
     for name, least in LEAST.items():
         file = next(file for file in SCHEMAS if name in (*VALIDATORS[file].schema["$defs"], ROOTS[file]))
         schema = VALIDATORS[file].schema
@@ -210,7 +210,7 @@ def test_unknown_keys_are_refused() -> None:
     ],
 )
 def test_broken_files_are_refused(tmp_path: Path, name: str, broken: dict[str, Any]) -> None:
-    """What is wrong further down is seen by the schema and by the decoder."""
+    """Schema and decoder both refuse mistakes in inner values."""
     document = LEAST[ROOTS[name]] | broken
     (tmp_path / "file.yaml").write_bytes(orjson.dumps(document))
     assert not VALIDATORS[name].is_valid(document)
@@ -218,7 +218,7 @@ def test_broken_files_are_refused(tmp_path: Path, name: str, broken: dict[str, A
 
 
 def test_the_command_writes_the_schemas(tmp_path: Path) -> None:
-    """`gateway schema FOLDER` writes both files, and says how a YAML file names them."""
+    """`gateway schema FOLDER` writes both files, and prints how a YAML file names them."""
     done = subprocess.run(
         [sys.executable, "-m", "gateway", "schema", str(tmp_path / "new")],
         cwd=REPOSITORY,

@@ -1,4 +1,4 @@
-"""What is easily mistyped: a message says what it is and where, not what a parser made of it."""
+"""What is easily mistyped is reported with its cause and place."""
 
 from __future__ import annotations
 

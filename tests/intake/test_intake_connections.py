@@ -39,7 +39,7 @@ async def intake(tmp_path: Path) -> AsyncIterator[RunningIntake]:
 
 @pytest.fixture
 def logs(caplog: pytest.LogCaptureFixture) -> Iterator[list[Line]]:
-    """Collect structlog's lines, and see that the libraries' loggers stay silent."""
+    """Collect structlog's lines, and assert that libraries log nothing."""
     with caplog.at_level(logging.DEBUG), capture_logs() as lines:
         yield lines
         noise = [line for line in caplog.records if line.name != "asyncio" or line.levelno > logging.INFO]
@@ -48,7 +48,7 @@ def logs(caplog: pytest.LogCaptureFixture) -> Iterator[list[Line]]:
 
 
 async def test_one_connection_serves_many_requests(intake: RunningIntake) -> None:
-    """A kept connection goes on after every kind of answer that leaves it in order."""
+    """A connection stays usable after each answer that does not close it."""
     async with intake.connect() as connection:
         for number in range(50):
             for data, code in (
@@ -100,7 +100,7 @@ async def test_the_same_event_on_many_connections(intake: RunningIntake) -> None
 
 
 async def test_body_in_many_small_segments(intake: RunningIntake) -> None:
-    """However the network cuts a request, it is the same request."""
+    """A request in many small segments is read as one."""
     data = request(BODY, "Transfer-Encoding: chunked", length=False).removesuffix(BODY) + chunked(BODY, 7)
     for whole in (request(BODY), data):
         async with intake.connect() as connection:
@@ -112,7 +112,7 @@ async def test_body_in_many_small_segments(intake: RunningIntake) -> None:
 
 @pytest.mark.parametrize("expect", ["100-continue", "100-Continue"])
 async def test_expect_continue(intake: RunningIntake, expect: str) -> None:
-    """A sender that asks first is told to go on, and then gets its answer."""
+    """`Expect: 100-continue` gets its 100, then the answer."""
     async with intake.connect() as connection:
         for body in (BODY, event("evt_2")):
             await connection.send(request(body, f"Expect: {expect}").removesuffix(body))
@@ -130,7 +130,7 @@ async def test_expect_continue(intake: RunningIntake, expect: str) -> None:
     ],
 )
 async def test_expect_continue_of_what_is_refused(intake: RunningIntake, head: bytes, code: int) -> None:
-    """A body that is not wanted is not asked for."""
+    """A refused request gets no 100."""
     assert (await intake.ask(head)).code == code
 
 
@@ -144,7 +144,7 @@ async def test_expect_continue_of_what_is_refused(intake: RunningIntake, head: b
     ],
 )
 async def test_curl(intake: RunningIntake, options: tuple[str, ...]) -> None:
-    """A client that others wrote gets its answer at once in every way it may ask, h2c upgrade included."""
+    """An answer reaches curl at once, with 100-continue, chunks and an h2c upgrade, too."""
     body = event(pad="x" * 900_000)
     process = await asyncio.create_subprocess_exec(
         *("curl", "-sS", "--max-time", "3", "-w", "%{http_code}", "--data-binary", "@-", *options),
@@ -163,7 +163,7 @@ async def test_curl(intake: RunningIntake, options: tuple[str, ...]) -> None:
     [request(BODY, version="1.0"), request(BODY, "Connection: close"), request(BODY, "Connection: Close")],
 )
 async def test_connection_closes_where_the_sender_wants_it(intake: RunningIntake, data: bytes) -> None:
-    """HTTP/1.0 and `Connection: close` get a whole answer, and then the end of the connection."""
+    """HTTP/1.0 and `Connection: close` get a whole answer, then the connection closes."""
     async with intake.connect() as connection:
         await connection.send(data)
         answer = await connection.answer()
@@ -172,7 +172,7 @@ async def test_connection_closes_where_the_sender_wants_it(intake: RunningIntake
 
 
 async def test_old_client_may_keep_its_connection(intake: RunningIntake) -> None:
-    """An HTTP/1.0 client that asks to keep the connection is told so, since it would not assume it."""
+    """An HTTP/1.0 client that asks for it gets `Connection: keep-alive`."""
     async with intake.connect() as connection:
         for _ in range(2):
             await connection.send(request(BODY, "Connection: keep-alive", version="1.0"))
@@ -181,7 +181,7 @@ async def test_old_client_may_keep_its_connection(intake: RunningIntake) -> None
 
 
 async def test_slow_body_is_cut_off(tmp_path: Path, logs: list[Line]) -> None:
-    """A sender that trickles its body is answered 400 and loses the connection."""
+    """A sender that trickles its body gets 400, and the connection closes."""
     async with running_intake(tmp_path, body_within_s=0.1) as intake, intake.connect() as connection:
         await connection.send(request(BODY)[:-10])
         answer = await connection.answer()
@@ -193,7 +193,7 @@ async def test_slow_body_is_cut_off(tmp_path: Path, logs: list[Line]) -> None:
 
 @pytest.mark.parametrize("how", ["close", "abort"])
 async def test_disconnect_in_mid_body(intake: RunningIntake, logs: list[Line], how: str) -> None:
-    """Senders that vanish leave no line in the log, and the others are served."""
+    """A vanished sender leaves no log line, and the others are served."""
     for _ in range(5):
         async with intake.connect() as connection:
             await connection.send(request(BODY)[:-10])
@@ -205,7 +205,7 @@ async def test_disconnect_in_mid_body(intake: RunningIntake, logs: list[Line], h
 
 
 async def test_disconnect_before_the_answer(intake: RunningIntake, logs: list[Line]) -> None:
-    """A sender that does not wait for its answer has its event stored all the same."""
+    """The event of a sender that does not wait for its answer is stored."""
     for number in range(20):
         async with intake.connect() as connection:
             await connection.send(request(event(f"evt_{number}")))
@@ -238,7 +238,7 @@ HOSTILE = {
 
 @pytest.mark.parametrize("data", HOSTILE.values(), ids=HOSTILE)
 async def test_hostile_bytes(intake: RunningIntake, logs: list[Line], data: bytes) -> None:
-    """What is no proper HTTP gets 400 and the end of its connection, one debug line at most, no traceback."""
+    """Malformed HTTP gets 400 and a closed connection, at most one debug line and no traceback."""
     async with intake.connect() as connection:
         await connection.send(data)
         answer = await connection.answer()
@@ -253,7 +253,7 @@ async def test_hostile_bytes(intake: RunningIntake, logs: list[Line], data: byte
 
 
 async def test_garbage_behind_a_request(intake: RunningIntake, logs: list[Line]) -> None:
-    """Garbage takes nothing from what was answered; in one segment with it, a request is refused whole."""
+    """Garbage after a request does not change its answer; in the same segment, the request is refused."""
     garbage = b"\x00\x01\x02 garbage\r\n\r\n"
     async with intake.connect() as connection:
         await connection.send(request(BODY))
@@ -270,8 +270,8 @@ async def test_garbage_behind_a_request(intake: RunningIntake, logs: list[Line])
 
 
 @pytest.mark.parametrize("upgrade", ["websocket", "h2c"])
-async def test_upgrade_is_not_taken(intake: RunningIntake, upgrade: str) -> None:
-    """An offer to change the protocol is ignored, and the connection goes on as it was."""
+async def test_upgrade_is_ignored(intake: RunningIntake, upgrade: str) -> None:
+    """An upgrade offer is ignored."""
     data = request(BODY, "Connection: Upgrade", f"Upgrade: {upgrade}")
     async with intake.connect() as connection:
         for whole in (data, request(event("evt_2"))):
@@ -281,7 +281,7 @@ async def test_upgrade_is_not_taken(intake: RunningIntake, upgrade: str) -> None
 
 
 async def test_idle_connection_does_no_harm(intake: RunningIntake, logs: list[Line]) -> None:
-    """Connections that say nothing, or half a header, keep nobody else from being served."""
+    """Idle connections, and those with half a header, do not block others."""
     async with intake.connect(), intake.connect() as half:
         await half.send(request(BODY)[:40])
         assert (await intake.ask(request(event("evt_2", pad="x" * (MAX_BODY_BYTES // 2))))).code == 200

@@ -1,4 +1,4 @@
-"""What the intake answers, over real HTTP, with the journal's file as witness."""
+"""The intake's answers over real HTTP, compared with the journal's file."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ async def intake(tmp_path: Path) -> AsyncIterator[RunningIntake]:
 
 
 async def test_received_means_durable(intake: RunningIntake) -> None:
-    """When the 200 is here, another process can read the event from the file, byte for byte."""
+    """After the 200, the event can be read from the file, byte for byte."""
     async with intake.connect() as connection:
         for number in range(20):
             body = event(f"evt_{number}", note="ü \u2028")
@@ -62,7 +62,7 @@ async def test_received_means_durable(intake: RunningIntake) -> None:
 
 
 async def test_duplicates_are_received_and_stored_once(intake: RunningIntake) -> None:
-    """Infodeck's retries get their 200; the first body stays, and the repetitions are counted."""
+    """Repeated deliveries get 200 and are counted; the first body is kept."""
     for body in (BODY, BODY, event(created=NOW_S - 1)):
         assert (await intake.ask(request(body))).body == RECEIVED
     assert intake.stored() == {"evt_1": BODY}
@@ -88,7 +88,7 @@ REFUSED = {
 
 @pytest.mark.parametrize(("reason", "headers"), REFUSED.values(), ids=REFUSED)
 async def test_unsigned_is_401(intake: RunningIntake, reason: str, headers: tuple[str, ...]) -> None:
-    """Every wrong signature gets the same words; only the counter knows why; nothing is stored or logged."""
+    """Every wrong signature gets the same answer; the reason is counted; nothing is stored or logged."""
     with capture_logs() as logs:
         answer = await intake.ask(request(BODY, *headers, signed=False))
     assert answer.code == 401
@@ -121,7 +121,7 @@ NO_EVENTS = {
 
 @pytest.mark.parametrize("body", NO_EVENTS.values(), ids=NO_EVENTS)
 async def test_signed_but_no_event_is_400(intake: RunningIntake, body: bytes) -> None:
-    """Signed nonsense is told what it lacks in JSON, is not stored, and leaves the connection usable."""
+    """A signed body that is no event gets 400 with the reason, is not stored, and keeps the connection."""
     async with intake.connect() as connection:
         await connection.send(request(body))
         answer = await connection.answer()
@@ -134,7 +134,7 @@ async def test_signed_but_no_event_is_400(intake: RunningIntake, body: bytes) ->
 
 @pytest.mark.parametrize("body", NO_EVENTS.values(), ids=NO_EVENTS)
 async def test_signature_is_judged_before_parsing(intake: RunningIntake, body: bytes) -> None:
-    """What nobody signed is refused unread: 401, never 400."""
+    """An unsigned body gets 401 before it is parsed, never 400."""
     assert (await intake.ask(request(body, signed=False))).code == 401
 
 
@@ -173,7 +173,7 @@ async def test_body_of_exactly_the_limit_is_received(intake: RunningIntake) -> N
 
 
 async def test_length_over_the_limit_is_413_before_the_body(intake: RunningIntake) -> None:
-    """Two announced MiB are refused at once, and the connection is closed."""
+    """A Content-Length over the limit gets 413 at once, and the connection closes."""
     body = event(pad="x" * (2 << 20))
     async with intake.connect() as connection:
         await connection.send(request(body).removesuffix(body))
@@ -185,7 +185,7 @@ async def test_length_over_the_limit_is_413_before_the_body(intake: RunningIntak
 
 
 async def test_chunks_over_the_limit_are_413(intake: RunningIntake) -> None:
-    """A body that does not tell its length is stopped when it passes the limit, and the connection closed."""
+    """A chunked body gets 413 once it passes the limit, and the connection closes."""
     body = event(pad="x" * (2 << 20))
     head = request(body, "Transfer-Encoding: chunked", length=False).removesuffix(body)
     async with intake.connect() as connection:
@@ -197,7 +197,7 @@ async def test_chunks_over_the_limit_are_413(intake: RunningIntake) -> None:
 
 
 async def test_full_journal_is_503_until_there_is_room(tmp_path: Path) -> None:
-    """A full journal asks for patience and stores nothing; once the sinks have delivered, it goes on."""
+    """A full journal gets 503 with `Retry-After` until the sinks have delivered."""
     async with (
         running_intake(tmp_path, max_journal_bytes=256 << 10) as intake,
         intake.connect() as connection,
@@ -222,7 +222,7 @@ async def test_full_journal_is_503_until_there_is_room(tmp_path: Path) -> None:
 
 
 async def test_journal_that_cannot_commit_is_503(intake: RunningIntake) -> None:
-    """While the file can't be written, senders are asked to come again; then the same event is received."""
+    """While the journal can't be written, senders get 503; later the same event is received."""
 
     def rename(old: str, new: str) -> None:
         with contextlib.closing(sqlite3.connect(intake.file)) as database:
@@ -237,7 +237,7 @@ async def test_journal_that_cannot_commit_is_503(intake: RunningIntake) -> None:
 
 
 async def test_a_disk_that_hangs_is_503(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A commit that takes too long gets all who wait for it their 503; when the disk answers, it goes on."""
+    """All requests waiting for a slow commit get 503; when the disk answers, events are received again."""
     monkeypatch.setattr(sqlite, "COMMIT_WITHIN_S", 0.2)
     async with running_intake(tmp_path) as intake:
         with contextlib.closing(sqlite3.connect(intake.file, isolation_level=None)) as other:
@@ -256,7 +256,7 @@ async def test_a_disk_that_hangs_is_503(tmp_path: Path, monkeypatch: pytest.Monk
 
 
 async def test_stopping_is_503(intake: RunningIntake) -> None:
-    """A gateway that stops takes no more events and says when to come again; signatures still come first."""
+    """A stopping gateway answers 503 with `Retry-After`, and still checks signatures first."""
     intake.intake.stop()
     answer = await intake.ask(request(BODY))
     assert (answer.code, answer.headers["retry-after"]) == (503, "5")
@@ -265,7 +265,7 @@ async def test_stopping_is_503(intake: RunningIntake) -> None:
 
 
 async def test_test_events_go_nowhere(intake: RunningIntake) -> None:
-    """The three marks of a test are acknowledged, counted and shown in the log, and never stored."""
+    """Test events by any of their three marks are acknowledged, counted and logged, never stored."""
     bodies = [event(type="webhook.test"), event(isTest=True), event(livemode=False)]
     with capture_logs() as logs:
         for body in bodies:
@@ -275,7 +275,7 @@ async def test_test_events_go_nowhere(intake: RunningIntake) -> None:
 
 
 async def test_foreign_events_go_nowhere(intake: RunningIntake) -> None:
-    """Other organizations and other types are acknowledged and counted, without end only in number."""
+    """Events of other organizations and types are acknowledged and counted; the types are limited."""
     assert (await intake.ask(request(event(organizationId="o-other")))).body == RECEIVED
     async with intake.connect() as connection:
         for number in range(105):
@@ -285,8 +285,8 @@ async def test_foreign_events_go_nowhere(intake: RunningIntake) -> None:
     assert (len(intake.status.ignored_types), intake.status.ignored_types["other"]) == (101, 5)
 
 
-async def test_what_is_said_of_assets_is_passed_on(tmp_path: Path) -> None:
-    """Events that tell of assets coming, going or being edited have the API asked soon; others have not."""
+async def test_asset_events_request_a_reconciliation(tmp_path: Path) -> None:
+    """Events about created, deleted or updated assets request a reconciliation; others do not."""
     told: list[str] = []
     async with running_intake(tmp_path, on_assets_changed=lambda: told.append("now")) as intake:
         for kind in ("asset.created", "asset.deleted", "workorder.created", "asset.status.changed"):
@@ -295,15 +295,15 @@ async def test_what_is_said_of_assets_is_passed_on(tmp_path: Path) -> None:
 
 
 async def test_an_id_of_the_gateways_own_kind_collides_with_nothing(intake: RunningIntake) -> None:
-    """Events that the gateway makes itself have ids of their own; a webhook that looks alike gets another."""
+    """A webhook with an id like those of the gateway's own events gets another id."""
     body = event("reconcile_0123")
     for _ in range(2):
         assert (await intake.ask(request(body))).body == RECEIVED
     assert intake.stored() == {"webhook_reconcile_0123": body}
 
 
-async def test_what_is_said_of_a_connection_is_durable(intake: RunningIntake) -> None:
-    """A status event is journaled once like telemetry, whatever is in it."""
+async def test_status_events_are_journaled(intake: RunningIntake) -> None:
+    """A status event is journaled once, like telemetry."""
     bodies = [
         event(type="asset.status.changed", id="evt_1"),
         event(type="asset.status.changed", id="evt_2", data=1),
@@ -314,8 +314,8 @@ async def test_what_is_said_of_a_connection_is_durable(intake: RunningIntake) ->
     assert (intake.kept.accepted, intake.kept.duplicates, intake.status.ignored_types) == (2, 1, {})
 
 
-async def test_gzip_is_taken_as_raw_bytes(intake: RunningIntake) -> None:
-    """Nothing is decompressed: the signature is that of the bytes as sent, and they are no JSON."""
+async def test_gzip_is_not_decompressed(intake: RunningIntake) -> None:
+    """A gzip body is not decompressed, so it is signed but no event."""
     packed = gzip.compress(BODY)
     assert (await intake.ask(request(packed, "Content-Encoding: gzip"))).code == 400
     header = signature(BODY)
@@ -339,7 +339,7 @@ async def test_answers_are_counted(intake: RunningIntake) -> None:
 
 
 async def test_own_bug_is_500_without_traceback(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """What goes wrong inside is said plainly, logged as an error with its traceback, and counted."""
+    """A bug gets a plain 500, is logged with its traceback, and counted."""
 
     def broken_clock() -> int:
         raise RuntimeError("the clock has stopped")

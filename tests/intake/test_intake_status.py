@@ -1,4 +1,4 @@
-"""What the status says of refused and ignored deliveries, as JSON."""
+"""Refused and ignored deliveries in the status."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 async def test_refused_and_ignored_deliveries_are_counted_by_name(tmp_path: Path) -> None:
-    """By reason and by type; the answers by code. The status is JSON whatever came in."""
+    """Refusals are counted by reason, ignored events by type, answers by code."""
     async with running_intake(tmp_path) as running:
         for _ in range(2):
             await running.ask(request(event(), signed=False))
@@ -27,7 +27,7 @@ async def test_refused_and_ignored_deliveries_are_counted_by_name(tmp_path: Path
 
 
 def test_a_right_signature_from_another_time_is_remembered() -> None:
-    """What the last one says of the clocks stays, beside the reason of the last refusal of all."""
+    """The age of the last signature outside the tolerance stays in the status."""
     status = Status(name="gw", started_ms=0)
     status.intake.count_refusal("outside tolerance", age_s=412.5)
     status.intake.count_refusal("mismatch", age_s=None)

@@ -1,4 +1,4 @@
-"""Strangers at the intake: which connections are dropped, and how much memory bodies may take."""
+"""Unverified connections: which are dropped, and how much memory bodies may take."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 BODY = event()
 LIMIT = 8
-STRANGERS = 5 * LIMIT
+UNVERIFIED = 5 * LIMIT
 FALSE_SIGNATURE = f"x-infodeck-signature: t=1771911526,v1={'0' * 64}"
 LARGE = 100_000
 ROOM_BYTES = 4 * LARGE
@@ -52,31 +52,31 @@ def certificate(tmp_path: Path) -> Path:
 
 
 async def silent(stack: AsyncExitStack, port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-    """Return a connection from another host than a sender's, on which nothing was sent yet."""
+    """Return a silent connection from another host than the sender's."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port, local_addr=("127.0.0.2", 0))
     stack.callback(writer.close)
     return reader, writer
 
 
-async def test_the_oldest_stranger_is_dropped_for_a_new_connection(intake: RunningIntake) -> None:
-    """However many are silent, each delivery gets in; the oldest ones are dropped for it."""
+async def test_the_oldest_unverified_connection_is_dropped(intake: RunningIntake) -> None:
+    """A delivery is received however many connections are silent; the oldest ones are dropped."""
     async with AsyncExitStack() as stack:
-        strangers = [await silent(stack, intake.port) for _ in range(STRANGERS)]
+        strangers = [await silent(stack, intake.port) for _ in range(UNVERIFIED)]
         async with asyncio.timeout(10):
             assert await strangers[0][0].read() == b""
         for number in range(3):
             assert (await intake.ask(request(event(f"evt_{number}")))).code == 200
         assert intake.status.connections.open <= LIMIT
-        assert intake.status.connections.dropped >= STRANGERS - LIMIT
+        assert intake.status.connections.dropped >= UNVERIFIED - LIMIT
 
 
 async def test_a_connection_that_has_delivered_is_kept(intake: RunningIntake) -> None:
-    """A sender's open connections outlast any number of strangers, also ones that send requests."""
+    """A verified sender's connections outlast any number of unverified ones."""
     async with AsyncExitStack() as stack, intake.connect() as sender, intake.connect() as other:
         for number, connection in enumerate((sender, other)):
             await connection.send(request(event(f"evt_{number}")))
             assert (await connection.answer()).code == 200
-        for _ in range(STRANGERS):
+        for _ in range(UNVERIFIED):
             _, writer = await silent(stack, intake.port)
             writer.write(request(BODY, signed=False))
             assert intake.status.connections.open <= LIMIT
@@ -86,7 +86,7 @@ async def test_a_connection_that_has_delivered_is_kept(intake: RunningIntake) ->
 
 
 async def test_silence_before_tls_is_dropped(tmp_path: Path, certificate: Path) -> None:
-    """Connections on which no handshake begins count as others do, and are dropped like them."""
+    """Connections without a TLS handshake count and are dropped like others."""
     tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     tls.load_cert_chain(certificate, tmp_path / "key.pem")
     trusting = ssl.create_default_context(cafile=certificate)
@@ -95,7 +95,7 @@ async def test_silence_before_tls_is_dropped(tmp_path: Path, certificate: Path) 
         running_intake(tmp_path, most_connections=LIMIT, tls=tls) as intake,
         AsyncExitStack() as stack,
     ):
-        for number in range(STRANGERS):
+        for number in range(UNVERIFIED):
             _, writer = await silent(stack, intake.port)
             writer.write(b"" if number % 2 else b"no TLS at all")
             if number % LIMIT:
@@ -111,7 +111,7 @@ async def test_silence_before_tls_is_dropped(tmp_path: Path, certificate: Path) 
 
 
 async def test_a_whole_head_must_come_within_seconds(tmp_path: Path) -> None:
-    """Silence, or half a head, ends the connection; one that has asked something goes on."""
+    """A connection without a whole request head is closed; one with a request stays open."""
     async with (
         running_intake(tmp_path, request_within_s=0.3) as intake,
         intake.connect() as asking,
@@ -127,8 +127,8 @@ async def test_a_whole_head_must_come_within_seconds(tmp_path: Path) -> None:
         assert (await asking.answer()).code == 200
 
 
-async def test_the_oldest_body_is_given_up(intake: RunningIntake) -> None:
-    """When bodies take more memory than they may, the oldest is answered 503 and a delivery gets in."""
+async def test_the_oldest_body_is_refused(intake: RunningIntake) -> None:
+    """When bodies exceed their memory, the oldest gets 503 and a delivery is received."""
     head = request(bytes(LARGE), FALSE_SIGNATURE, signed=False)[:-1]
     async with AsyncExitStack() as stack:
         strangers = [await stack.enter_async_context(intake.connect()) for _ in range(LIMIT - 1)]
@@ -151,17 +151,17 @@ async def test_the_oldest_body_is_given_up(intake: RunningIntake) -> None:
 
 
 @pytest.mark.parametrize("headers", [(), ("x-infodeck-signature: t=1,v1=0",)], ids=["missing", "malformed"])
-async def test_what_no_body_can_fit_is_refused_before_the_body(
+async def test_unsigned_requests_are_refused_before_their_body(
     intake: RunningIntake, headers: tuple[str, ...]
 ) -> None:
-    """A request without a signature gets its 401 from its head alone, and its body is not asked for."""
+    """A request without a signature gets 401 before its body is read."""
     head = request(BODY, *headers, "Expect: 100-continue", signed=False).removesuffix(BODY)
     assert (await intake.ask(head)).code == 401
     assert intake.status.refused == {"malformed" if headers else "missing": 1}
 
 
-async def test_strangers_raise_no_alarm_of_signatures(intake: RunningIntake) -> None:
-    """What is signed by nobody and does not name the organization is not Infodeck's; what does may be."""
+async def test_foreign_bodies_are_counted_apart(intake: RunningIntake) -> None:
+    """An unsigned body without our organization counts as `foreign`, and with it as `mismatch`."""
     refused = RefusedDeliveries(intake.status)
     for _ in range(5):
         assert (await intake.ask(request(b'{"id":"evt_1"}', FALSE_SIGNATURE, signed=False))).code == 401
@@ -172,8 +172,8 @@ async def test_strangers_raise_no_alarm_of_signatures(intake: RunningIntake) -> 
     assert intake.status.refused == {"foreign": 5, "mismatch": 3}
 
 
-async def test_chunks_must_be_worth_reading(intake: RunningIntake) -> None:
-    """A large body in chunks of a few bytes is refused long before its end; a small one is read."""
+async def test_tiny_chunks_are_refused(intake: RunningIntake) -> None:
+    """A large body in tiny chunks gets 400 early; a small one is read."""
     for number, (length, size, code) in enumerate(
         [(500, 1, 200), (LARGE, 1, 400), (LARGE, 32, 400), (LARGE, 100, 200)]
     ):

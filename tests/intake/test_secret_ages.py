@@ -1,4 +1,4 @@
-"""How old a signing secret is whose source does not tell: since when the gateway knows it."""
+"""The age of a signing secret whose source has no time: since the gateway first read it."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def daemon(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Daemon]:
 async def test_a_restart_does_not_make_a_secret_younger(
     daemon: Daemon, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It is known since the first start that had it; another one in its place is new."""
+    """The age counts from the first start with this secret; another secret is new."""
 
     async def known_since_ms() -> int:
         await asyncio.to_thread(daemon.start)

@@ -32,7 +32,7 @@ BODY = b'{"id":"evt_1"}'
 
 
 class Gateway:
-    """The part of a gateway that knows signing secrets, at a time of the test's choice."""
+    """A gateway's signing secrets at a time set by the test."""
 
     def __init__(self, folder: Path, *, now_ms: int = NOW_MS) -> None:
         self.source = folder / "secret"
@@ -58,12 +58,12 @@ class Gateway:
         return [SecretSource("file", str(self.source)).resolve()]
 
     def set_clock_ahead(self, by_ms: int) -> None:
-        """Have the clock show another time, without time passing."""
+        """Set the wall clock, while the steady clock stays."""
         self.now_ms += by_ms
         self.clock_is_ahead_ms += by_ms
 
     def accepts(self, secret: bytes) -> bool:
-        """Say whether a delivery that is signed now is accepted."""
+        """Return whether a delivery signed now is accepted."""
         try:
             self.signing.verify(BODY, sign(BODY, secret, self.now_ms // 1000), now_s=self.now_ms / 1000)
         except SignatureError:
@@ -71,14 +71,14 @@ class Gateway:
         return True
 
     async def reread(self) -> None:
-        """Have the sources read again, and wait until that is done."""
+        """Request a reading of the sources, and wait for it."""
         done = asyncio.Event()
         self.signing.request_reread(done.set)
         await asyncio.wait_for(done.wait(), 10)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Let it serve requests."""
+        """Run its task within the context."""
         task = asyncio.create_task(self.signing.run())
         try:
             yield
@@ -97,7 +97,7 @@ def put(folder: Path, secret: bytes, *, mode: int = 0o600) -> None:
 
 
 async def test_announced_secret_survives_a_restart_with_the_previous_one(tmp_path: Path) -> None:
-    """Killed right after the answer: a start accepts both, whether the file was changed by then or not."""
+    """After a kill, a start accepts both secrets, whether the file has the old or the new one."""
     put(tmp_path, b"old")
     before = Gateway(tmp_path)
     assert await before.signing.announce(b"new", keep_previous=True) is None
@@ -117,7 +117,7 @@ async def test_announced_secret_survives_a_restart_with_the_previous_one(tmp_pat
 async def test_previous_secret_is_accepted_for_48_hours(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A use or a restart does not prolong them; the end is logged once, and then nothing is on disk."""
+    """Uses and restarts do not prolong the 48 h; the end is logged once, and the secret leaves the disk."""
     monkeypatch.setattr("gateway.intake.signing_secrets._CHECK_EVERY_S", 0.01)
     put(tmp_path, b"old")
     gateway = Gateway(tmp_path)
@@ -148,7 +148,7 @@ async def test_previous_secret_is_accepted_for_48_hours(
 async def test_previous_secret_that_is_used_for_more_than_a_day_is_an_alarm(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Then it is no repetition: Infodeck has another secret than we, or somebody has an old one."""
+    """A use more than a day after the replacement is no repetition, and raises an alarm."""
     monkeypatch.setattr("gateway.intake.signing_secrets._CHECK_EVERY_S", 0.01)
     put(tmp_path, b"old")
     gateway = Gateway(tmp_path)
@@ -175,7 +175,7 @@ async def test_previous_secret_that_is_used_for_more_than_a_day_is_an_alarm(
 async def test_clock_that_is_set_ahead_takes_nothing_of_the_48_hours(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A machine without a battery starts in another year: what counts is the time that passes."""
+    """A jump of the wall clock does not shorten the 48 h."""
     monkeypatch.setattr("gateway.intake.signing_secrets._CHECK_EVERY_S", 0.01)
     put(tmp_path, b"old")
     gateway = Gateway(tmp_path)
@@ -192,7 +192,7 @@ async def test_clock_that_is_set_ahead_takes_nothing_of_the_48_hours(
 
 
 async def test_clock_that_was_ahead_keeps_no_secret_alive(tmp_path: Path) -> None:
-    """A time that lies in the future counts as now."""
+    """A replacement in the future counts as now."""
     put(tmp_path, b"old")
     ahead = Gateway(tmp_path, now_ms=NOW_MS + 365 * ACCEPTED_FOR_MS)
     await ahead.signing.announce(b"new", keep_previous=True)
@@ -202,7 +202,7 @@ async def test_clock_that_was_ahead_keeps_no_secret_alive(tmp_path: Path) -> Non
 
 
 async def test_file_changed_by_hand_is_taken_over(tmp_path: Path) -> None:
-    """Read again on request: the new secret is accepted, and so is the old one, also after a restart."""
+    """After a reading on request both secrets are accepted, also after a restart."""
     put(tmp_path, b"old")
     gateway = Gateway(tmp_path)
     async with gateway.running():
@@ -215,7 +215,7 @@ async def test_file_changed_by_hand_is_taken_over(tmp_path: Path) -> None:
 
 
 async def test_secret_is_announced_again(tmp_path: Path) -> None:
-    """A command that does not know whether its answer was lost sends the secret again: nothing changes."""
+    """Announcing the same secret again changes nothing."""
     put(tmp_path, b"old")
     gateway = Gateway(tmp_path)
     await gateway.signing.announce(b"new", keep_previous=True)
@@ -226,7 +226,7 @@ async def test_secret_is_announced_again(tmp_path: Path) -> None:
 
 
 async def test_file_that_catches_up_changes_no_time(tmp_path: Path) -> None:
-    """Announced first, read later: the previous secret was replaced when the new one was announced."""
+    """The previous secret's 48 h begin with the announcement, not with the file."""
     put(tmp_path, b"old")
     gateway = Gateway(tmp_path)
     await gateway.signing.announce(b"new", keep_previous=True)
@@ -238,7 +238,7 @@ async def test_file_that_catches_up_changes_no_time(tmp_path: Path) -> None:
 
 
 async def test_source_that_has_not_changed_undoes_nothing(tmp_path: Path) -> None:
-    """A systemd credential is the old one until a restart, however often it is read."""
+    """An unchanged source does not undo an announced secret."""
     put(tmp_path, b"old")
     gateway = Gateway(tmp_path)
     await gateway.signing.announce(b"new", keep_previous=True)
@@ -249,7 +249,7 @@ async def test_source_that_has_not_changed_undoes_nothing(tmp_path: Path) -> Non
 
 
 async def test_leaked_secret_is_refused_at_once(tmp_path: Path) -> None:
-    """Without `keep_previous`, neither the one before nor earlier ones are accepted; also if said later."""
+    """Without `keep_previous`, all previous secrets are refused, also with a second announcement."""
     put(tmp_path, b"older")
     gateway = Gateway(tmp_path)
     await gateway.signing.announce(b"old", keep_previous=True)
@@ -273,10 +273,10 @@ STEPS = st.one_of(
 
 @settings(max_examples=50, deadline=None)
 @given(st.lists(STEPS, max_size=8))
-def test_nothing_is_refused_that_was_accepted_a_moment_ago(steps: list[tuple[str, bytes]]) -> None:
-    """Whatever is announced, read or restarted within a day, every secret that was in force still is.
+def test_accepted_secrets_stay_accepted(steps: list[tuple[str, bytes]]) -> None:
+    """Within a day, every accepted secret stays accepted over announcements, readings and restarts.
 
-    But for one that was replaced in its file while no gateway ran: nobody knows of it.
+    Except one that was replaced in its file while no gateway ran.
     """
 
     async def follow(folder: Path) -> None:
@@ -308,7 +308,7 @@ def test_nothing_is_refused_that_was_accepted_a_moment_ago(steps: list[tuple[str
 async def test_leaked_secret_is_forgotten_once_there_is_room(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A full disk keeps the gateway from forgetting it on disk; the gateway tries again until it can."""
+    """On a full disk the gateway tries again until the leaked secret is no longer on disk."""
     monkeypatch.setattr("gateway.intake.signing_secrets._CHECK_EVERY_S", 0.01)
     put(tmp_path, b"leaked")
     gateway = Gateway(tmp_path)
@@ -329,7 +329,7 @@ async def test_leaked_secret_is_forgotten_once_there_is_room(
 async def test_memory_is_written_once_that_is_possible(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As soon as there is room again, a restart forgets nothing; the log tells that, too."""
+    """The gateway writes again once there is room, and logs it."""
     monkeypatch.setattr("gateway.intake.signing_secrets._CHECK_EVERY_S", 0.01)
     put(tmp_path, b"old")
     gateway = Gateway(tmp_path)
@@ -347,7 +347,7 @@ async def test_memory_is_written_once_that_is_possible(
 
 
 async def test_secret_that_no_source_has_is_logged_at_the_start(tmp_path: Path) -> None:
-    """As after an old file was restored: it is accepted, but for 48 h only."""
+    """An announced secret that no source has is accepted for 48 h, with a warning."""
     put(tmp_path, b"old")
     before = Gateway(tmp_path)
     await before.signing.announce(b"hidden", keep_previous=True)
@@ -363,10 +363,8 @@ async def test_secret_that_no_source_has_is_logged_at_the_start(tmp_path: Path) 
     assert not [entry for entry in logs if entry["log_level"] == "warning"]
 
 
-async def test_cancelled_writing_and_the_next_one_do_not_meet(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A writing goes on when its request is cancelled, and the next one waits for it: they share a draft."""
+async def test_writes_do_not_overlap(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A second write waits for a cancelled one that still runs."""
     put(tmp_path, b"old")
     gateway = Gateway(tmp_path)
     began, go_on = threading.Event(), threading.Event()
@@ -400,7 +398,7 @@ async def test_cancelled_writing_and_the_next_one_do_not_meet(
 
 @pytest.mark.parametrize(("secret", "mode"), [(b"", 0o600), (b"\n", 0o600), (b"new", 0o644)])
 async def test_unusable_file_changes_nothing(tmp_path: Path, secret: bytes, mode: int) -> None:
-    """Empty, or readable by others: what is in force stays, and the log says why."""
+    """An empty or readable file is refused with a log line, and the accepted secrets stay."""
     put(tmp_path, b"old")
     gateway = Gateway(tmp_path)
     with capture_logs() as logs:
@@ -414,7 +412,7 @@ async def test_unusable_file_changes_nothing(tmp_path: Path, secret: bytes, mode
 
 
 async def test_memory_that_cannot_be_used_is_logged_and_does_not_stop_the_gateway(tmp_path: Path) -> None:
-    """Not ours, readable by others, of another form: the settings' secrets count, and nothing is quoted."""
+    """A file of another form, or readable by others, is ignored with a log line that does not quote it."""
     put(tmp_path, b"old")
     for content, mode in ((b"hidden", 0o600), (b'{"form":7,"accepted":{}}', 0o600), (b"hidden", 0o640)):
         (tmp_path / "signing-secrets.previous").write_bytes(content)
@@ -426,7 +424,7 @@ async def test_memory_that_cannot_be_used_is_logged_and_does_not_stop_the_gatewa
 
 
 async def test_memory_that_cannot_be_written_is_logged_once(tmp_path: Path) -> None:
-    """The new secret is accepted all the same; the answer says that a restart would forget it."""
+    """The new secret is accepted, the answer has the problem, and the log has one line."""
     put(tmp_path, b"old")
     gateway = Gateway(tmp_path)
     gateway.file.with_name(f"{gateway.file.name}.new").mkdir()
@@ -440,8 +438,8 @@ async def test_memory_that_cannot_be_written_is_logged_once(tmp_path: Path) -> N
     assert [entry["event"] for entry in logs] == ["signing_secrets.not_kept"]
 
 
-async def test_each_secret_says_where_it_is_how_old_it_is_and_when_it_was_needed(tmp_path: Path) -> None:
-    """As an auditor asks; never what it is. A new one is named once its file has it."""
+async def test_status_of_each_secret(tmp_path: Path) -> None:
+    """The status has source, age and last use of each secret, never the secret."""
     put(tmp_path, b"first")
     gateway = Gateway(tmp_path)
     (shown,) = gateway.intake.secrets
@@ -462,7 +460,7 @@ async def test_each_secret_says_where_it_is_how_old_it_is_and_when_it_was_needed
 
 
 class Known:
-    """A gateway whose secrets come from its environment, which does not say how old they are."""
+    """A gateway with secrets from its environment, which have no age."""
 
     def __init__(self, file: Path, *, now_ms: int, secrets: Sequence[bytes]) -> None:
         intake = IntakeStatus()
@@ -479,8 +477,8 @@ class Known:
         self.since_ms = [status.changed_ms for status in intake.secrets]
 
 
-def test_what_is_kept_of_ages_gives_no_secret_away(tmp_path: Path) -> None:
-    """Neither itself nor a hash that could be compared with others; the file is for one user alone."""
+def test_memory_reveals_no_secret(tmp_path: Path) -> None:
+    """The file has neither the secret nor a hash that is the same elsewhere, and mode 0600."""
     files = [tmp_path / "a", tmp_path / "b"]
     for file in files:
         assert Known(file, now_ms=NOW_MS, secrets=[b"hidden"]).since_ms == [NOW_MS]
@@ -492,7 +490,7 @@ def test_what_is_kept_of_ages_gives_no_secret_away(tmp_path: Path) -> None:
 
 
 def test_each_age_is_kept_by_itself(tmp_path: Path) -> None:
-    """Also while others come and go; what is gone and comes back is new."""
+    """Ages are kept for each secret; one that was removed and comes back is new."""
     file, later_ms = tmp_path / "ages", NOW_MS + 86_400_000
     assert Known(file, now_ms=NOW_MS, secrets=[b"a"]).since_ms == [NOW_MS]
     assert Known(file, now_ms=later_ms, secrets=[b"b", b"a"]).since_ms == [later_ms, NOW_MS]
@@ -504,7 +502,7 @@ def test_each_age_is_kept_by_itself(tmp_path: Path) -> None:
     "content", ["", "[]", "{}", '{"form":2,"key":"zz","first_seen":{},"accepted":{}}', '{"form":1}', "\0"]
 )
 def test_ages_that_cannot_be_read_begin_anew(tmp_path: Path, content: str) -> None:
-    """It is no reason not to start."""
+    """An unreadable file does not keep the gateway from starting."""
     file = tmp_path / "ages"
     file.write_text(content)
     file.chmod(0o600)

@@ -1,4 +1,4 @@
-"""`gateway.yaml`: its defaults, its rules, and that everything wrong with it is told in one run."""
+"""`gateway.yaml`: its defaults and rules; all problems are reported in one run."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def complaints_of(folder: Path, text: str) -> list[str]:
 
 
 def test_example() -> None:
-    """The shipped example is a good file, and its secrets are not in it."""
+    """The shipped example is valid and has no secrets in it."""
     document = load_settings(EXAMPLE)
     settings = document.require()
     assert settings.name == "edge-1"
@@ -65,7 +65,7 @@ def test_example() -> None:
 
 
 def test_example_shows_every_setting() -> None:
-    """Whoever reads the example has seen all there is, except what belongs to single sinks."""
+    """The example has every setting, except those of single sinks."""
     text = EXAMPLE.read_text()
     sections = (
         InfodeckSettings,
@@ -81,8 +81,8 @@ def test_example_shows_every_setting() -> None:
         assert f"{field.name}:" in text, field.name
 
 
-def test_what_the_example_has_as_comments_is_good_too(tmp_path: Path) -> None:
-    """Every commented key and sink loads when its `# ` is taken away, and there is a sink of each type."""
+def test_commented_settings_of_the_example_are_valid(tmp_path: Path) -> None:
+    """Every commented key and sink is valid without its `# `, and each type of sink is there."""
     text = re.sub(r"^(  +)# (?=(?:  )?[a-z_]+:)", r"\1", EXAMPLE.read_text(), flags=re.MULTILINE)
     text = text.replace("listen: 127.0.0.1:8080", "listen: 0.0.0.0:8080")  # what `tls` is for
     settings = settings_of(tmp_path, text)
@@ -94,7 +94,7 @@ def test_what_the_example_has_as_comments_is_good_too(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("key", ["tls", "path", "trusted_proxies"])
 def test_a_key_without_a_value_is_refused(tmp_path: Path, key: str) -> None:
-    """`tls:` with everything below it commented out is no wish for plain HTTP."""
+    """`tls:` without a value is refused, not taken for plain HTTP."""
     text = LEAST.replace("intake: {", f"intake: {{{key}: , ")
     (complaint,) = complaints_of(tmp_path, text)
     assert f"intake.{key}: " in complaint
@@ -151,7 +151,7 @@ def test_everything_set(tmp_path: Path) -> None:
 
 
 def test_broken_file() -> None:
-    """A file with 30 mistakes has them all told in one run, each at its exact place, and no secret."""
+    """A file with 30 mistakes has 30 problems, each at its exact place, and no secret in them."""
     document = load_settings(BROKEN / "gateway.yaml")
     told = (BROKEN / "problems.txt").read_text()
     assert "".join(f"{line}\n" for line in complaints(document)) == told
@@ -195,7 +195,7 @@ def test_broken_file() -> None:
     ],
 )  # fmt: skip
 def test_rules(tmp_path: Path, text: str, problem: str) -> None:
-    """Each rule is told where it is broken."""
+    """A broken rule is reported at its place."""
     (found,) = complaints_of(tmp_path, f"{text}\n{LEAST}")
     assert found.startswith(problem)
 
@@ -223,7 +223,7 @@ def test_rules(tmp_path: Path, text: str, problem: str) -> None:
     ],
 )
 def test_two_sinks_on_one_broker(tmp_path: Path, one: str, other: str, problem: str | None) -> None:
-    """Sinks that would contradict each other on a broker, or keep each other out, are refused."""
+    """Two sinks with the same client id or prefix on one broker are refused."""
     first, second = (
         f"{{type: mqtt, {keys}{'' if 'url' in keys else ', url: mqtt://b:1'}}}" for keys in (one, other)
     )
@@ -232,8 +232,8 @@ def test_two_sinks_on_one_broker(tmp_path: Path, one: str, other: str, problem: 
     assert all(told.split(": ", 1)[1].startswith(problem or "") for told in found)
 
 
-def test_what_sinks_do_to_each_other_is_told_beside_other_mistakes(tmp_path: Path) -> None:
-    """A mistake in one sink, or anywhere else, keeps nobody waiting for what is wrong with the others."""
+def test_sink_conflicts_are_reported_beside_other_mistakes(tmp_path: Path) -> None:
+    """Conflicts between sinks are reported together with mistakes elsewhere."""
     text = f"""\
 infodeck: {{organisation: o-1}}
 intake: {{}}
@@ -270,7 +270,7 @@ sinks:
     ],
 )  # fmt: skip
 def test_two_sinks_for_one_controller(tmp_path: Path, one: str, other: str, problem: str | None) -> None:
-    """Two sinks never overwrite each other's registers, nor talk at once on a serial line."""
+    """Two sinks that write to the same unit or serial line are refused."""
     first, second = (f"{{type: modbus_client, {keys}}}" for keys in (one, other))
     found = complaints_of(tmp_path, f"sinks: {{a: {first}, b: {second}}}\n{LEAST}")
     assert len(found) == (0 if problem is None else 1)
@@ -305,7 +305,7 @@ def test_two_sinks_for_one_controller(tmp_path: Path, one: str, other: str, prob
     ],
 )
 def test_infodeck_rules(tmp_path: Path, text: str, problem: str) -> None:
-    """The API key never travels in the clear, and what becomes part of a URL can be part of one."""
+    """URLs and organizations are checked, and plain HTTP is refused for the API."""
     organization = "" if "organization" in text else "organization: o-1, "
     intake = LEAST.splitlines()[1]
     (found,) = complaints_of(tmp_path, f"infodeck: {{{organization}{text}}}\n{intake}")
@@ -315,7 +315,7 @@ def test_infodeck_rules(tmp_path: Path, text: str, problem: str) -> None:
 
 @pytest.mark.parametrize("url", ["https://gateway.example.com/hook", "http://127.0.0.1:8080/hook"])
 def test_a_webhook_leads_here_by_https_or_from_this_machine(tmp_path: Path, url: str) -> None:
-    """Infodeck itself wants https; what stands in for it on this machine needs none."""
+    """A webhook's URL is https, or http on this machine."""
     infodeck = f"infodeck: {{organization: o-1, webhook: {{url: '{url}'}}}}\n"
     webhook = settings_of(tmp_path, infodeck + LEAST.splitlines()[1]).infodeck.webhook
     assert webhook is not None
@@ -342,7 +342,7 @@ def test_a_webhook_leads_here_by_https_or_from_this_machine(tmp_path: Path, url:
     ],
 )
 def test_intake_rules(tmp_path: Path, text: str, problem: str) -> None:
-    """Nothing travels in the clear by accident, and every limit is one."""
+    """The intake's settings are checked: no plain HTTP beyond this machine, limits above zero."""
     secrets = "" if "signing_secrets" in text else "signing_secrets: [{env: A}], "
     (found,) = complaints_of(tmp_path, f"infodeck: {{organization: o-1}}\nintake: {{{secrets}{text}}}")
     assert found.split(": ", 1)[1].startswith(problem)
@@ -360,18 +360,18 @@ def test_intake_rules(tmp_path: Path, text: str, problem: str) -> None:
     ],
 )
 def test_allowed_listeners(tmp_path: Path, text: str) -> None:
-    """Encrypted, behind a proxy, or on this machine; any free port, or one port on two addresses."""
+    """TLS, a proxy or loopback allow a listener; so do port 0 and one port on two addresses."""
     settings_of(tmp_path, f"infodeck: {{organization: o-1}}\n{text}")
 
 
 def test_sink_types() -> None:
-    """The name of a sink's type in the registry is the one that its config takes."""
+    """A sink's name in the registry is the `type` of its config."""
     for name, sink_type in SINK_TYPES.items():
         assert get_type_hints(sink_type.config)["type"] == Literal[name]
 
 
 def test_secrets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Secrets are read apart from the settings, in the order in which they are tried."""
+    """Secrets are resolved after the settings, in their order."""
     monkeypatch.setenv("OLD", "hunter2")
     write(tmp_path, b"hunter3\n", "new").chmod(0o600)
     infodeck = "infodeck: {organization: o-1, api_key: {env: OLD}}"
@@ -385,7 +385,7 @@ def test_secrets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_missing_secrets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """All secrets that cannot be read are told at once, each at its reference; settings are good without."""
+    """All unreadable secrets are reported at once, each at its reference."""
     monkeypatch.delenv("NONE", raising=False)
     write(tmp_path, b"hunter2", "open").chmod(0o644)
     text = "infodeck: {organization: o-1, api_key: {env: NONE}}\nintake: {signing_secrets: [{file: open}]}"
@@ -402,7 +402,7 @@ def test_missing_secrets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_control_socket_beside_the_journal(tmp_path: Path) -> None:
-    """It stands beside the journal unless a place is named, which may be relative to the file."""
+    """The control socket is beside the journal, unless `admin.socket` names another path."""
     journal = 'journal: {url: "sqlite:///srv/gw/events.db"}\n'
     assert settings_of(tmp_path, LEAST + journal).control_socket == Path("/srv/gw/control.sock")
     named = settings_of(tmp_path, LEAST + journal + "admin: {socket: here.sock}\n")
@@ -410,7 +410,7 @@ def test_control_socket_beside_the_journal(tmp_path: Path) -> None:
 
 
 def test_too_long_a_path_of_the_control_socket(tmp_path: Path) -> None:
-    """What Unix could not bind is told before the start, where it is written, with what to do."""
+    """A path that is too long for a Unix socket is reported at its place, with what to do."""
     long = "/srv/" + 90 * "x" + "/gw.sock"
     [problem] = complaints_of(tmp_path, LEAST + f"admin: {{socket: {long}}}\n")
     assert problem.startswith("3:17: admin.socket: the path of a Unix socket has 100 bytes at most")

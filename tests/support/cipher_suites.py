@@ -1,4 +1,4 @@
-"""Which suites of TLS 1.2 a server speaks, asked one by one, as scanners do."""
+"""The suites of TLS 1.2 that a server accepts, tried one by one."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ FORWARD_SECRET = {  # and authenticated encryption, by the kind of the server's 
 
 
 def client(suites: str, certificate: tuple[Path, Path] | None = None) -> ssl.SSLContext:
-    """Return a client that speaks TLS 1.2 with these suites, however weak they are."""
+    """Return a client with these suites of TLS 1.2, however weak."""
     context = ssl._create_unverified_context()  # noqa: S323 - whose certificate it is does not matter here
     context.maximum_version = ssl.TLSVersion.TLSv1_2
     context.set_ciphers(f"{suites}:@SECLEVEL=0")

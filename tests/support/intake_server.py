@@ -1,4 +1,4 @@
-"""The real intake on a free loopback port, with a real journal on disk and the real head behind it."""
+"""The real intake on a free loopback port, with a real journal and pipeline behind it."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def request(
     target: str = PATH,
     version: str = "1.1",
 ) -> bytes:
-    """Return the bytes of a whole request, signed and with its length unless told otherwise."""
+    """Return the bytes of a whole request, by default signed and with its length."""
     lines = [f"{method} {target} HTTP/{version}", "Host: gateway", "Content-Type: application/json", *headers]
     if signed:
         lines.append(signature(body))
@@ -108,7 +108,7 @@ class Connection:
             await self._writer.wait_closed()
 
     async def send(self, data: bytes) -> None:
-        """Send; a server that has closed already is no error here, the answer tells."""
+        """Send; a server that has closed already is no error."""
         with contextlib.suppress(ConnectionError):
             self._writer.write(data)
             await self._writer.drain()
@@ -126,7 +126,7 @@ class Connection:
         return Answer(version, int(code), headers, body)
 
     async def is_closed(self) -> bool:
-        """Wait until the server closes; say whether it did so without sending anything more."""
+        """Wait until the server closes; return whether it sent nothing more."""
         async with asyncio.timeout(_ANSWER_WITHIN_S):
             try:
                 return await self._reader.read() == b""
@@ -140,7 +140,7 @@ class Connection:
 
 @dataclass(slots=True)
 class RunningIntake:
-    """A listening intake and what stands behind it."""
+    """A listening intake with its journal and status."""
 
     port: int
     intake: IntakeServer
@@ -178,7 +178,7 @@ async def running_intake(
     tls: ssl.SSLContext | None = None,
     on_assets_changed: Callable[[], None] = lambda: None,
 ) -> AsyncIterator[RunningIntake]:
-    """Serve within the context; one sink is configured, which has delivered nothing yet."""
+    """Serve within the context, with one sink that has delivered nothing yet."""
     file = folder / "journal.db"
     status, kept = IntakeStatus(), JournalStatus()
     points = PointMap(points=(), by_asset={})

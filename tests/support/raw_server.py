@@ -1,4 +1,4 @@
-"""An HTTP server that says exactly what a test writes, byte by byte, however wrong that is."""
+"""An HTTP server that sends exactly the bytes of a test, however wrong."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class RawServer:
-    """Listens on loopback. `arrived_s` has the time of each request, `heads` what it began with."""
+    """Listens on loopback. `arrived_s` has the time of each request, `heads` its head."""
 
     port: int = 0
     arrived_s: list[float] = field(default_factory=list)
@@ -25,7 +25,7 @@ class RawServer:
 
 
 def http(status: str, body: bytes = b"", *headers: str, length: int | None = None) -> bytes:
-    """Return an answer; `length` is what it says of its body, if that is not true."""
+    """Return an answer; `length` is a false Content-Length."""
     length = len(body) if length is None else length
     lines = [f"HTTP/1.1 {status}", f"Content-Length: {length}", "Connection: close", *headers]
     return "\r\n".join((*lines, "", "")).encode() + body

@@ -1,4 +1,4 @@
-"""What `gateway webhooks` is tested on: a simulated Infodeck that posts to the real daemon."""
+"""A simulated Infodeck that posts to the real daemon, for the tests of `gateway webhooks`."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ EVENTS = ["asset.telemetry.updated", "asset.status.changed"]
 
 @dataclass
 class WebhookSetup:
-    """A simulated Infodeck with one webhook, and the settings of a gateway that knows it."""
+    """A simulated Infodeck with one webhook, and the settings of a gateway that name it."""
 
     infodeck: SimulatedInfodeck
     api: SimulatedApi
@@ -40,11 +40,11 @@ class WebhookSetup:
 
     @property
     def secret(self) -> str:
-        """What the webhook signs with now."""
+        """The webhook's current signing secret."""
         return str(self.webhook["signingSecret"])
 
     async def run(self, action: str, *arguments: str, given: str = "") -> subprocess.CompletedProcess[str]:
-        """Run `gateway webhooks` in a process of its own; no output of it has ever a secret."""
+        """Run `gateway webhooks` in a process of its own; its output never has a secret."""
         done = await asyncio.to_thread(
             run_gateway, "webhooks", action, "-c", self.config, *arguments, given=given
         )
@@ -54,7 +54,7 @@ class WebhookSetup:
 
 
 def use_webhooks(config: Path, url: str, *, webhook: str | None = None, token: bool = True) -> None:
-    """Write into the settings where the API is, and the webhook's part of it."""
+    """Write the API's address and the webhook into the settings."""
     file = config.parent / "token"
     file.touch(mode=0o600)
     file.write_text(TOKEN)
@@ -85,7 +85,7 @@ async def set_up_webhook(daemon: Daemon, **options: Any) -> AsyncIterator[Webhoo
 
 
 def launch(config: Path, action: str, *arguments: str, given: int | None = None) -> subprocess.Popen[bytes]:
-    """Start `gateway webhooks`, for a test that does not let it end by itself.
+    """Start `gateway webhooks`, for a test that sends signals to it.
 
     `given`: a terminal of its own, on which it shows errors, too.
     """
@@ -106,5 +106,5 @@ def command(config: Path, action: str, *arguments: str) -> list[str]:
 
 
 def environment() -> dict[str, str]:
-    """Return what a command line runs in, wherever the package is."""
+    """Return the environment of a command line."""
     return os.environ | {"PYTHONPATH": str(REPOSITORY)}

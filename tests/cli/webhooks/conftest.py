@@ -1,4 +1,4 @@
-"""The real daemon without a broker: what counts here is what it takes in."""
+"""The real daemon, with no broker behind it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def daemon(tmp_path: Path) -> Iterator[Daemon]:
-    """Make a daemon's files; it is started by the test where it is needed, and ended here at the latest."""
+    """Make a daemon's files; a test starts the daemon if it needs it, and it is killed here."""
     gateway = Daemon(tmp_path, broker_port=free_port())
     yield gateway
     gateway.kill()

@@ -1,4 +1,4 @@
-"""A rotation that is ended, or cannot write, once Infodeck has made a secret: it is not lost for long."""
+"""A rotation that is killed, or cannot write, after Infodeck has made a secret."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ NEW = b"made-up-new-secret"
 
 
 async def accepts(daemon: Daemon, secret: str) -> bool:
-    """Say whether an event that is signed with `secret` gets its 200."""
+    """Return whether an event signed with `secret` gets a 200."""
     body = telemetry("evt_1", "ast-a1b2c3d4", {"temperature": 21.5})
     return (await asyncio.to_thread(daemon.post, body, sign(body, secret=secret)))[0] == 200
 
 
 @asynccontextmanager
-async def in_the_midst(daemon: Daemon) -> AsyncIterator[tuple[WebhookSetup, Popen[bytes]]]:
-    """Start a rotation; Infodeck has made the secret, and its answer is on its way, byte by byte."""
+async def rotation_under_way(daemon: Daemon) -> AsyncIterator[tuple[WebhookSetup, Popen[bytes]]]:
+    """Start a rotation: Infodeck has made the secret and sends its answer slowly, byte by byte."""
     async with set_up_webhook(daemon) as infodeck:
         await asyncio.to_thread(daemon.start)
         infodeck.api.path_faults["/rotate"] = deque([Answer(is_usual=True, drip_s=0.02)])
@@ -52,9 +52,9 @@ async def in_the_midst(daemon: Daemon) -> AsyncIterator[tuple[WebhookSetup, Pope
             process.wait()
 
 
-async def test_neither_ctrl_c_nor_a_closed_terminal_ends_it(daemon: Daemon) -> None:
-    """Whoever is in a hurry gets a rotation that is done."""
-    async with in_the_midst(daemon) as (infodeck, process):
+async def test_signals_do_not_end_a_rotation(daemon: Daemon) -> None:
+    """The signals are ignored and the rotation completes."""
+    async with rotation_under_way(daemon) as (infodeck, process):
         for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
             process.send_signal(number)
         assert await asyncio.to_thread(process.wait, 20) == 0
@@ -64,8 +64,8 @@ async def test_neither_ctrl_c_nor_a_closed_terminal_ends_it(daemon: Daemon) -> N
 
 
 async def test_killed_before_the_answer_is_there(daemon: Daemon) -> None:
-    """Nobody here knows the secret: deliveries are refused until the next rotation, which nothing hinders."""
-    async with in_the_midst(daemon) as (infodeck, process):
+    """Deliveries are refused until the next rotation, which works."""
+    async with rotation_under_way(daemon) as (infodeck, process):
         process.kill()
         process.wait()
         assert (daemon.folder / "secret").read_text() == SECRET
@@ -76,8 +76,8 @@ async def test_killed_before_the_answer_is_there(daemon: Daemon) -> None:
 
 
 async def test_gateway_killed_meanwhile(daemon: Daemon) -> None:
-    """The secret stays in `FILE.new`, and the old one in its file; the same command again finishes."""
-    async with in_the_midst(daemon) as (infodeck, process):
+    """The new secret stays in `FILE.new` and the old one in its file; running the command again finishes."""
+    async with rotation_under_way(daemon) as (infodeck, process):
         daemon.kill()
         assert await asyncio.to_thread(process.wait, 20) == 1
         made = infodeck.secret
@@ -96,8 +96,8 @@ async def test_gateway_killed_meanwhile(daemon: Daemon) -> None:
 
 
 async def test_settings_that_are_edited_meanwhile(daemon: Daemon) -> None:
-    """The gateway can't be asked with broken settings: once they are mended, the same command finishes."""
-    async with in_the_midst(daemon) as (infodeck, process):
+    """With broken settings the command fails; once they are mended, running it again finishes."""
+    async with rotation_under_way(daemon) as (infodeck, process):
         settings = daemon.config.read_text()
         daemon.config.write_text("half of it")
         assert await asyncio.to_thread(process.wait, 20) == 1
@@ -108,7 +108,7 @@ async def test_settings_that_are_edited_meanwhile(daemon: Daemon) -> None:
 
 
 def test_file_that_cannot_be_written_any_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As on a disk that has failed meanwhile: what to do, and no secret in the message."""
+    """The message has the file and what to do, and no secret."""
     (tmp_path / "secret").touch(mode=0o600)
     (tmp_path / "secret").write_bytes(b"old")
 
@@ -126,7 +126,7 @@ def test_file_that_cannot_be_written_any_more(tmp_path: Path, monkeypatch: pytes
 
 
 def test_file_that_cannot_be_renamed_any_more(tmp_path: Path) -> None:
-    """`FILE.new` stays, and the message says what to do with it."""
+    """`FILE.new` stays, and the message has the command that renames it."""
     file = tmp_path / "secret"
     file.touch(mode=0o600)
     file.write_bytes(b"old")

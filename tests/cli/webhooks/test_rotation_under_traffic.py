@@ -1,4 +1,4 @@
-"""A rotation in the midst of traffic: all that is signed with the old secret or the new one arrives."""
+"""A rotation under traffic loses no delivery, whether signed with the old secret or the new one."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ MORE = 20  # events between one step and the next
 
 
 class OldSender:
-    """Posts on and on, signed with the old secret, and again where nobody answers. `answers` by code."""
+    """Posts events signed with the old secret, and repeats what nobody answers. `answers` counts by code."""
 
     def __init__(self, url: str) -> None:
         self.ids: list[str] = []
@@ -52,14 +52,14 @@ class OldSender:
 
 
 class EndlessLog(list[dict[str, Any]]):
-    """A delivery log from which nothing is ever dropped."""
+    """A delivery log that keeps every entry."""
 
     def __delitem__(self, _: object) -> None:
         """Keep what the simulation would drop."""
 
 
 async def report(infodeck: WebhookSetup) -> None:
-    """Have an asset report on and on; Infodeck signs with whatever secret it has at that moment."""
+    """Have an asset report until cancelled; Infodeck signs with its current secret."""
     number = 0
     while True:
         number += 1
@@ -73,7 +73,7 @@ def log_of(infodeck: WebhookSetup) -> list[dict[str, Any]]:
 
 
 def refused(infodeck: WebhookSetup) -> int:
-    """Count the attempts that were answered with 401."""
+    """Return the number of attempts answered with 401."""
     return sum(one["statusCode"] == 401 for one in log_of(infodeck))
 
 
@@ -84,16 +84,16 @@ def journaled(daemon: Daemon) -> set[str]:
 
 
 async def more(infodeck: WebhookSetup) -> None:
-    """Wait until some more events are delivered."""
+    """Wait until more events are delivered."""
     enough = infodeck.infodeck.deliveries.delivered + MORE
     await until(lambda: infodeck.infodeck.deliveries.delivered >= enough)
 
 
 async def test_no_event_is_lost(daemon: Daemon) -> None:
-    """Two rotations under traffic, and a gateway that is killed between them.
+    """Two rotations, with the gateway killed between them, leave every event in the journal.
 
-    What is signed with the old secret is never refused. Of what Infodeck signs with a new one, only what
-    comes before the gateway was told is, and it comes again. In the end, every event is in the journal.
+    Events signed with the old secret are never refused. Events signed with the new one are refused only
+    before the gateway has it, and Infodeck repeats them.
     """
     async with set_up_webhook(daemon, first_retry_s=0.1) as infodeck:
         infodeck.api.deliveries[infodeck.webhook["id"]] = EndlessLog()

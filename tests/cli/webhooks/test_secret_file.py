@@ -1,4 +1,4 @@
-"""A secret's file is replaced in one go, and what can go wrong does so before there is a secret to lose."""
+"""A secret's file is replaced atomically, and what can fail, fails before Infodeck makes a secret."""
 
 from __future__ import annotations
 
@@ -32,19 +32,19 @@ def existing(folder: Path, content: bytes = b"old\n", *, mode: int = 0o600) -> P
 
 
 def left_behind(folder: Path) -> list[str]:
-    """Return what is in the folder beside the secret itself."""
+    """Return the names of the other files in the folder."""
     return sorted(file.name for file in folder.iterdir() if file.name != "secret")
 
 
 def replaced(path: Path, secret: bytes, *, may_replace: bool = True) -> None:
-    """Put a secret in the place of the file."""
+    """Replace the file with a new secret."""
     with open_secret_file(path, may_replace=may_replace) as file:
         file.write_new(secret)
         file.rename_new()
 
 
 def test_file_keeps_owner_group_and_mode(tmp_path: Path) -> None:
-    """Whoever could read the old secret can read the new one, and nobody else."""
+    """The new file has the owner, group and mode of the old one."""
     file = existing(tmp_path, mode=0o440)
     os.chown(file, USER, GROUP)
     replaced(file, b"new")
@@ -55,7 +55,7 @@ def test_file_keeps_owner_group_and_mode(tmp_path: Path) -> None:
 
 
 def test_missing_file_belongs_to_the_folders_owner(tmp_path: Path) -> None:
-    """What root writes into the gateway's folder, the gateway can read; it is for its owner alone."""
+    """A file that root creates in the gateway's folder belongs to the gateway and has mode 0600."""
     os.chown(tmp_path, USER, GROUP)
     replaced(tmp_path / "secret", b"new", may_replace=False)
     status = (tmp_path / "secret").stat()
@@ -64,8 +64,8 @@ def test_missing_file_belongs_to_the_folders_owner(tmp_path: Path) -> None:
     assert not left_behind(tmp_path)
 
 
-def test_nobody_sees_half_of_it(tmp_path: Path) -> None:
-    """Until `FILE.new` is renamed, the old secret is read; it is never readable by others."""
+def test_file_is_replaced_atomically(tmp_path: Path) -> None:
+    """The file holds the old secret until `FILE.new` is renamed, and `FILE.new` has mode 0600."""
     file = existing(tmp_path)
     with open_secret_file(file, may_replace=True) as opened:
         opened.write_new(b"new")
@@ -76,7 +76,7 @@ def test_nobody_sees_half_of_it(tmp_path: Path) -> None:
 
 
 def test_link_stays_a_link(tmp_path: Path) -> None:
-    """The file behind it is replaced, where it is."""
+    """A link stays, and the file that it points to is replaced."""
     (tmp_path / "real").mkdir()
     file = existing(tmp_path / "real")
     (tmp_path / "secret").symlink_to(file)
@@ -86,8 +86,8 @@ def test_link_stays_a_link(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [b"old\n", b"x"])
-def test_secret_is_not_overwritten_unless_wanted(tmp_path: Path, content: bytes) -> None:
-    """A file for a new webhook must be missing or empty."""
+def test_secret_is_overwritten_only_if_allowed(tmp_path: Path, content: bytes) -> None:
+    """A new webhook's secret goes only into a missing or empty file."""
     file = existing(tmp_path, content)
     with pytest.raises(CommandError, match=r"secret holds a secret already, which is not overwritten"):
         replaced(file, b"new", may_replace=False)
@@ -99,7 +99,7 @@ def test_secret_is_not_overwritten_unless_wanted(tmp_path: Path, content: bytes)
 
 
 def test_nothing_is_left_where_there_was_no_secret(tmp_path: Path) -> None:
-    """Where Infodeck was not asked, or refused, everything is as before."""
+    """Without a new secret, the draft is removed and the file unchanged."""
     file = existing(tmp_path)
     with open_secret_file(file, may_replace=True):
         assert left_behind(tmp_path) == ["secret.new"]
@@ -108,7 +108,7 @@ def test_nothing_is_left_where_there_was_no_secret(tmp_path: Path) -> None:
 
 
 def test_secret_that_a_killed_command_left_is_found(tmp_path: Path) -> None:
-    """It may be nowhere else: the next rotation finishes it; a newer secret that is given takes its place."""
+    """A secret left in `FILE.new` is returned as pending, and a newer one replaces it."""
     file = existing(tmp_path, mode=0o440)
     with open_secret_file(file, may_replace=True) as killed:
         assert killed.pending == b""
@@ -122,7 +122,7 @@ def test_secret_that_a_killed_command_left_is_found(tmp_path: Path) -> None:
 
 
 def test_secret_that_a_killed_register_left_is_not_overwritten(tmp_path: Path) -> None:
-    """It is of another webhook, so that nothing goes on with it by itself."""
+    """It belongs to another webhook, so a second registration is refused."""
     file = tmp_path / "secret"
     with open_secret_file(file, may_replace=False) as killed:
         killed.write_new(b"made")
@@ -132,7 +132,7 @@ def test_secret_that_a_killed_register_left_is_not_overwritten(tmp_path: Path) -
 
 
 def test_blank_file_of_a_killed_command_is_no_obstacle(tmp_path: Path) -> None:
-    """Whatever left it: there is no secret in it."""
+    """A draft without a secret is reused."""
     file = existing(tmp_path)
     (tmp_path / "secret.new").write_bytes(b"\n" * 4096)
     replaced(file, b"new")
@@ -140,7 +140,7 @@ def test_blank_file_of_a_killed_command_is_no_obstacle(tmp_path: Path) -> None:
 
 
 def test_two_commands_at_once(tmp_path: Path) -> None:
-    """The second one is refused before it asks Infodeck for anything, and disturbs nothing."""
+    """The second command is refused at once, and the first one completes."""
     file = existing(tmp_path)
     with open_secret_file(file, may_replace=True) as first:
         with pytest.raises(CommandError, match="another command is writing"), ExitStack() as stack:
@@ -151,7 +151,7 @@ def test_two_commands_at_once(tmp_path: Path) -> None:
 
 
 def test_what_cannot_be_replaced_is_refused_first(tmp_path: Path) -> None:
-    """No folder, no file, a draft in the way that is a link: each is named."""
+    """A folder, a missing folder and a link in the draft's place are refused by name."""
     (tmp_path / "folder").mkdir()
     with pytest.raises(CommandError, match="not a regular file"):
         replaced(tmp_path / "folder", b"new")
@@ -175,7 +175,7 @@ def a_folder(draft: Path) -> None:
 
 
 def a_file_of_somebody_else(draft: Path) -> None:
-    """Put a file in the draft's place that its owner may have open, to read along."""
+    """Put another user's file in the draft's place; that user may have it open for reading."""
     draft.touch(mode=0o600)
     if os.geteuid() == 0:
         os.chown(draft, USER, GROUP)
@@ -185,10 +185,10 @@ def a_file_of_somebody_else(draft: Path) -> None:
 
 
 @pytest.mark.parametrize("put_there", [a_pipe, a_folder, a_file_of_somebody_else])
-def test_what_somebody_has_put_in_the_drafts_place_gets_no_secret(
+def test_foreign_file_in_the_drafts_place_is_refused(
     tmp_path: Path, put_there: Callable[[Path], None]
 ) -> None:
-    """Only a file that a command like this has made is a draft; anything else is named, and left as it is."""
+    """Anything but a regular file of our own in the draft's place is refused and left unchanged."""
     file = existing(tmp_path)
     put_there(tmp_path / "secret.new")
     before = (tmp_path / "secret.new").lstat()
@@ -200,7 +200,7 @@ def test_what_somebody_has_put_in_the_drafts_place_gets_no_secret(
 
 
 def test_file_that_everybody_may_read_is_refused(tmp_path: Path) -> None:
-    """Its successor would be known to everybody as well."""
+    """A file that others may read is refused, since its successor would have the same mode."""
     file = existing(tmp_path, mode=0o644)
     with pytest.raises(CommandError, match=r"others may use .*secret \(0644\).* chmod 600 "):
         replaced(file, b"new")
@@ -209,7 +209,7 @@ def test_file_that_everybody_may_read_is_refused(tmp_path: Path) -> None:
 
 
 def test_file_that_is_mounted_by_itself_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Such as a container's single file: nothing can be renamed to it."""
+    """A file that is its own mount point is refused, since nothing can be renamed to it."""
     file = existing(tmp_path)
     monkeypatch.setattr("os.path.ismount", file.__eq__)
     with pytest.raises(CommandError, match=r"mounted by itself"):
@@ -219,7 +219,7 @@ def test_file_that_is_mounted_by_itself_is_refused(tmp_path: Path, monkeypatch: 
 
 @contextmanager
 def full_disk() -> Iterator[None]:
-    """Let no file of this process grow, as a full disk would."""
+    """Let no file of this process grow, as on a full disk."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, hard))
     try:
@@ -229,7 +229,7 @@ def full_disk() -> Iterator[None]:
 
 
 def test_full_disk_is_noticed_before_there_is_a_secret(tmp_path: Path) -> None:
-    """A file is tried out at once."""
+    """Opening the file reserves room, so a full disk fails before Infodeck is asked."""
     file = existing(tmp_path)
     with pytest.raises(CommandError, match="File too large"), full_disk():
         replaced(file, b"new")
@@ -238,7 +238,7 @@ def test_full_disk_is_noticed_before_there_is_a_secret(tmp_path: Path) -> None:
 
 
 def test_private_file_has_its_mode_whatever_was_there(tmp_path: Path) -> None:
-    """A file, or a draft of a killed gateway, that others may read is replaced by one that they may not."""
+    """A file or draft that others may read is replaced by one with mode 0600."""
     file = existing(tmp_path, mode=0o644)
     draft = tmp_path / "secret.new"
     draft.write_bytes(b"longer than what comes now")

@@ -1,4 +1,4 @@
-"""`gateway webhooks remove` and `enable`: asked for as the settings say, done once Infodeck lists it so."""
+"""`gateway webhooks remove` and `enable` make the API call of the settings and check the list afterwards."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ ENABLE = "POST /webhooks/{id}/enable"
 
 
 def know(daemon: Daemon, **calls: str) -> None:
-    """Write into the settings what is asked for."""
+    """Write API calls into the settings."""
     more = "".join(f", {name}: '{call}'" for name, call in calls.items())
     settings = daemon.config.read_text()
     daemon.config.write_text(settings.replace(f'rotate: "{ROTATE}"', f'rotate: "{ROTATE}"{more}'))
 
 
 async def test_one_of_two_is_removed(daemon: Daemon) -> None:
-    """The one that is named, and no other; without its id nothing is asked."""
+    """Only the webhook with the given id is removed; without an id the command is refused."""
     async with set_up_webhook(daemon) as infodeck:
         know(daemon, remove=REMOVE)
         infodeck.api.webhooks.append({"id": "wh-2", "url": daemon.url})
@@ -48,7 +48,7 @@ async def test_one_of_two_is_removed(daemon: Daemon) -> None:
 
 
 async def test_a_webhook_that_was_switched_off_is_enabled(daemon: Daemon) -> None:
-    """The one that leads here; done is what Infodeck lists as such afterwards."""
+    """The webhook that leads here is enabled, and its new status printed."""
     async with set_up_webhook(daemon) as infodeck:
         know(daemon, enable=ENABLE)
         infodeck.webhook["status"] = "Failing"
@@ -59,8 +59,8 @@ async def test_a_webhook_that_was_switched_off_is_enabled(daemon: Daemon) -> Non
         )
 
 
-async def test_what_infodeck_only_says_is_not_believed(daemon: Daemon) -> None:
-    """An answer of 200 to a call that its documents may not have proves nothing."""
+async def test_an_answer_without_effect_is_a_failure(daemon: Daemon) -> None:
+    """A 200 alone is no success: the list of webhooks must show the change."""
     async with set_up_webhook(daemon) as infodeck:
         know(daemon, enable='PATCH /webhooks/{id} {"status": "Active"}', remove="POST /webhooks/{id}/test")
         infodeck.webhook["status"] = "Failing"
@@ -81,7 +81,7 @@ async def test_what_infodeck_only_says_is_not_believed(daemon: Daemon) -> None:
 
 @pytest.mark.parametrize("action", ["remove", "enable"])
 async def test_without_the_setting_nothing_is_asked(daemon: Daemon, action: str) -> None:
-    """Infodeck's documents do not say how it is done; the web page can."""
+    """Without the setting no request is made, and the message points to the web page."""
     async with set_up_webhook(daemon) as infodeck:
         done = await infodeck.run(action, "--id", infodeck.webhook["id"])
         assert done.returncode == 1
@@ -104,7 +104,7 @@ async def test_without_the_setting_nothing_is_asked(daemon: Daemon, action: str)
     ],
 )
 def test_calls_are_checked(tmp_path: Path, call: str) -> None:
-    """A method that changes something, a path with the webhook's id, and perhaps an object."""
+    """A call needs a method that changes something, a path with `{id}`, and may have a JSON object."""
     text = (
         f"infodeck: {{organization: o-1, webhook: {{url: 'https://g.example/x', remove: '{call}'}}}}\n"
         "intake: {signing_secrets: [{env: S}]}\n"

@@ -1,4 +1,4 @@
-"""`gateway webhooks list`, `deliveries` and `test` on a simulated Infodeck, and on a gateway that runs."""
+"""`gateway webhooks list`, `deliveries` and `test` with a simulated Infodeck and a running gateway."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 async def test_list_marks_the_webhook_that_leads_here(daemon: Daemon) -> None:
-    """Whatever an item lacks, it is listed; the one of the settings has a star before it."""
+    """Incomplete items are listed, too; the webhook of the settings is marked with a star."""
     async with set_up_webhook(daemon) as infodeck:
         infodeck.api.webhooks.append({"id": "wh-2", "uri": "elsewhere"})
         done = await infodeck.run("list")
@@ -43,7 +43,7 @@ async def test_list_marks_the_webhook_that_leads_here(daemon: Daemon) -> None:
 
 
 async def test_list_says_what_is_wrong_with_it(daemon: Daemon) -> None:
-    """None that leads here, or one that does not send telemetry: what to do stands below."""
+    """The list is followed by advice if no webhook leads here or it sends no telemetry."""
     async with set_up_webhook(daemon) as infodeck:
         infodeck.webhook["events"] = ["workorder.created"]
         done = await infodeck.run("list")
@@ -55,7 +55,7 @@ async def test_list_says_what_is_wrong_with_it(daemon: Daemon) -> None:
 
 
 async def test_list_names_a_second_one_with_its_url(daemon: Daemon) -> None:
-    """Though the settings say by its id which one is meant."""
+    """A second webhook with the same URL is reported even if the settings have an id."""
     async with set_up_webhook(daemon) as infodeck:
         infodeck.api.webhooks.append({"id": "wh-2", "url": daemon.url})
         done = await infodeck.run("list")
@@ -63,7 +63,7 @@ async def test_list_names_a_second_one_with_its_url(daemon: Daemon) -> None:
 
 
 async def test_found_by_its_url_where_no_id_is_set(daemon: Daemon) -> None:
-    """The public address is enough; two webhooks for it are too many for what concerns one."""
+    """Without an id, the URL finds the webhook; two webhooks with one URL need `--id`."""
     async with set_up_webhook(daemon) as infodeck:
         settings = daemon.config.read_text()
         daemon.config.write_text(settings.replace(f"id: {infodeck.webhook['id']}, ", ""))
@@ -88,7 +88,7 @@ def attempt(number: int, **fields: Any) -> dict[str, Any]:
 
 
 async def test_deliveries_with_advice(daemon: Daemon) -> None:
-    """The newest first, how many there are, and one sentence for each kind of failure."""
+    """Deliveries are printed newest first, with their number and advice for each kind of failure."""
     async with set_up_webhook(daemon) as infodeck:
         log = [
             attempt(1, statusCode=200, responseTimeMs=7),
@@ -120,8 +120,8 @@ async def test_deliveries_with_advice(daemon: Daemon) -> None:
     assert (every[0]["failure"], every[3]["failure"], every[3]["took"]) == ("401", None, "7 ms")
 
 
-async def test_log_without_an_end_is_read_as_far_as_is_of_use(daemon: Daemon) -> None:
-    """Of a busy webhook's log, the newest thousand attempts: all is read where the oldest come first."""
+async def test_only_the_newest_deliveries_are_read(daemon: Daemon) -> None:
+    """Only the newest thousand attempts are read, or the whole log if it begins with the oldest."""
     async with set_up_webhook(daemon) as infodeck:
         log = [attempt(n, statusCode=200) for n in range(1500)]
         for order, requests in ((log[::-1], 10), (log, 15)):
@@ -135,7 +135,7 @@ async def test_log_without_an_end_is_read_as_far_as_is_of_use(daemon: Daemon) ->
 
 
 async def test_test_event_arrives(daemon: Daemon) -> None:
-    """Infodeck sends it, the running gateway sees it, the command says so."""
+    """The command prints that the running gateway has received the test event."""
     async with set_up_webhook(daemon) as infodeck:
         await asyncio.to_thread(daemon.start)
         done = await infodeck.run("test")
@@ -146,7 +146,7 @@ async def test_test_event_arrives(daemon: Daemon) -> None:
 
 
 async def test_test_event_that_is_refused_is_explained(daemon: Daemon) -> None:
-    """Another secret: both the gateway's own count and Infodeck's log say 401, and what to do."""
+    """With another secret, the gateway's count and Infodeck's log both show a 401, with one advice."""
     async with set_up_webhook(daemon) as infodeck:
         await asyncio.to_thread(daemon.start)
         infodeck.webhook["signingSecret"] = "another-one"
@@ -159,7 +159,7 @@ async def test_test_event_that_is_refused_is_explained(daemon: Daemon) -> None:
 
 
 async def test_test_event_that_goes_elsewhere(daemon: Daemon) -> None:
-    """Nobody at the URL, or somebody else: Infodeck's log tells."""
+    """Infodeck's log shows whether nobody or somebody else answers at the URL."""
     async with set_up_webhook(daemon) as infodeck:
         await asyncio.to_thread(daemon.start)
         infodeck.webhook["url"] = daemon.url.replace(str(daemon.intake_port), "9")
@@ -177,7 +177,7 @@ async def test_test_event_that_goes_elsewhere(daemon: Daemon) -> None:
 
 
 async def test_test_event_without_a_gateway_is_not_sent(daemon: Daemon) -> None:
-    """Nobody could say whether it arrives."""
+    """Without a running gateway no test event is requested."""
     async with set_up_webhook(daemon) as infodeck:
         done = await infodeck.run("test")
         assert done.returncode == 1
@@ -189,7 +189,7 @@ async def test_test_event_without_a_gateway_is_not_sent(daemon: Daemon) -> None:
     "said", [b"<html>", b"[]", b"{}", b'{"intake":7}', b'{"intake":{"test_events":"x","refused":{}}}']
 )
 async def test_test_event_is_not_sent_where_something_else_answers(daemon: Daemon, said: bytes) -> None:
-    """What listens on the admin port may be anything."""
+    """No test event is requested if something else answers on the admin port."""
     async with raw_server([], default=http("200 OK", said)) as server, set_up_webhook(daemon) as infodeck:
         settings = daemon.config.read_text()
         daemon.config.write_text(
@@ -213,7 +213,7 @@ async def test_test_event_is_not_sent_where_something_else_answers(daemon: Daemo
     ],
 )
 async def test_refused_token_is_explained(daemon: Daemon, status: int, message: str) -> None:
-    """Infodeck's refusals are told as everywhere, and never with the token."""
+    """Infodeck's refusals are explained, and the token is not printed."""
     async with set_up_webhook(daemon) as infodeck:
         infodeck.api.faults.append(Answer(status=status, body=b'{"message":"no, eyJ.made.up"}'))
         done = await infodeck.run("list")
@@ -222,7 +222,7 @@ async def test_refused_token_is_explained(daemon: Daemon, status: int, message: 
 
 
 def test_without_a_token(tmp_path: Path) -> None:
-    """What is missing, why no API key will do, and how it is set."""
+    """A missing or readable Bearer token is refused with the reason."""
     settings = "infodeck: {organization: o-test}\nintake: {signing_secrets: [{env: S}]}\n"
     config = write(tmp_path, settings, "gateway.yaml")
     done = run_gateway("webhooks", "list", "-c", config)

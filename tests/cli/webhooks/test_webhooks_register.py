@@ -1,4 +1,4 @@
-"""`gateway webhooks register`: the secret that is given away once ends in a file, or nothing is asked."""
+"""`gateway webhooks register`: Infodeck's new secret ends in a file, or no webhook is made."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def made(infodeck: WebhookSetup) -> list[str]:
 
 
 async def test_from_nothing_to_an_accepted_event(daemon: Daemon) -> None:
-    """The settings name a file that is not there yet: it gets the secret, and the gateway starts with it."""
+    """The secret goes into the missing file of the settings, and the gateway starts with it."""
     secret = daemon.folder / "secret"
     secret.unlink()
     async with set_up_webhook(daemon) as infodeck:
@@ -51,7 +51,7 @@ async def test_from_nothing_to_an_accepted_event(daemon: Daemon) -> None:
 
 
 async def test_successor_of_a_webhook_whose_id_is_in_the_settings(daemon: Daemon) -> None:
-    """Whoever follows what is printed has the new webhook known as the one that leads here."""
+    """With the printed settings, the new webhook is the one that leads here."""
     async with set_up_webhook(daemon) as infodeck:
         former = infodeck.webhook["id"]
         infodeck.api.webhooks.clear()
@@ -70,7 +70,7 @@ async def test_successor_of_a_webhook_whose_id_is_in_the_settings(daemon: Daemon
 
 
 async def test_secret_into_a_file_of_its_own(daemon: Daemon) -> None:
-    """A new file takes the new secret beside one in use; it is said how the gateway gets to read it."""
+    """The secret goes into a second file, and the output has the setting that names it."""
     async with set_up_webhook(daemon) as infodeck:
         file = daemon.folder / "second"
         done = await infodeck.run(
@@ -95,7 +95,7 @@ async def test_secret_into_a_file_of_its_own(daemon: Daemon) -> None:
 
 
 async def test_events_that_the_gateway_has_no_use_for(daemon: Daemon) -> None:
-    """A type that is misspelt, one that is dropped, and no telemetry: each is said; the webhook is made."""
+    """Unknown types, types without use and missing telemetry are reported, and the webhook is made."""
     async with set_up_webhook(daemon) as infodeck:
         done = await infodeck.run(
             "register",
@@ -116,7 +116,7 @@ async def test_events_that_the_gateway_has_no_use_for(daemon: Daemon) -> None:
 
 
 async def test_nowhere_to_write_the_secret(daemon: Daemon) -> None:
-    """Refused before anything is asked: a file in use, a variable, a folder that is not there."""
+    """A file in use, a variable and a missing folder are refused before Infodeck is asked."""
     async with set_up_webhook(daemon) as infodeck:
         used = await infodeck.run("register", "--url", OTHER_URL)
         assert "secret holds a secret already" in used.stderr
@@ -132,7 +132,7 @@ async def test_nowhere_to_write_the_secret(daemon: Daemon) -> None:
 
 
 async def test_url_must_be_https_and_new(daemon: Daemon) -> None:
-    """Plain HTTP is refused with the reason; a second webhook for one URL is made only if it is wanted."""
+    """Plain HTTP is refused; a second webhook for one URL needs `--again`."""
     (daemon.folder / "secret").unlink()
     async with set_up_webhook(daemon) as infodeck:
         plain = await infodeck.run("register", "--url", "http://gateway.example.com/webhooks/infodeck")
@@ -147,7 +147,7 @@ async def test_url_must_be_https_and_new(daemon: Daemon) -> None:
 
 
 async def test_infodeck_that_makes_none(daemon: Daemon) -> None:
-    """Refused, broken off, or without a secret: what is the case then, and what to do; no file is left."""
+    """If Infodeck refuses, fails or sends no secret, the message says what holds and no file is left."""
     (daemon.folder / "secret").unlink()
     async with set_up_webhook(daemon) as infodeck:
         for answer, message in (

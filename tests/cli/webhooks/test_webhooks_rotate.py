@@ -1,4 +1,4 @@
-"""`gateway webhooks rotate`: file, gateway and Infodeck agree afterwards, and the old secret has its day."""
+"""`gateway webhooks rotate`: file, gateway and Infodeck have the new secret; the old one stays valid."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 async def accepts(daemon: Daemon, secret: str) -> bool:
-    """Say whether an event that is signed with `secret` gets its 200."""
+    """Return whether an event signed with `secret` gets a 200."""
     body = telemetry("evt_1", "ast-a1b2c3d4", {"temperature": 21.5})
     status, _ = await asyncio.to_thread(daemon.post, body, sign(body, secret=secret))
     assert status in {200, 401}
@@ -32,12 +32,12 @@ async def accepts(daemon: Daemon, secret: str) -> bool:
 
 
 def rotations(infodeck: WebhookSetup) -> int:
-    """Return how often a new secret was asked for."""
+    """Return how often a new secret was requested."""
     return sum(one.endswith("/rotate") for one in infodeck.api.asked)
 
 
 async def test_rotation_of_a_running_gateway(daemon: Daemon) -> None:
-    """Infodeck's new secret is in the file and accepted, and the old one too, also after a restart."""
+    """The new secret is in the file; it and the old one are accepted, also after a restart."""
     file = daemon.folder / "secret"
     async with set_up_webhook(daemon) as infodeck:
         await asyncio.to_thread(daemon.start)
@@ -65,7 +65,7 @@ async def test_rotation_of_a_running_gateway(daemon: Daemon) -> None:
 
 
 async def test_secret_that_was_made_in_the_web_page(daemon: Daemon) -> None:
-    """Given on standard input, it is taken over in the same way; no API is asked, and none is needed."""
+    """A secret from standard input is accepted in the same way, without a request to the API."""
     async with set_up_webhook(daemon) as infodeck:
         await asyncio.to_thread(daemon.start)
         settings = daemon.config.read_text()
@@ -97,8 +97,8 @@ async def test_secret_that_was_made_in_the_web_page(daemon: Daemon) -> None:
         ("idt_live_" + 32 * "k", "is an API key"),
     ],
 )
-async def test_what_is_no_signing_secret_is_not_taken_over(daemon: Daemon, given: str, found: str) -> None:
-    """It is refused at once, and nothing has changed; what the doctor would say only afterwards."""
+async def test_text_that_is_no_signing_secret_is_refused(daemon: Daemon, given: str, found: str) -> None:
+    """A text that is plainly no signing secret is refused, and nothing changes."""
     async with set_up_webhook(daemon) as infodeck:
         await asyncio.to_thread(daemon.start)
         done = await infodeck.run("rotate", "--from-stdin", given=given)
@@ -110,7 +110,7 @@ async def test_what_is_no_signing_secret_is_not_taken_over(daemon: Daemon, given
 
 
 async def test_a_secret_that_infodeck_does_not_sign_with(daemon: Daemon) -> None:
-    """Nothing is lost by a wrong paste, but the test event tells, and does not call the secret right."""
+    """After a wrong paste, the test event arrives by the old secret, and the command fails."""
     async with set_up_webhook(daemon) as infodeck:
         await asyncio.to_thread(daemon.start)
         assert (await infodeck.run("rotate", "--from-stdin", given="mistaken")).returncode == 0
@@ -126,7 +126,7 @@ async def test_a_secret_that_infodeck_does_not_sign_with(daemon: Daemon) -> None
 
 
 async def test_nothing_is_given(daemon: Daemon) -> None:
-    """Ctrl-D where the secret is asked for, or no standard input at all, is told as what it is."""
+    """Ctrl-D at the prompt and a closed standard input are refused with a reason."""
     async with set_up_webhook(daemon) as infodeck:
         terminal, terminal_of_it = os.openpty()
         process = launch(infodeck.config, "rotate", "--from-stdin", "--forget-old", given=terminal_of_it)
@@ -162,7 +162,7 @@ async def test_nothing_is_given(daemon: Daemon) -> None:
 
 
 async def test_leaked_secret_is_refused_at_once(daemon: Daemon) -> None:
-    """With --forget-old nobody can go on with it, and SIGHUP, which reads the new file, keeps it that way."""
+    """With --forget-old the old secret is refused, also after SIGHUP."""
     async with set_up_webhook(daemon) as infodeck:
         await asyncio.to_thread(daemon.start)
         done = await infodeck.run("rotate", "--forget-old")
@@ -176,7 +176,7 @@ async def test_leaked_secret_is_refused_at_once(daemon: Daemon) -> None:
 
 
 async def test_systemd_credential(daemon: Daemon, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The file that the unit names is replaced; until a restart the gateway has its copy of the old one."""
+    """The file of the unit is replaced; the gateway accepts the new secret before systemd copies it."""
     credentials, master = daemon.folder / "credentials", daemon.folder / "master"
     credentials.mkdir()
     (credentials / "signing").write_text(SECRET)
@@ -206,8 +206,8 @@ async def test_systemd_credential(daemon: Daemon, monkeypatch: pytest.MonkeyPatc
         assert await accepts(daemon, SECRET)
 
 
-async def test_nothing_is_asked_that_could_not_be_finished(daemon: Daemon) -> None:
-    """A variable, another file than the gateway reads, a folder that cannot be written, no gateway."""
+async def test_impossible_rotations_are_refused_first(daemon: Daemon) -> None:
+    """A variable, another file, a blocked draft and a stopped gateway are refused at once."""
     async with set_up_webhook(daemon) as infodeck:
         absent = await infodeck.run("rotate")
         assert "Only a running gateway goes on accepting the old secret" in absent.stderr
@@ -227,7 +227,7 @@ async def test_nothing_is_asked_that_could_not_be_finished(daemon: Daemon) -> No
 
 
 async def test_webhook_of_another_gateway_is_left_alone(daemon: Daemon) -> None:
-    """Its secret is not the one in our file, and ours would be refused."""
+    """A webhook that leads elsewhere is not rotated."""
     async with set_up_webhook(daemon) as infodeck:
         await asyncio.to_thread(daemon.start)
         infodeck.api.webhooks.append({"id": "wh-2", "url": "https://other.example.com/hook"})
@@ -239,7 +239,7 @@ async def test_webhook_of_another_gateway_is_left_alone(daemon: Daemon) -> None:
 
 
 async def test_gateway_that_is_down(daemon: Daemon) -> None:
-    """With --forget-old the file alone is replaced, and it is said what a start will accept."""
+    """With --forget-old and no running gateway, the next start accepts the new secret alone."""
     async with set_up_webhook(daemon) as infodeck:
         done = await infodeck.run("rotate", "--forget-old")
         assert done.returncode == 0, done.stderr
@@ -249,8 +249,8 @@ async def test_gateway_that_is_down(daemon: Daemon) -> None:
         assert not await accepts(daemon, SECRET)
 
 
-async def test_gateway_that_is_down_forgets_former_secrets_too(daemon: Daemon) -> None:
-    """Whatever has leaked, the last one or one before: a start does not accept what was kept of them."""
+async def test_stopped_gateway_forgets_earlier_secrets(daemon: Daemon) -> None:
+    """With --forget-old and no running gateway, the next start accepts no previous secret."""
     async with set_up_webhook(daemon) as infodeck:
         await asyncio.to_thread(daemon.start)
         assert (await infodeck.run("rotate")).returncode == 0
@@ -263,8 +263,8 @@ async def test_gateway_that_is_down_forgets_former_secrets_too(daemon: Daemon) -
         assert not await accepts(daemon, SECRET)
 
 
-async def test_others_that_the_settings_name_are_told_of(daemon: Daemon) -> None:
-    """A rotation renews the first one; where one has leaked, it is said that others stay accepted."""
+async def test_other_secrets_of_the_settings_are_reported(daemon: Daemon) -> None:
+    """--forget-old reports how many other secrets of the settings stay accepted."""
     other = daemon.folder / "other"
     other.touch(mode=0o600)
     other.write_text("made-up-other")
@@ -280,7 +280,7 @@ async def test_others_that_the_settings_name_are_told_of(daemon: Daemon) -> None
 
 
 async def test_infodeck_that_makes_none(daemon: Daemon) -> None:
-    """Refused, broken off or unreadable: which secret is in force then, and what to do."""
+    """If Infodeck refuses, fails or sends no usable secret, nothing changes here."""
     async with set_up_webhook(daemon) as infodeck:
         await asyncio.to_thread(daemon.start)
         for answer, message in (
@@ -301,7 +301,7 @@ async def test_infodeck_that_makes_none(daemon: Daemon) -> None:
 
 
 async def test_secret_that_an_earlier_rotation_left(daemon: Daemon) -> None:
-    """It is finished with that secret; one from standard input takes its place."""
+    """A rotation finishes with a pending secret; one from standard input replaces it."""
     draft = daemon.folder / "secret.new"
     async with set_up_webhook(daemon) as infodeck:
         await asyncio.to_thread(daemon.start)
