@@ -249,11 +249,6 @@ def _outcome(*, runs: bool, forget_old: bool, others: Sequence[object]) -> str:
         return (
             "The running gateway accepts it, and the old one for 48 h (/api/status: intake.previous_secrets)."
         )
-    text = (
-        "The running gateway accepts it, and the old one no more."
-        if runs
-        else "No gateway runs; when it starts, it accepts the new secret and not the old one."
-    )
-    if others:
-        text += f" It accepts {len(others)} more that intake.signing_secrets names: take out what has leaked."
-    return text
+    accepts = "The running gateway accepts it" if runs else "When the gateway starts, it accepts it"
+    more = f" {len(others)} more that intake.signing_secrets names are accepted, too." if others else ""
+    return f"{accepts}, and the old one no more.{more}"

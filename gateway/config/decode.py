@@ -28,7 +28,7 @@ from gateway.config.yaml_tree import Node, child, compose, nulls_in, place_of
 from gateway.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Container, Iterable
+    from collections.abc import Callable, Iterable
 
 __all__ = [
     "MISSING",
@@ -47,6 +47,7 @@ STRICT = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 """For every shape: no unknown keys, and nothing is turned into another type on the quiet."""
 
 _LARGEST_FILE_BYTES = 64 << 20
+_EMPTY = "is empty: write a value, or leave the key out"
 
 
 def _beside_the_file(path: Path, info: ValidationInfo) -> Path:
@@ -128,8 +129,12 @@ def read_document(
         value, more = None, problems_of(found, adapter, root=root, file=str(file))
     else:
         value, more = found, []
-    if may_be_null is not None:
-        more += _empty_keys(root, {problem.steps for problem in more}, may_be_null, file)
+    reported = {problem.steps for problem in more}
+    more += [
+        Problem(Location(str(file), *place_of(root, path)), path_text(path), _EMPTY, None, path)
+        for path in nulls_in(root.value)
+        if may_be_null is not None and path and path not in reported and not may_be_null(path)
+    ]
     known = {(problem.location, problem.path) for problem in problems}  # these name the true cause
     problems += [problem for problem in more if (problem.location, problem.path) not in known]
     problems.sort(key=lambda problem: problem.location)
@@ -137,22 +142,6 @@ def read_document(
     if problems:
         remains = Remains(None) if parts is None else _salvage(root, adapter, problems, parts, file)
     return Document(file, root, value, problems, remains)
-
-
-def _empty_keys(
-    root: Node, reported: Container[Steps], may_be_null: Callable[[Steps], bool], file: Path
-) -> list[Problem]:
-    return [
-        Problem(
-            Location(str(file), *place_of(root, path)),
-            path_text(path),
-            "is empty: write a value, or leave the key out",
-            None,
-            path,
-        )
-        for path in nulls_in(root.value)
-        if path and path not in reported and not may_be_null(path)
-    ]
 
 
 def _salvage(

@@ -127,26 +127,15 @@ def resolve(text: str) -> bool | int | float | str | None:
     if text[0] not in _NUMBER_STARTS:
         return text
     if _INTEGER.fullmatch(text):
-        return _integer(text)
-    if _FLOAT.fullmatch(text):
-        return _finite(float(text))
-    if _NOT_FINITE.fullmatch(text):
-        return _finite(math.nan)
-    return text
-
-
-def _integer(text: str) -> int:
-    base = {"0o": 8, "0x": 16}.get(text[:2], 10)
-    number = int(text, base) if len(text) <= _MOST_DIGITS else None
-    if number is None or not _SMALLEST <= number <= _LARGEST:
-        raise ValueError("a whole number must fit into 64 bits; put quotes around it if it is text")
-    return number
-
-
-def _finite(number: float) -> float:
-    if not math.isfinite(number):
+        base = {"0o": 8, "0x": 16}.get(text[:2], 10)
+        whole = int(text, base) if len(text) <= _MOST_DIGITS else math.inf
+        if not _SMALLEST <= whole <= _LARGEST:
+            raise ValueError("a whole number must fit into 64 bits; put quotes around it if it is text")
+        return int(whole)
+    number = float(text) if _FLOAT.fullmatch(text) else math.nan
+    if math.isinf(number) or _NOT_FINITE.fullmatch(text):
         raise ValueError("a finite number is expected; put quotes around it if it is text")
-    return number
+    return text if math.isnan(number) else number
 
 
 class _StopError(Exception):

@@ -21,7 +21,7 @@ from aiohttp.web_protocol import RequestHandler, RequestPayloadError
 from gateway.errors import EventError, JournalError, SignatureError
 from gateway.events import ABOUT_ASSETS, JOURNALED, is_test, keep_apart, parse_event
 from gateway.http_server import ConnectionLimit, ConnectionLog, connection_of, listen
-from gateway.intake.signature import FOREIGN, HEADER, MISMATCH, check_header
+from gateway.intake.signature import FOREIGN, HEADER, MISMATCH, parse_header
 from gateway.text import sanitise_line
 
 if TYPE_CHECKING:
@@ -204,8 +204,7 @@ class IntakeServer:
             if str(error) == MISMATCH and self._organization_named not in raw:
                 raise SignatureError(FOREIGN) from None
             raise
-        connection = connection_of(request.transport)
-        if connection is not None:
+        if (connection := connection_of(request.transport)) is not None:
             connection.mark_verified()
         return parse_event(raw, received_ms=received_ms)
 
@@ -239,7 +238,7 @@ class IntakeServer:
             raise web.HTTPRequestEntityTooLarge(longest, length)
         if content.is_eof() and (length is not None or not content.total_bytes):  # all here, not in chunks
             return content.read_nowait()
-        check_header(signature)
+        parse_header(signature)
         if request.headers.get("Expect", "").lower() == "100-continue":
             await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         return await self._bodies.read(content, longest=longest)
@@ -253,8 +252,7 @@ class IntakeServer:
         task: asyncio.Task[None],
     ) -> web.BaseRequest:
         """Return the request as aiohttp's own factory does; a whole request head has come."""
-        connection = connection_of(protocol.transport)
-        if connection is not None:
+        if (connection := connection_of(protocol.transport)) is not None:
             connection.request_received()
         return web.BaseRequest(message, payload, protocol, writer, task, asyncio.get_running_loop())
 

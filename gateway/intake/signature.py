@@ -46,7 +46,7 @@ class Verifier:
         Every secret is compared with every `v1` in constant time, without an early exit. The time is
         checked last: a right signature outside the tolerance means that a clock is wrong.
         """
-        timestamp, candidates = _parse(header)
+        timestamp, candidates = parse_header(header)
         signed_by = -1
         for index, keyed in enumerate(self._keyed):
             context = keyed.copy()
@@ -64,13 +64,11 @@ class Verifier:
         return signed_by
 
 
-def check_header(header: str | None) -> None:
-    """Raise SignatureError if no body can match this header."""
-    _parse(header)
+def parse_header(header: str | None) -> tuple[str, list[bytes]]:
+    """Return `t` as written and the `v1` digests; raise SignatureError if no body can match them.
 
-
-def _parse(header: str | None) -> tuple[str, list[bytes]]:
-    """Return `t` as written and the `v1` digests; other schemes are ignored, order does not matter."""
+    Other schemes are ignored, and the order does not matter.
+    """
     if header is None:
         raise SignatureError("missing")
     if len(header) > _LONGEST_HEADER:

@@ -69,16 +69,9 @@ def _check_api_call(text: str) -> str:
 
 
 ItemPath = Annotated[str, AfterValidator(_check_item_path)]
-"""A path into an item of an API's list."""
-
 WebhookUrl = Annotated[str, AfterValidator(check_webhook_url)]
-"""The address of a webhook: https for Infodeck; http for a simulation on this machine."""
-
 RotatePath = Annotated[str, AfterValidator(_check_rotate_path)]
-"""A path below the organization, with `{id}` for the webhook's id."""
-
 ApiCall = Annotated[str, AfterValidator(_check_api_call)]
-"""A request of the API, `DELETE /webhooks/{id}`, and what is sent with it, if anything, as JSON."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)

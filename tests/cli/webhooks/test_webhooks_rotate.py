@@ -243,7 +243,7 @@ async def test_gateway_that_is_down(daemon: Daemon) -> None:
     async with set_up_webhook(daemon) as infodeck:
         done = await infodeck.run("rotate", "--forget-old")
         assert done.returncode == 0, done.stderr
-        assert "when it starts, it accepts the new secret and not the old one" in done.stdout
+        assert "When the gateway starts, it accepts it, and the old one no more." in done.stdout
         await asyncio.to_thread(daemon.start)
         assert await accepts(daemon, infodeck.secret)
         assert not await accepts(daemon, SECRET)
@@ -274,7 +274,7 @@ async def test_other_secrets_of_the_settings_are_reported(daemon: Daemon) -> Non
         await asyncio.to_thread(daemon.start)
         done = await infodeck.run("rotate", "--forget-old")
         assert done.returncode == 0, done.stderr
-        assert "accepts 1 more that intake.signing_secrets names: take out what has leaked" in done.stdout
+        assert "1 more that intake.signing_secrets names are accepted, too." in done.stdout
         assert await accepts(daemon, "made-up-other")
         assert not await accepts(daemon, SECRET)
 
