@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from random import Random
 
-    from gateway.demo.endpoints import Item, SimulatedOrganization
+    from gateway.demo.simulated_api import Item, SimulatedApi
     from gateway.model import Scalar
 
 
@@ -110,9 +110,9 @@ class Deliveries:
 
 @dataclass(kw_only=True, eq=False)
 class WebhookSender:
-    """Inside this async context manager, queued events are delivered to the webhooks of an organization."""
+    """Inside this async context manager, queued events are delivered to the webhooks of `api`."""
 
-    organization: SimulatedOrganization
+    api: SimulatedApi
     faults: WebhookFaults
     random: Random
     first_retry_s: float = 1.0
@@ -138,7 +138,7 @@ class WebhookSender:
 
     def queue(self, event: dict[str, Any], *, only: str | None = None) -> None:
         """Queue an event for each webhook that subscribes to its type, or for one alone."""
-        for webhook in self.organization.webhooks:
+        for webhook in self.api.webhooks:
             if webhook["id"] != only and not (only is None and _subscribes_to(webhook, event["type"])):
                 continue
             if len(self._waiting) >= _MOST_WAITING:
@@ -154,7 +154,7 @@ class WebhookSender:
         give_up_s, pause_s = time.monotonic() + self.retry_for_s, self.first_retry_s
         number = 1
         while not await self._attempt(webhook_id, event, number=number):
-            if time.monotonic() + pause_s > give_up_s or self.organization.webhook(webhook_id) is None:
+            if time.monotonic() + pause_s > give_up_s or self.api.webhook(webhook_id) is None:
                 self.counts.given_up += 1
                 return
             await asyncio.sleep(pause_s)
@@ -170,7 +170,7 @@ class WebhookSender:
         async with self._connections:
             while self.faults.paused:  # noqa: ASYNC110 - there is no notification
                 await asyncio.sleep(_LOOK_AGAIN_S)
-            webhook = self.organization.webhook(webhook_id)
+            webhook = self.api.webhook(webhook_id)
             if webhook is None:
                 return False
             began_s = time.monotonic()
@@ -185,7 +185,7 @@ class WebhookSender:
             "attempt": number,
             "createdAt": int(time.time()),
         }
-        log = self.organization.deliveries.setdefault(webhook_id, [])
+        log = self.api.deliveries.setdefault(webhook_id, [])
         log.insert(0, entry)
         del log[_LONGEST_LOG:]
         self._judge(webhook, failed=reason is not None)

@@ -21,7 +21,7 @@ from gateway.demo.deliveries import (
     telemetry_event,
 )
 from gateway.demo.demo_building import api_item
-from gateway.demo.endpoints import new_webhook
+from gateway.demo.simulated_api import new_webhook
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -68,7 +68,7 @@ class SimulatedInfodeck:
         self._random = Random()
         self._started_s = time.time()
         self._sender = WebhookSender(
-            organization=self.api,
+            api=self.api,
             faults=self.webhook,
             random=self._random,
             first_retry_s=self.first_retry_s,

@@ -10,8 +10,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from gateway.demo.endpoints import new_webhook
-from gateway.demo.simulated_api import SimulatedApi
+from gateway.demo.simulated_api import SimulatedApi, new_webhook
 from support.asset_lists import API_KEY, items, types
 from support.daemon import ORGANIZATION, SECRET, Daemon
 from support.ports import free_port
