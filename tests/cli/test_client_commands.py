@@ -63,7 +63,7 @@ def test_check_knows_what_the_settings_allow(config: Path) -> None:
     assert checked.returncode == 1
     one, other = checked.stderr.splitlines()
     assert one.startswith(f"{table}:5:79: points[0].modbus.modicon: input registers can only be read: write")
-    text = "points[1].modbus.unit: unit 8 may not be written to; `units` of line has 7 (8)"
+    text = "points[1].modbus.unit: unit 8 may not be written to; line allows 7 (8)"
     assert other == f"{table}:6:68: {text}"
     config.write_text(SETTINGS.replace("502", "0"))
     with_another = gateway("check", "-c", config).stderr.splitlines()
@@ -82,7 +82,7 @@ def test_a_sheet_is_checked_by_what_the_settings_allow(config: Path) -> None:
     sheet.write_text("tag,point,asset,from,type,address,table,unit,sink\nA,B,a,t,int16,4,holding,9,line\n")
     imported = gateway("import", sheet, "-c", config, "--site", "hq")
     assert imported.returncode == 1
-    assert "row 2, column unit: unit 9 may not be written to; `units` of line has 7" in imported.stderr
+    assert "row 2, column unit: unit 9 may not be written to; line allows 7" in imported.stderr
 
 
 def test_the_document_says_how_controllers_are_written_to(config: Path) -> None:
