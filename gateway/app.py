@@ -22,7 +22,7 @@ from gateway.admin.gateway_alarms import GatewayAlarms
 from gateway.alarms import JOURNAL_DAMAGED, Alarms
 from gateway.clock import now_ms, steady_ms
 from gateway.delivery.pipeline import Pipeline
-from gateway.delivery.reload import Reloader, note_tables
+from gateway.delivery.reload import Reloader, report_tables
 from gateway.delivery.sink_loop import RetainedTopics, SinkLoop
 from gateway.errors import GatewayError, JournalError
 from gateway.http_server import ConnectionLimit, answers, serve_application
@@ -87,7 +87,7 @@ class App:
         self.alarms = Alarms(clock_ms=now_ms)
         self.alarms.subscribe(self._show_alarms)
         warnings = files.warnings if files else ()
-        note_tables(self.status.tables, points, warnings, loaded_ms=self.status.started_ms)
+        report_tables(self.status.tables, points, warnings, loaded_ms=self.status.started_ms)
         self._journal = SqliteJournal(
             settings.journal.path,
             sinks=settings.sinks,

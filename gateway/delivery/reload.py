@@ -181,7 +181,7 @@ class Reloader:
 
     def _report_reloaded(self, changes: TableChanges, warnings: Sequence[Problem], *, took_s: float) -> None:
         self.status.reloads += 1
-        note_tables(self.status, self.pipeline.state.points, warnings, loaded_ms=self.clock_ms())
+        report_tables(self.status, self.pipeline.state.points, warnings, loaded_ms=self.clock_ms())
         log.info(
             "points.reloaded",
             added=changes.added,
@@ -193,7 +193,7 @@ class Reloader:
         )
 
 
-def note_tables(
+def report_tables(
     status: TablesStatus, points: PointMap, warnings: Sequence[Problem], *, loaded_ms: int
 ) -> None:
     """Show in `status` which tables are in force since `loaded_ms`."""

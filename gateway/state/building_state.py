@@ -130,13 +130,14 @@ class BuildingState:
             return updates
         self._now_ms = now_ms
         out, known, shown, overrides = updates, self.known, self._shown, self.known.overrides
+        unsaved = self.unsaved.readings
         applied = self._apply_readings(updates, now_ms)
         self.late += len(updates) - len(applied)
-        self.unsaved.readings.update([update.point for update in applied])
         is_back = known.offline and known.end_offline(updates[0].point.asset)
         ages_are_simple = known.has_simple_ages(updates[0].seq) and not known.offline
         for update in applied:
             point = update.point
+            unsaved.add(point)
             if point in overrides:
                 continue
             limit_ms = point.stale_after_ms
@@ -208,7 +209,7 @@ class BuildingState:
         return self.known.has_expired(override, self._now_ms)
 
     def set_online(self, asset: str, online: bool, *, at_ms: int, now_ms: int) -> list[Update]:  # noqa: FBT001 - the state itself
-        """Apply what Infodeck says of a device's connection as of `at_ms`; return the changes.
+        """Apply what Infodeck reports of a device's connection as of `at_ms`; return the changes.
 
         While a device is offline and has not reported since, all its readings have stand-ins.
         """
@@ -331,7 +332,7 @@ class BuildingState:
     def _due(self, now_ms: int) -> list[Point]:
         """Return the points whose planned deadline has passed.
 
-        After a step of the wall clock, also those with readings of an earlier run: only it knows their age.
+        After a step of the wall clock, also those with readings of an earlier run, whose age only it shows.
         """
         due: list[Point] = []
         if self._steps_seen != self.clock_steps.count:

@@ -130,7 +130,7 @@ class PointState:
             self.reports[asset] = reading
 
     def apply_connection(self, state: OnlineState, *, now_ms: int) -> bool:
-        """Apply what Infodeck says of a connection; return False if something newer is known.
+        """Apply what Infodeck reports of a connection; return False if something newer is known.
 
         A known state with a date in the future does not count: the clock has been set back since.
         """

@@ -387,18 +387,19 @@ def _set_value(cells: Sequence[_Cell], update: Update) -> str | None:
     if limits is not None and value is not None and not _is_within(value, limits):
         problems.append(f"{value!r} is outside of the point's range, {limits[0]:g} to {limits[1]:g}")
         value = None
-    for encode, unit, place, bit, empty, _ in cells:
+    for cell in cells:
+        encode, unit, place, bit, empty, _ = cell
         try:
             raw = encode(value)
         except EncodingError as error:
             raw = empty
-            problems.append(f"{unit.block(place, place + 1)}: {error}")
+            problems.append(f"{cell}: {error}")
         if bit is not None:
             raw = _with_bit(unit.wanted[place], raw, bit)
         unit.set_value(place, raw)
     if update.quality is Quality.BAD and not problems:  # a measured value that does not fit made it so
-        misfits = {id(register): error for register, error in encoding_errors(update.point, update.value)}
-        problems = [f"{cell}: {misfits[id(cell.register)]}" for cell in cells if id(cell.register) in misfits]
+        misfits = dict(encoding_errors(update.point, update.value))
+        problems = [f"{cell}: {misfits[cell.register]}" for cell in cells if cell.register in misfits]
     return "; ".join(problems) or None
 
 

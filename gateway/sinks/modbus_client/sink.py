@@ -254,7 +254,7 @@ class ModbusClientSink(ConnectingSink):
         return DesiredState(points.points, sink=self._name, limits=self._config.limits)
 
     async def _wait_until_written(self, desired: DesiredState, applied: Sequence[Update]) -> None:
-        """Wait until `applied` is written to all units that get along."""
+        """Wait until `applied` is written to all units that answer."""
         while desired is self._desired:
             if self._away is not None:
                 raise TransientError(self._away)
@@ -320,7 +320,7 @@ class ModbusClientSink(ConnectingSink):
                 await self._idle(desired)
 
     def _begin(self) -> None:
-        """Mark everything dirty: the controller may have lost it. If no unit gets along, all are due."""
+        """Mark everything dirty: the controller may have lost it. If no unit answers, all are due."""
         desired = self._desired
         desired.restore_latest(self._latest)
         desired.mark_all_dirty()
@@ -337,7 +337,7 @@ class ModbusClientSink(ConnectingSink):
         return None if refresh_s == "never" else asyncio.get_running_loop().time() + refresh_s
 
     def _due_units(self, desired: DesiredState) -> list[Unit]:
-        """Return the units to write to: those that get along, or else one in trouble, the longest untried."""
+        """Return the units to write to: those that answer, or else one in trouble, the longest untried."""
         dirty = [unit for unit in desired.units.values() if 1 in unit.dirty]
         well = [unit for unit in dirty if unit.retry_at_s is None]
         now_s = asyncio.get_running_loop().time()
