@@ -1,4 +1,4 @@
-"""How long delivery waits before it tries again."""
+"""The pauses between delivery's attempts."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ LONGEST_TURN_S = 50.0  # after which the watchdog takes a loop for stuck
 
 
 def test_pauses_grow_to_a_bound_and_begin_anew_after_success() -> None:
-    """From half a second on they double, up to 30 seconds: sooner than the watchdog loses patience."""
+    """They double from half a second up to 30 seconds, less than the watchdog's time-out."""
     backoff = Backoff()
     for _ in range(2):
         pauses_s = [backoff.next_s() for _ in range(20)]
@@ -20,8 +20,8 @@ def test_pauses_grow_to_a_bound_and_begin_anew_after_success() -> None:
         backoff.reset()
 
 
-def test_two_gateways_do_not_knock_in_step() -> None:
-    """Pauses are jittered by half: boxes that lost the same broker come back one after the other."""
+def test_two_gateways_do_not_retry_in_step() -> None:
+    """Pauses vary by half, so that gateways that lost the same broker return at different times."""
     one, other = ([backoff.next_s() for _ in range(20)] for backoff in (Backoff(), Backoff()))
     assert not set(one) & set(other)
     assert len({round(pause_s) for pause_s in one[8:]}) > 2

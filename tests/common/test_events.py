@@ -77,7 +77,7 @@ def test_one_reading_is_read(name: str) -> None:
 
 
 def test_nested_values() -> None:
-    """`{value, unit, timestamp}` gives its value at its own time; deeper objects join keys by dots."""
+    """`{value, unit, timestamp}` gives its value at its own time; keys of objects are joined by dots."""
     thing = {
         "telemetry": {
             "t": {"value": 21.5, "unit": "°C", "timestamp": CREATED - 10},
@@ -109,13 +109,13 @@ def test_nested_values() -> None:
         },
     ],
 )
-def test_a_value_that_is_an_object_gives_its_own_values(thing: dict[str, Any]) -> None:
-    """In a map as in a list: keys are joined by dots, and nothing beside it is lost."""
+def test_a_value_that_is_an_object_gives_several_readings(thing: dict[str, Any]) -> None:
+    """Its keys are joined by dots, in a map as in a list."""
     assert read(thing) == {"position.x": 1, "position.y": 2, "t": 21.5}
 
 
 def test_one_reading_may_be_an_object() -> None:
-    """A lone reading is read like one in a list; an empty object holds nothing."""
+    """A lone reading is read like one in a list; an empty object has none."""
     lone = {"key": "position", "value": {"x": 1, "y": 2, "timestamp": CREATED - 5}, "timestamp": CREATED - 9}
     assert read(lone) == {"position.x": 1, "position.y": 2}
     assert set(times(lone).values()) == {(CREATED - 5) * 1000}
@@ -147,7 +147,7 @@ def test_static_properties_are_no_readings() -> None:
     ],
 )
 def test_times_in_every_notation(timestamp: object) -> None:
-    """Seconds, milliseconds, finer and ISO 8601 give the same moment, on reading, item or resource."""
+    """Seconds, milliseconds, finer units and ISO 8601 give the same moment."""
     expected = (CREATED - 60) * 1000
     assert parse_time(timestamp) == expected
     assert times({"telemetry": {"a": 1}, "timestamp": timestamp}) == {"a": expected}
@@ -184,7 +184,7 @@ def test_a_shadow_has_times_of_its_own() -> None:
 
 
 def test_all_named_shadows_are_read() -> None:
-    """Whatever their order; of a key in several of them the newest reading, best one that has a time."""
+    """Of a key in several shadows the newest reading counts, in any order of the shadows."""
     config = {"state": {"reported": {"interval": 60, "a": 1, "c": 8}}, "timestamp": CREATED - 500}
     uplink = {"state": {"reported": {"a": 2, "b": 3}}, "timestamp": CREATED - 10}
     untimed = {"c": 9, "d": 4}
@@ -207,13 +207,13 @@ def test_all_named_shadows_are_read() -> None:
 
 
 @pytest.mark.parametrize("timestamp", [0, -1, True, "soon", "", None, 1e300, [], {}, "nan", 12345])
-def test_impossible_times_fall_back_to_the_event(timestamp: object) -> None:
-    """A sensor without a clock does not make its readings old: the event's own time counts."""
+def test_impossible_times_are_replaced_by_the_events_time(timestamp: object) -> None:
+    """A sensor without a clock does not make its readings old."""
     assert times({"readings": [{"key": "a", "value": 1, "timestamp": timestamp}]}) == {"a": CREATED * 1000}
 
 
-def test_future_times_are_taken_as_received() -> None:
-    """A clock that runs ahead can't block newer readings for years; it is counted."""
+def test_future_times_are_replaced_by_the_time_of_receipt() -> None:
+    """A fast clock cannot block newer readings for years; it is counted."""
     future = event({"id": "ast-1", "readings": [{"key": "a", "value": 1, "timestamp": CREATED + 86_400}]})
     telemetry = read_telemetry(future)
     assert telemetry is not None
@@ -225,7 +225,7 @@ def test_future_times_are_taken_as_received() -> None:
 
 
 def test_asset_id_is_found() -> None:
-    """`assetId` is preferred, since `id` may be the reading's own; `asset.id` serves too."""
+    """`assetId` is preferred, since `id` may be the reading's own; `asset.id` counts, too."""
     assert asset_of(event({"assetId": "ast-1", "id": "r-9"})) == "ast-1"
     assert asset_of(event({"id": "ast-2"})) == "ast-2"
     assert asset_of(event({"asset": {"id": "ast-3"}, "id": "r-9"})) == "ast-3"
@@ -234,13 +234,13 @@ def test_asset_id_is_found() -> None:
 
 @pytest.mark.parametrize("thing", [{}, {"telemetry": 5}, {"readings": []}, {"readings": [1, {"value": 2}]}])
 def test_unreadable_telemetry_has_no_readings(thing: dict[str, Any]) -> None:
-    """If no container holds a reading, the asset and the time are known all the same."""
+    """Asset and time are known all the same."""
     telemetry = read_telemetry(event({"id": "ast-1", **thing}))
     assert telemetry == Telemetry("ast-1", CREATED * 1000)
 
 
 def test_an_event_that_names_no_asset_has_no_telemetry() -> None:
-    """The answer is None, not an error."""
+    """`read_telemetry` returns None."""
     assert read_telemetry(event({"telemetry": {"t": 1}})) is None
 
 
@@ -266,14 +266,14 @@ def test_an_event_that_names_no_asset_has_no_telemetry() -> None:
         b'{"id":"evt_1","type":"x","v":' + b"[" * 5000 + b"]" * 5000 + b"}",
     ],
 )
-def test_what_is_no_event_is_refused(body: bytes) -> None:
-    """Broken, foreign and hostile bodies raise EventError and nothing else."""
+def test_a_body_without_an_event_is_refused(body: bytes) -> None:
+    """Broken and hostile bodies raise EventError and nothing else."""
     with pytest.raises(EventError):
         parse_event(body, received_ms=RECEIVED_MS)
 
 
 def test_test_events_are_recognised() -> None:
-    """`webhook.test`, `isTest` and `livemode: false` each mark a test; live events are none."""
+    """`webhook.test`, `isTest` and `livemode: false` each mark a test event."""
     assert is_test(event({}, type="webhook.test"))
     assert is_test(event({}, isTest=True))
     assert is_test(event({}, livemode=False))
@@ -295,17 +295,15 @@ def test_test_events_are_recognised() -> None:
         ({}, None),
     ],
 )
-def test_a_status_event_says_whether_a_device_is_connected(
-    *, thing: dict[str, Any], online: bool | None
-) -> None:
-    """`connectionStatus` counts where it is a boolean, else the two words known for `status`."""
-    said = read_online(event({"id": "ast-1", **thing}, type="asset.status.changed"))
-    assert said == (None if online is None else OnlineState("ast-1", online, CREATED * 1000))
+def test_a_status_event_has_the_devices_connection(*, thing: dict[str, Any], online: bool | None) -> None:
+    """`connectionStatus` counts if it is a boolean, otherwise the two known words of `status`."""
+    state = read_online(event({"id": "ast-1", **thing}, type="asset.status.changed"))
+    assert state == (None if online is None else OnlineState("ast-1", online, CREATED * 1000))
 
 
 @pytest.mark.parametrize("data", [None, 1, [], {"object": []}, {"object": {"status": "Online"}}])
-def test_a_status_event_without_an_asset_says_nothing(data: Any) -> None:
-    """It is an event all the same."""
+def test_a_status_event_without_an_asset_has_no_connection(data: Any) -> None:
+    """`read_online` returns None."""
     assert read_online(event({}, type="asset.status.changed", data=data)) is None
 
 
@@ -335,7 +333,7 @@ json_values = st.recursive(
     )
 )
 def test_any_object_is_read_without_error(thing: dict[str, Any]) -> None:
-    """Whatever stands in `data.object`, reading it gives scalars with possible times, or None."""
+    """Any `data.object` gives scalars with possible times, or None."""
     telemetry = read_telemetry(event(thing))
     for reading in telemetry.readings if telemetry else ():
         assert reading.value is None or isinstance(reading.value, str | int | float | bool)

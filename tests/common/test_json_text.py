@@ -1,4 +1,4 @@
-"""JSON with half a character or a number too large in it is read; nothing else is read otherwise."""
+"""JSON with half a character or a number too large is read; all other JSON is read as it is."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def as_text(value: Any) -> Any:
 
 @given(document=DOCUMENTS)
 def test_halves_of_characters_are_replaced_and_nothing_else(document: Any) -> None:
-    """Escaped backslashes, whole characters and everything around them stay as they are."""
+    """Escaped backslashes, whole characters and everything around them stay."""
     written = json.dumps(document).encode()
     found, readable = load_json(written)
     assert found == as_text(document)
@@ -44,14 +44,14 @@ def test_halves_of_characters_are_replaced_and_nothing_else(document: Any) -> No
 
 
 @pytest.mark.parametrize("text", [b"", b"{", b"[NaN]", b'"\\ud83d', b'{"a": "\\ud83d"', b"\xff", b'["\\x"]'])
-def test_what_is_no_json_stays_none(text: bytes) -> None:
-    """Neither cut off documents nor other bytes become one."""
+def test_broken_json_is_refused(text: bytes) -> None:
+    """Truncated documents and other bytes are refused."""
     with pytest.raises(orjson.JSONDecodeError):
         load_json(text)
 
 
 def test_an_event_with_half_a_character_keeps_its_value() -> None:
-    """Refused, it would be lost after Infodeck's last attempt; and its body can be read again."""
+    """The event is accepted, and its stored body can be read again."""
     body = (
         b'{"id": "evt_1", "type": "asset.telemetry.updated", "created": 1790000000, "data": {"object":'
         b' {"assetId": "ast-1", "name": "Lab \\ud83d", "telemetry": {"temperature": 21.5}}}}'
@@ -64,8 +64,8 @@ def test_an_event_with_half_a_character_keeps_its_value() -> None:
 
 
 @pytest.mark.parametrize("number", ["1e400", "-1E+400", "9" * 400, f"-{'9' * 310}.5"])
-def test_a_number_beyond_all_floats_is_no_value_and_spoils_no_other(number: str) -> None:
-    """It reads as null, while the same digits inside a text stay what they are."""
+def test_a_number_beyond_all_floats_is_null(number: str) -> None:
+    """The same digits inside a text stay."""
     body = (
         '{"id": "evt_1", "type": "asset.telemetry.updated", "note": "\\"1e400\\\\", "data": {"object":'
         f' {{"assetId": "1e400", "telemetry": {{"flow": {number}, "t 1e400": 21.5,'
@@ -85,7 +85,7 @@ def test_a_number_beyond_all_floats_is_no_value_and_spoils_no_other(number: str)
 
 
 @pytest.mark.parametrize("text", [b"[1e400", b"[1e400e]", b'["1e400', b"[01e400]", b"[-]", b"1e400" * 3])
-def test_a_broken_document_with_such_a_number_stays_broken(text: bytes) -> None:
-    """Only numbers are replaced."""
+def test_a_broken_document_with_such_a_number_is_refused(text: bytes) -> None:
+    """Only whole numbers are replaced."""
     with pytest.raises(orjson.JSONDecodeError):
         load_json(text)

@@ -9,8 +9,8 @@ from gateway.text import unknown_name
 NAMES = [f"L03-RM{number}/{point}" for number in range(10_000) for point in ("ZN-T", "ZN-RH", "OCC")]
 
 
-def test_the_name_that_may_be_meant_is_found_among_many() -> None:
-    """A slip of one key in a building of 30,000 points still gives the hint."""
+def test_a_similar_name_is_found_among_many() -> None:
+    """A slip of one key in a building of 30,000 points still gives a suggestion."""
     for wrong, meant in (
         ("L03-RM412/ZNT", "L03-RM412/ZN-T"),
         ("L3-RM412/ZN-T", "L03-RM412/ZN-T"),
@@ -22,7 +22,7 @@ def test_the_name_that_may_be_meant_is_found_among_many() -> None:
 
 
 def test_many_wrong_names_are_reported_within_seconds() -> None:
-    """After a tag was renamed everywhere but in the cases, `gateway check` still answers at once."""
+    """After a tag was renamed in all places but the cases, `gateway check` still answers at once."""
     started = time.process_time()
     for number in range(100):
         unknown_name("point", f"L3-RM{number}/ZN-T", NAMES)

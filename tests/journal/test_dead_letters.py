@@ -1,4 +1,4 @@
-"""Dead letters in the journal's SQLite file: their events' bodies, how many are stored and counted."""
+"""Dead letters in the journal's SQLite file: their bodies, their limit and their count."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ def dead_letter(point: str, *, seq: int = 0, sink: str = "bms") -> DeadLetter:
     return DeadLetter(sink, seq, f"evt_{seq}" if seq else "", point, "no such register", START_MS + seq)
 
 
-async def test_the_newest_ten_thousand_are_kept_however_many_were_removed(tmp_path: Path) -> None:
-    """Numbers that are gone do not count: a dead letter is removed only when there are too many."""
+async def test_the_newest_ten_thousand_dead_letters_are_kept(tmp_path: Path) -> None:
+    """Removed numbers do not count towards the limit."""
     async with sqlite_journal(tmp_path) as journal:
         journal.save(StateChanges(dead_letters=[LETTER] * MOST))
         await journal.flush()
@@ -39,7 +39,7 @@ async def test_the_newest_ten_thousand_are_kept_however_many_were_removed(tmp_pa
 
 
 async def test_status_counts_the_stored_dead_letters(tmp_path: Path) -> None:
-    """From the start on, with each that is written or forgotten; an unknown number changes nothing."""
+    """The count is right after the start and after each change."""
     async with sqlite_journal(tmp_path) as journal:
         journal.save(StateChanges(dead_letters=[LETTER] * 3))
     status = JournalStatus()
@@ -51,8 +51,8 @@ async def test_status_counts_the_stored_dead_letters(tmp_path: Path) -> None:
         assert status.dead_letters == 2
 
 
-async def test_dead_letters_are_read_by_number_with_their_events_bodies(tmp_path: Path) -> None:
-    """In the order of writing, also after a restart; what no event caused has no body."""
+async def test_dead_letters_are_read_with_their_bodies(tmp_path: Path) -> None:
+    """They come in the order of writing, also after a restart; without an event there is no body."""
     events = [make_event(number) for number in (1, 2)]
     saved = [dead_letter("B", seq=2), dead_letter("$heartbeat"), dead_letter("", seq=1, sink="")]
     bodies = [events[1].body, None, events[0].body]
@@ -73,8 +73,8 @@ async def test_dead_letters_are_read_by_number_with_their_events_bodies(tmp_path
         assert await journal.dead_letters(numbers) == found
 
 
-async def test_large_dead_letters_are_read_one_after_the_other(tmp_path: Path) -> None:
-    """At least one comes however large it is, and asking for the others gives them all."""
+async def test_large_dead_letters_are_read_in_parts(tmp_path: Path) -> None:
+    """Each read returns at least one dead letter, and repeated reads return them all."""
     async with sqlite_journal(tmp_path) as journal:
         for number in range(1, 5):
             await journal.append(make_event(number, padding=3 << 20))
@@ -87,8 +87,8 @@ async def test_large_dead_letters_are_read_one_after_the_other(tmp_path: Path) -
         assert [each.body for each in found] == [make_event(n, padding=3 << 20).body for n in range(1, 5)]
 
 
-async def test_a_letter_written_again_keeps_its_events_body(tmp_path: Path) -> None:
-    """Refused again long after its event was given up, it brings the body, to be handed out once more."""
+async def test_a_dead_letter_written_again_keeps_its_body(tmp_path: Path) -> None:
+    """It brings the body along after its event was deleted."""
     event, letter = make_event(1), dead_letter("A", seq=1)
     async with sqlite_journal(tmp_path, sinks=()) as journal:
         await journal.append(event)

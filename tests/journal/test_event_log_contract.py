@@ -1,4 +1,4 @@
-"""What every event log promises (`gateway.ports.EventLog`), on real disk files; one line adds another one."""
+"""What every event log promises (`gateway.ports.EventLog`), on real files; one line adds another log."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ if TYPE_CHECKING:
 
 @pytest.fixture(params=list(EVENT_LOGS.values()), ids=list(EVENT_LOGS))
 def open_log(request: pytest.FixtureRequest, tmp_path: Path) -> Open:
-    """Return what opens the event log under test, always on the same disk state."""
+    """Return a function that opens the event log under test, always on the same files."""
     return partial(request.param, tmp_path)
 
 
-async def test_events_stand_in_the_order_of_acceptance(open_log: Open) -> None:
-    """Whatever is appended in one turn of the loop or one after the other is read in that order, whole."""
+async def test_events_are_read_in_the_order_of_acceptance(open_log: Open) -> None:
+    """Events appended in one turn of the loop, or one by one, are read whole and in that order."""
     async with open_log() as log:
         assert log.head == 0
         events = [make_event(number) for number in range(300)]
@@ -44,7 +44,7 @@ async def test_events_stand_in_the_order_of_acceptance(open_log: Open) -> None:
 
 
 async def test_events_outlive_a_restart(open_log: Open) -> None:
-    """After a stop everything is read as before, and numbering goes on behind it."""
+    """After a restart the same events are read, and numbers go on behind them."""
     async with open_log() as log:
         for number in range(3):
             await log.append(make_event(number))
@@ -57,7 +57,7 @@ async def test_events_outlive_a_restart(open_log: Open) -> None:
 
 
 async def test_a_duplicate_is_accepted_and_stored_once(open_log: Open) -> None:
-    """The same id in one batch, in a later one and after a restart is durable, and reaches listeners once."""
+    """An id that comes again, also after a restart, counts as durable and reaches listeners once."""
     event, received = make_event(1), list[str]()
     async with open_log() as log:
         log.subscribe(lambda records: received.extend(ids(records)))
@@ -72,7 +72,7 @@ async def test_a_duplicate_is_accepted_and_stored_once(open_log: Open) -> None:
 
 
 async def test_reading_begins_after_a_number_and_ends_at_a_limit(open_log: Open) -> None:
-    """`after` is left out, `limit` is kept, and behind the head there is nothing."""
+    """The event `after` is left out, `limit` holds, and nothing follows the head."""
     async with open_log() as log:
         for number in range(10):
             await log.append(make_event(number))
@@ -83,8 +83,8 @@ async def test_reading_begins_after_a_number_and_ends_at_a_limit(open_log: Open)
         assert await read_all(log, limit=3) == records
 
 
-async def test_large_events_are_read_one_after_the_other(open_log: Open) -> None:
-    """A read gives at least one event however large it is, and reading on gives them all."""
+async def test_large_events_are_read_in_parts(open_log: Open) -> None:
+    """Each read returns at least one event, and repeated reads return them all."""
     async with open_log() as log:
         events = [make_event(number, padding=3 << 20) for number in range(4)]
         await asyncio.gather(*{log.append(event) for event in events})
@@ -93,7 +93,7 @@ async def test_large_events_are_read_one_after_the_other(open_log: Open) -> None
 
 
 async def test_each_sink_has_a_cursor_of_its_own(open_log: Open) -> None:
-    """A cursor is what was written for this sink, at once and after a restart."""
+    """A cursor has the value last written for its sink, at once and after a restart."""
     sinks = ("bms", "regs")
     async with open_log(sinks=sinks) as log:
         for number in range(5):
@@ -106,8 +106,8 @@ async def test_each_sink_has_a_cursor_of_its_own(open_log: Open) -> None:
         assert (log.cursor("bms"), log.cursor("regs")) == (3, 5)
 
 
-async def test_a_new_sink_begins_at_the_head_and_stays_there(open_log: Open) -> None:
-    """A sink gets what came after it was first configured, also what came while it was never reached."""
+async def test_a_new_sink_starts_at_the_head(open_log: Open) -> None:
+    """It gets the events after its first configuration, also those that come before it is reachable."""
     async with open_log(sinks=()) as log:
         await log.append(make_event(0))
         began = log.head
@@ -119,8 +119,8 @@ async def test_a_new_sink_begins_at_the_head_and_stays_there(open_log: Open) -> 
         assert log.cursor("regs") == log.head > began
 
 
-async def test_a_sink_that_was_taken_out_begins_anew(open_log: Open) -> None:
-    """It holds nothing back while it is away, so when it comes back it is a new one."""
+async def test_a_removed_sink_starts_anew(open_log: Open) -> None:
+    """While it is not configured it holds no events back, so it returns as a new sink."""
     async with open_log(sinks=("bms",)) as log:
         await log.append(make_event(0))
     async with open_log(sinks=()) as log:
@@ -129,8 +129,8 @@ async def test_a_sink_that_was_taken_out_begins_anew(open_log: Open) -> None:
         assert log.cursor("bms") == log.head
 
 
-async def test_listeners_get_what_is_durable_in_order(open_log: Open) -> None:
-    """Each listener gets every new event once, in order, when it can be read already."""
+async def test_listeners_get_durable_events_in_order(open_log: Open) -> None:
+    """Each listener gets every new event once, when it can be read."""
     async with open_log() as log:
         received: list[Record] = []
         others: list[str] = []
@@ -149,8 +149,8 @@ async def test_listeners_get_what_is_durable_in_order(open_log: Open) -> None:
         assert others == ids(received) == [f"evt_{number}" for number in range(200)]
 
 
-async def test_a_listener_that_fails_stops_no_other(open_log: Open) -> None:
-    """Listeners after it get every event; the fault is logged, and not once for each event."""
+async def test_a_failing_listener_stops_no_other(open_log: Open) -> None:
+    """The other listeners get every event; the fault is logged once."""
 
     def fail(_: Sequence[Record]) -> None:
         raise ZeroDivisionError("made up")
@@ -167,8 +167,8 @@ async def test_a_listener_that_fails_stops_no_other(open_log: Open) -> None:
     assert [line["event"] for line in lines] == ["journal.listener_failed"]
 
 
-async def test_backlog_is_what_the_last_sink_still_has_to_get(open_log: Open) -> None:
-    """It falls with the cursor of the slowest sink alone."""
+async def test_the_backlog_is_that_of_the_slowest_sink(open_log: Open) -> None:
+    """Only the slowest sink's cursor reduces it."""
     async with open_log(sinks=("bms", "regs")) as log:
         for number in range(3):
             await log.append(make_event(number))
@@ -179,8 +179,8 @@ async def test_backlog_is_what_the_last_sink_still_has_to_get(open_log: Open) ->
         assert log.backlog == 1
 
 
-async def test_leaving_stores_what_was_appended_and_moved(open_log: Open) -> None:
-    """Nobody needs to flush or to wait before leaving, also with a commit under way."""
+async def test_leaving_stores_everything(open_log: Open) -> None:
+    """Events and cursors are durable without a flush, also during a commit."""
     async with asyncio.timeout(5):
         async with open_log() as log:
             log.append(make_event(0))

@@ -1,4 +1,4 @@
-"""What commands see of the journal, beside a gateway that runs, or without one."""
+"""What commands read from the journal, with the gateway running or stopped."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ def _files(folder: Path) -> list[Path]:
     return sorted(folder.iterdir())
 
 
-async def test_events_cursors_and_dead_letters_are_seen_while_the_journal_is_in_use(tmp_path: Path) -> None:
-    """Commands read what is committed, at once and without the journal's lock."""
+async def test_commands_read_a_journal_in_use(tmp_path: Path) -> None:
+    """Committed events, cursors and dead letters are read without the journal's lock."""
     path = tmp_path / "journal.db"
     async with sqlite_journal(tmp_path, sinks=("bms", "regs")) as journal:
         await journal.append(make_event(1))
@@ -52,8 +52,8 @@ async def test_events_cursors_and_dead_letters_are_seen_while_the_journal_is_in_
         assert read_dead_letter(path, 2) is None
 
 
-async def test_reading_a_journal_at_rest_leaves_no_files_behind(tmp_path: Path) -> None:
-    """After an orderly stop the same is seen, and the folder stays as the gateway's user left it."""
+async def test_reading_a_closed_journal_creates_no_files(tmp_path: Path) -> None:
+    """The same is read, and the folder stays as the gateway's user left it."""
     async with sqlite_journal(tmp_path) as journal:
         await journal.append(make_event(1))
         journal.save(StateChanges(dead_letters=[LETTER]))
@@ -64,8 +64,8 @@ async def test_reading_a_journal_at_rest_leaves_no_files_behind(tmp_path: Path) 
     assert _files(tmp_path) == before
 
 
-async def test_assets_that_no_table_names_and_the_newest_events_are_seen(tmp_path: Path) -> None:
-    """Both show what is reported; events without a body are left out."""
+async def test_unmapped_assets_and_the_newest_events_are_read(tmp_path: Path) -> None:
+    """Events without a body are left out."""
     path = tmp_path / "journal.db"
     unmapped = [
         UnmappedAsset("ast-a", 3, START_MS, START_MS + 5, ("t", "ö/h")),
@@ -83,15 +83,8 @@ async def test_assets_that_no_table_names_and_the_newest_events_are_seen(tmp_pat
     assert list(newest_events(path, limit=9)) == [make_event(2), make_event(1)]
 
 
-def test_a_journal_that_is_not_there_yet_has_seen_nothing(tmp_path: Path) -> None:
-    """Before the gateway's first start there is nothing to show, and nothing is created."""
-    path = tmp_path / "journal.db"
-    assert (read_unmapped_assets(path), list(newest_events(path, limit=9))) == ([], [])
-    assert _files(tmp_path) == []
-
-
-async def test_an_event_whose_body_was_given_up_is_still_known(tmp_path: Path) -> None:
-    """What a dead letter keeps is shown; without one, only number and time are left."""
+async def test_an_event_without_its_body_is_still_found(tmp_path: Path) -> None:
+    """A dead letter's copy of the body is used; without one, number and time are left."""
     path = tmp_path / "journal.db"
     async with sqlite_journal(tmp_path) as journal:
         for number in (1, 2):
@@ -107,8 +100,8 @@ async def test_an_event_whose_body_was_given_up_is_still_known(tmp_path: Path) -
 
 
 @pytest.mark.parametrize("name", ["none.db", "no/folder.db", "empty.db"])
-def test_a_journal_that_is_not_there_yet_is_empty(tmp_path: Path, name: str) -> None:
-    """Before the first start commands find nothing, and create nothing."""
+def test_a_missing_journal_is_empty(tmp_path: Path, name: str) -> None:
+    """Before the first start commands find nothing and create nothing."""
     (tmp_path / "empty.db").touch()
     before = sorted(tmp_path.iterdir())
     path = tmp_path / name
@@ -117,11 +110,12 @@ def test_a_journal_that_is_not_there_yet_is_empty(tmp_path: Path, name: str) -> 
     assert read_cursors(path) == {}
     assert read_dead_letters(path) == {}
     assert read_dead_letter(path, 1) is None
+    assert (read_unmapped_assets(path), list(newest_events(path, limit=9))) == ([], [])
     assert sorted(tmp_path.iterdir()) == before
 
 
-def test_a_file_of_a_newer_gateway_is_refused_in_words(tmp_path: Path) -> None:
-    """The message says which layout it is and what to do."""
+def test_a_newer_layout_is_refused(tmp_path: Path) -> None:
+    """The message has the layout's number and what to do."""
     path = tmp_path / "journal.db"
     with closing(sqlite3.connect(path)) as database:
         database.execute("PRAGMA user_version=99")
@@ -129,8 +123,8 @@ def test_a_file_of_a_newer_gateway_is_refused_in_words(tmp_path: Path) -> None:
         read_cursors(path)
 
 
-def test_why_a_journal_cannot_be_read_comes_with_what_to_do(tmp_path: Path) -> None:
-    """Damaged, newer, a folder: each has its own remedy, and only a lack of rights asks for rights."""
+def test_each_read_error_has_a_remedy(tmp_path: Path) -> None:
+    """A damaged file, a newer layout and a folder are three cases."""
     path = tmp_path / "journal.db"
     assert read_error(path) is None
     folder = read_error(tmp_path)
@@ -151,8 +145,8 @@ def test_why_a_journal_cannot_be_read_comes_with_what_to_do(tmp_path: Path) -> N
     )
 
 
-async def test_a_journal_that_another_program_keeps_locked(tmp_path: Path) -> None:
-    """The remedy is to end that program, not to get more rights."""
+async def test_a_locked_journal(tmp_path: Path) -> None:
+    """The remedy is to end the program that holds the lock."""
     async with sqlite_journal(tmp_path) as journal:
         await journal.append(make_event(1))
     with closing(sqlite3.connect(tmp_path / "journal.db", isolation_level=None)) as database:
@@ -165,8 +159,8 @@ async def test_a_journal_that_another_program_keeps_locked(tmp_path: Path) -> No
     assert locked[1].startswith("end the program that keeps it locked")
 
 
-def test_what_is_no_journal_is_refused_in_words(tmp_path: Path) -> None:
-    """A file or folder that SQLite can't read gives one line, no traceback."""
+def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
+    """The error is one line without a traceback."""
     no_database = tmp_path / "a#strange?%20name.db"
     no_database.write_text("no database, but long enough to look like a file with something in it" * 20)
     with pytest.raises(GatewayError, match=r"name\.db: the journal can't be read: file is not a database"):

@@ -1,4 +1,4 @@
-"""The journal's SQLite file: how it is opened, what becomes of a broken one, and who shares a commit."""
+"""The journal's SQLite file: opening, moving a corrupt file aside, sharing a commit."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ SYNCHRONOUS_FULL = 2
 
 
 async def fill(folder: Path, count: int = 100) -> None:
-    """Write a journal, and leave it as a killed gateway does: with a log that is not folded in."""
+    """Write a journal and leave it as a killed gateway does, with a log that is not folded in."""
     async with sqlite_journal(folder) as journal:
         for number in range(count):
             await journal.append(make_event(number, padding=1000))
@@ -51,13 +51,13 @@ def overwrite_pages(file: Path) -> None:
 
 
 def cut_in_half(file: Path) -> None:
-    """Lose the second half."""
+    """Truncate the file to its first half."""
     content = file.read_bytes()
     file.write_bytes(content[: len(content) // 2])
 
 
 def write_text(file: Path) -> None:
-    """Have something else in the place of the database."""
+    """Replace the database by text."""
     file.write_text("this is no database\n" * 1000)
 
 
@@ -67,7 +67,7 @@ def set_aside(folder: Path) -> list[bytes]:
 
 
 def commits(folder: Path) -> int:
-    """Count the transactions in the write-ahead log; frames that end one say how large the file is then."""
+    """Count the transactions in the write-ahead log; a frame that ends one has the file's size."""
     log = (folder / "journal.db-wal").read_bytes()
     salt = log[16:24]
     frames = [log[start : start + 24] for start in range(32, len(log), 24 + PAGE_BYTES)]
@@ -75,7 +75,7 @@ def commits(folder: Path) -> int:
 
 
 async def test_every_commit_reaches_the_disk(tmp_path: Path) -> None:
-    """The file is in WAL mode, and the connection that writes has `synchronous=FULL`."""
+    """The file is in WAL mode, and the writing connection has `synchronous=FULL`."""
     async with sqlite_journal(tmp_path) as journal:
         await journal.append(make_event(0))
         with closing(sqlite3.connect(tmp_path / "journal.db")) as other:
@@ -84,8 +84,8 @@ async def test_every_commit_reaches_the_disk(tmp_path: Path) -> None:
         assert journal._file._number("PRAGMA synchronous") == SYNCHRONOUS_FULL
 
 
-async def test_listeners_get_what_another_connection_can_see(tmp_path: Path) -> None:
-    """When a listener or the sender gets an event, it is committed."""
+async def test_events_are_committed_before_anybody_gets_them(tmp_path: Path) -> None:
+    """When a listener or the sender gets an event, another connection can read it."""
     with closing(sqlite3.connect(tmp_path / "journal.db")) as other:
 
         def visible() -> int:
@@ -106,7 +106,7 @@ async def test_listeners_get_what_another_connection_can_see(tmp_path: Path) -> 
 
 
 async def test_events_that_come_together_share_one_commit(tmp_path: Path) -> None:
-    """All of one turn of the loop are one commit, all that come while it lasts are the next one."""
+    """Events of one turn of the loop are one commit; those that come meanwhile are the next one."""
     async with sqlite_journal(tmp_path) as journal:
         await journal.append(make_event(0))
         before = commits(tmp_path)
@@ -118,8 +118,8 @@ async def test_events_that_come_together_share_one_commit(tmp_path: Path) -> Non
         assert len(await read_all(journal)) == 400
 
 
-async def test_a_log_that_was_not_folded_in_is_taken_over(tmp_path: Path) -> None:
-    """After a kill, SQLite's own recovery brings all events back and nothing is moved aside."""
+async def test_a_log_left_by_a_kill_is_recovered(tmp_path: Path) -> None:
+    """SQLite recovers all events, and no file is moved aside."""
     await fill(tmp_path)
     with capture_logs() as logs:
         async with sqlite_journal(tmp_path) as journal:
@@ -129,9 +129,9 @@ async def test_a_log_that_was_not_folded_in_is_taken_over(tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("damage", [overwrite_pages, cut_in_half, write_text])
 async def test_a_corrupt_file_is_moved_aside_as_it_is(tmp_path: Path, damage: Callable[[Path], None]) -> None:
-    """File, log and index stay together under a new name, it is logged loudly, and a new journal works.
+    """File, log and index keep their content under a new name, and a new journal works.
 
-    What it takes over of the other one is in test_damage.py.
+    test_damage.py shows what it contains.
     """
     await fill(tmp_path)
     file = tmp_path / "journal.db"
@@ -151,8 +151,8 @@ async def test_a_corrupt_file_is_moved_aside_as_it_is(tmp_path: Path, damage: Ca
         assert ids(await read_all(journal))[-1] == "evt_1007"
 
 
-async def test_no_corrupt_file_takes_the_place_of_another(tmp_path: Path) -> None:
-    """Both stay, also on a machine whose clock starts at the same time at every start."""
+async def test_corrupt_files_get_different_names(tmp_path: Path) -> None:
+    """Both files stay, also if the clock shows the same time at each start."""
     for content in (b"first" * 1000, b"second" * 1000):
         (tmp_path / "journal.db").write_bytes(content)
         async with sqlite_journal(tmp_path):
@@ -161,7 +161,7 @@ async def test_no_corrupt_file_takes_the_place_of_another(tmp_path: Path) -> Non
 
 
 async def test_a_second_gateway_on_the_same_journal_is_refused(tmp_path: Path) -> None:
-    """The error says why, the first one goes on, and after its end another one may start."""
+    """The first gateway goes on, and another one may start after it."""
     async with sqlite_journal(tmp_path) as journal:
         with pytest.raises(GatewayError) as refused:
             async with sqlite_journal(tmp_path):
@@ -172,8 +172,8 @@ async def test_a_second_gateway_on_the_same_journal_is_refused(tmp_path: Path) -
         assert ids(await read_all(journal)) == ["evt_0"]
 
 
-async def test_the_layout_of_a_newer_gateway_is_refused_and_left_alone(tmp_path: Path) -> None:
-    """After a downgrade, say, nothing is written, moved or lost; the text says what to do."""
+async def test_a_newer_layout_is_left_alone(tmp_path: Path) -> None:
+    """After a downgrade nothing is written, moved or lost."""
     async with sqlite_journal(tmp_path) as journal:
         await journal.append(make_event(0))
     file = tmp_path / "journal.db"
@@ -188,8 +188,8 @@ async def test_the_layout_of_a_newer_gateway_is_refused_and_left_alone(tmp_path:
 
 
 @pytest.mark.parametrize("folder", ["file", "file/deeper", "file/deeper/still"])
-async def test_a_folder_that_cannot_be_is_named(tmp_path: Path, folder: str) -> None:
-    """A path that leads through a file is refused in words a user understands."""
+async def test_a_path_through_a_file_is_refused(tmp_path: Path, folder: str) -> None:
+    """The error names the path and the setting."""
     (tmp_path / "file").write_text("")
     with pytest.raises(GatewayError) as refused:
         async with sqlite_journal(tmp_path / folder):
@@ -199,7 +199,7 @@ async def test_a_folder_that_cannot_be_is_named(tmp_path: Path, folder: str) -> 
 
 
 async def test_a_folder_in_the_place_of_the_file_is_refused(tmp_path: Path) -> None:
-    """What SQLite cannot open is said with its path, and it is not taken for a corrupt journal."""
+    """The error names the path, and the folder does not count as a corrupt journal."""
     (tmp_path / "journal.db").mkdir()
     with pytest.raises(GatewayError, match=r"journal\.db: the journal can't be opened: unable to open"):
         async with sqlite_journal(tmp_path):
@@ -207,8 +207,8 @@ async def test_a_folder_in_the_place_of_the_file_is_refused(tmp_path: Path) -> N
     assert (tmp_path / "journal.db").is_dir()
 
 
-async def test_events_that_the_kept_values_lack_outlive_the_retention(tmp_path: Path) -> None:
-    """After a power cut and days without power, the last readings are in the journal alone."""
+async def test_events_missing_in_the_last_values_outlive_the_retention(tmp_path: Path) -> None:
+    """After days without power, the last readings are in these events alone."""
     async with sqlite_journal(tmp_path, sinks=()) as journal:
         for number in range(3):
             await journal.append(make_event(number))
@@ -219,7 +219,7 @@ async def test_events_that_the_kept_values_lack_outlive_the_retention(tmp_path: 
 
 
 async def test_flush_waits_for_a_commit_that_is_under_way(tmp_path: Path) -> None:
-    """Also with nothing saved meanwhile, and several times at once."""
+    """So do several flushes at once, also if nothing was saved meanwhile."""
     async with sqlite_journal(tmp_path) as journal, asyncio.timeout(60):
         await journal.flush()
         waiting = journal.append(make_event(0))
@@ -231,7 +231,7 @@ async def test_flush_waits_for_a_commit_that_is_under_way(tmp_path: Path) -> Non
 
 
 async def test_flush_returns_once_listeners_have_every_event(tmp_path: Path) -> None:
-    """Whatever a listener saves for an event appended before is in the commit after a flush."""
+    """What a listener saves for an event appended before is in the next commit."""
     async with sqlite_journal(tmp_path) as journal, asyncio.timeout(60):
         received: list[str] = []
         journal.subscribe(lambda records: received.extend(ids(records)))

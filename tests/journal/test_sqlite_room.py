@@ -1,4 +1,4 @@
-"""When room gets scarce: `max_size`, a disk that takes no more, and the retention."""
+"""Little room: `max_size`, a full disk, and the retention."""
 
 from __future__ import annotations
 
@@ -39,24 +39,24 @@ MIB = 1 << 20
 
 @dataclass
 class SmallDisk:
-    """A disk with nothing on it but the files of one folder, and what others have written there."""
+    """A disk that contains the files of one folder and `others_bytes`."""
 
     total: int
     others_bytes: int = 0
     free: int = 0
 
     def mount(self, patch: pytest.MonkeyPatch) -> None:
-        """Let the journal find this disk under its folder."""
+        """Show this disk to the journal."""
         patch.setattr(journal_file, "disk_usage", self.usage)
 
     def usage(self, folder: Path) -> SmallDisk:
-        """Return what is free as of now."""
+        """Return what is free now."""
         used_bytes = sum(file.stat().st_size for file in folder.iterdir()) + self.others_bytes
         return replace(self, free=max(0, self.total - used_bytes))
 
 
-async def takes(journal: SqliteJournal, number: int, *, padding: int = 20_000) -> bool:
-    """Append an event; return whether it was taken."""
+async def is_stored(journal: SqliteJournal, number: int, *, padding: int = 20_000) -> bool:
+    """Append an event; return whether it was stored."""
     try:
         await journal.append(make_event(number, padding=padding))
     except JournalError:
@@ -65,16 +65,16 @@ async def takes(journal: SqliteJournal, number: int, *, padding: int = 20_000) -
 
 
 async def append_until_refused(journal: SqliteJournal, *, first: int, padding: int = 20_000) -> int:
-    """Append events one by one; return the number of the one that is refused."""
+    """Append events one by one; return the number of the refused one."""
     for number in range(first, first + 1000):
-        if not await takes(journal, number, padding=padding):
+        if not await is_stored(journal, number, padding=padding):
             return number
     raise AssertionError("the journal took 1000 events")
 
 
 @contextmanager
 def no_file_beyond(size_bytes: int) -> Iterator[None]:
-    """Let writes beyond a size fail, in every file of this process, as a full disk lets them fail."""
+    """Fail all writes of this process beyond a file size, as a full disk does."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size_bytes, hard))
     try:
@@ -83,8 +83,8 @@ def no_file_beyond(size_bytes: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
-async def test_freeing_what_is_delivered_writes_little(tmp_path: Path) -> None:
-    """Freed bodies are not logged once more: a small disk has a reserve for cursors and values only."""
+async def test_freeing_bodies_writes_little(tmp_path: Path) -> None:
+    """Freed bodies do not fill the log: a small disk's reserve is for cursors and values."""
     async with sqlite_journal(tmp_path, max_bytes=16 * MIB) as journal:
         refused = await append_until_refused(journal, first=0)
         journal.save(StateChanges(values_through=journal.head))
@@ -92,12 +92,12 @@ async def test_freeing_what_is_delivered_writes_little(tmp_path: Path) -> None:
         with closing(sqlite3.connect(tmp_path / "journal.db")) as reader:  # keeps the log
             reader.execute("BEGIN")
             reader.execute("SELECT count(*) FROM cursors").fetchone()
-            assert await takes(journal, refused)
+            assert await is_stored(journal, refused)
             assert (tmp_path / "journal.db-wal").stat().st_size < 8 * MIB
 
 
-async def test_only_what_every_sink_has_is_given_up(tmp_path: Path) -> None:
-    """Bodies go oldest first and no further than the slowest sink; their ids are still known."""
+async def test_only_bodies_that_every_sink_has_are_freed(tmp_path: Path) -> None:
+    """The oldest bodies are freed first, up to the slowest sink's cursor; their ids stay known."""
     async with sqlite_journal(tmp_path, sinks=("bms", "regs"), max_bytes=MIB) as journal:
         first_refused = await append_until_refused(journal, first=0)
         assert (tmp_path / "journal.db").stat().st_size < 2 * MIB
@@ -120,10 +120,10 @@ async def test_only_what_every_sink_has_is_given_up(tmp_path: Path) -> None:
 
 
 async def test_dead_letters_leave_room_for_events(tmp_path: Path) -> None:
-    """A dead letter for each reading of large events: all are stored, and no event is refused for them.
+    """Many dead letters of large events are stored, and no event is refused for them.
 
-    Each has its event's body while that is in the journal; beyond that, the newest have, as far as a fourth
-    of the journal has room.
+    A dead letter has its event's body while the journal has it; copies get a fourth of the journal, the
+    newest first.
     """
     path, numbers = tmp_path / "journal.db", range(1, 1001)
     async with sqlite_journal(tmp_path, max_bytes=MIB) as journal:
@@ -150,8 +150,8 @@ async def test_dead_letters_leave_room_for_events(tmp_path: Path) -> None:
         assert 10 <= sum(has_body) <= 13
 
 
-async def test_a_letter_that_is_refused_again_keeps_its_body(tmp_path: Path) -> None:
-    """Also where the journal has no room left, and its event is gone."""
+async def test_a_dead_letter_refused_again_keeps_its_body(tmp_path: Path) -> None:
+    """It does so in a full journal, too, after its event was deleted."""
     refused = DeadLetter("bms", 9999, "evt_gone", "R/1", "no", START_MS, b"{}")
     async with sqlite_journal(tmp_path, max_bytes=MIB) as journal:
         journal.save(StateChanges(dead_letters=[refused]))
@@ -161,7 +161,7 @@ async def test_a_letter_that_is_refused_again_keeps_its_body(tmp_path: Path) -> 
         assert [each.body for each in await journal.dead_letters([1, 2])] == [b"{}"]
 
 
-async def test_what_is_delivered_in_time_never_fills_the_journal(tmp_path: Path) -> None:
+async def test_delivered_events_never_fill_the_journal(tmp_path: Path) -> None:
     """Ten thousand events pass through a small journal, also after a restart, and none is refused."""
     for start in (0, 5000):
         async with sqlite_journal(tmp_path, max_bytes=2 * MIB) as journal:
@@ -178,8 +178,8 @@ async def test_what_is_delivered_in_time_never_fills_the_journal(tmp_path: Path)
             journal.move_cursor("bms", journal.head)
 
 
-async def test_a_full_journal_says_so_once_until_it_takes_events_again(tmp_path: Path) -> None:
-    """Cursors and values are still kept meanwhile, and do not make it look available."""
+async def test_a_full_journal_is_logged_once(tmp_path: Path) -> None:
+    """Cursors and values are still stored, and do not make it look available."""
     status = JournalStatus()
     async with sqlite_journal(tmp_path, max_bytes=MIB, status=status) as journal:
         with capture_logs() as logs:
@@ -197,8 +197,8 @@ async def test_a_full_journal_says_so_once_until_it_takes_events_again(tmp_path:
     assert [line["event"] for line in logs] == ["journal.unavailable", "journal.available"]
 
 
-async def test_a_disk_that_takes_no_more_is_waited_for(tmp_path: Path) -> None:
-    """Events are refused whole, changes wait, it is logged once, and it ends by itself."""
+async def test_a_full_disk_refuses_events_until_it_has_room(tmp_path: Path) -> None:
+    """Events are refused, changes wait, and both lines are logged once."""
     async with sqlite_journal(tmp_path) as journal:
         await journal.append(make_event(0))
         with capture_logs() as logs:
@@ -218,37 +218,37 @@ async def test_a_disk_that_takes_no_more_is_waited_for(tmp_path: Path) -> None:
         assert len(await read_all(journal)) == refused + 1
 
 
-async def test_bodies_stay_until_the_kept_values_include_them(tmp_path: Path) -> None:
-    """However full it is: after a kill, nothing else knows the last readings that every sink has."""
+async def test_bodies_stay_until_the_last_values_include_them(tmp_path: Path) -> None:
+    """After a kill, nothing else has the last readings."""
     async with sqlite_journal(tmp_path, max_bytes=MIB) as journal:
         journal.save(StateChanges(values_through=3))
         number = 0
-        while number < 1000 and await takes(journal, number):
+        while number < 1000 and await is_stored(journal, number):
             number += 1
             journal.move_cursor("bms", journal.head)
         assert ids(await read_all(journal))[-number + 3 :] == [f"evt_{each}" for each in range(3, number)]
         journal.save(StateChanges(values_through=journal.head))
-        assert await takes(journal, number)
+        assert await is_stored(journal, number)
 
 
 async def test_values_and_cursors_have_room_of_their_own(tmp_path: Path) -> None:
-    """A journal full of events takes the values of a large building, and stays full for events meanwhile."""
+    """A journal full of events stores the values of a large building, and still refuses events."""
     values = [LastValue(f"R{n}/T", f"ast-{n}", "t", n, n, 1, n, "evt_" + "x" * 190) for n in range(20_000)]
     async with sqlite_journal(tmp_path, max_bytes=MIB) as journal:
         refused = await append_until_refused(journal, first=0)
         journal.save(StateChanges(last_values={each.point: each for each in values}, values_through=2))
         journal.move_cursor("bms", 1)
         await journal.flush()
-        assert not await takes(journal, refused)
+        assert not await is_stored(journal, refused)
     async with sqlite_journal(tmp_path, max_bytes=MIB) as journal:
         assert len(journal.at_start.last_values) == len(values)
         assert (journal.cursor("bms"), journal.at_start.values_through) == (1, 2)
 
 
 async def test_ids_never_fill_the_journal(tmp_path: Path) -> None:
-    """Whatever is delivered makes room: first the bodies, then the oldest ids; the newest are known longest.
+    """Delivered events make room: first their bodies are freed, then the oldest ids are deleted.
 
-    Three fourths at least are left for events that a sink has not got.
+    At least three fourths are left for events that a sink has yet to get.
     """
     status = JournalStatus()
     async with sqlite_journal(tmp_path, max_bytes=MIB, status=status) as journal:
@@ -267,16 +267,16 @@ async def test_ids_never_fill_the_journal(tmp_path: Path) -> None:
         assert sum(len(record.event.body) for record in await read_all(journal)) > MIB * 6 // 10
         journal.save(StateChanges(values_through=journal.head))
         journal.move_cursor("bms", journal.head)
-        assert await takes(journal, 50_000)
+        assert await is_stored(journal, 50_000)
     async with sqlite_journal(tmp_path, max_bytes=MIB) as journal:
         assert journal.head > delivered
-        assert await takes(journal, 50_001)
+        assert await is_stored(journal, 50_001)
 
 
 async def test_a_disk_smaller_than_the_journal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Events are refused while there is room for cursors, values and whatever frees what is delivered.
+    """Events are refused while there is still room for cursors and values.
 
-    It ends by itself once that is done, again and again, also after a restart in the midst of it.
+    Delivery ends the refusals, again and again, also after a restart.
     """
     disk, number = SmallDisk(24 * MIB), 0
     disk.mount(monkeypatch)
@@ -289,7 +289,7 @@ async def test_a_disk_smaller_than_the_journal(tmp_path: Path, monkeypatch: pyte
                 journal.save(StateChanges(values_through=journal.head))
                 journal.move_cursor("bms", journal.head)
                 await journal.flush()
-                assert await takes(journal, number)
+                assert await is_stored(journal, number)
                 number += 1
             number = await append_until_refused(journal, first=number)
         async with sqlite_journal(tmp_path) as journal:
@@ -298,12 +298,12 @@ async def test_a_disk_smaller_than_the_journal(tmp_path: Path, monkeypatch: pyte
             journal.move_cursor("bms", journal.head)
 
 
-async def test_a_disk_that_others_fill(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is said what is full, and ends once there is room, whether an event comes or not."""
+async def test_a_disk_filled_by_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The state names the disk, and is ok again once there is room, without an event."""
     disk, status = SmallDisk(256 * MIB), JournalStatus()
     disk.mount(monkeypatch)
     async with sqlite_journal(tmp_path, status=status) as journal:
-        assert await takes(journal, 0)
+        assert await is_stored(journal, 0)
         disk.others_bytes = 250 * MIB
         refused = await append_until_refused(journal, first=1)
         assert status.state == "the disk of the journal is full"
@@ -311,19 +311,19 @@ async def test_a_disk_that_others_fill(tmp_path: Path, monkeypatch: pytest.Monke
         journal.move_cursor("bms", 1)
         await journal.flush()
         assert status.state == "ok"
-        assert await takes(journal, refused)
+        assert await is_stored(journal, refused)
 
 
-async def test_what_is_used_is_known_at_once(tmp_path: Path) -> None:
-    """The status of a full journal says so, and not what it was a minute ago."""
+async def test_the_status_of_a_full_journal_is_current(tmp_path: Path) -> None:
+    """`bytes_used` is that of the last commit."""
     status = JournalStatus()
     async with sqlite_journal(tmp_path, max_bytes=MIB, status=status) as journal:
         await append_until_refused(journal, first=0)
         assert status.bytes_used > MIB - (64 << 10)
 
 
-async def test_events_too_large_to_fit_together_are_all_turned_away(tmp_path: Path) -> None:
-    """Nothing of a commit that went beyond the file's limit stays, and the next small one is taken."""
+async def test_events_that_do_not_fit_together_are_all_refused(tmp_path: Path) -> None:
+    """Nothing of the commit is stored, and the next small event is."""
     async with sqlite_journal(tmp_path, max_bytes=64 << 10) as journal:
         waiting = [journal.append(make_event(number, padding=MIB)) for number in range(4)]
         with pytest.raises(JournalError, match="full"):
@@ -333,8 +333,8 @@ async def test_events_too_large_to_fit_together_are_all_turned_away(tmp_path: Pa
         assert ids(await read_all(journal)) == ["evt_4"]
 
 
-async def test_a_burst_that_never_fits_does_not_leave_the_journal_unavailable(tmp_path: Path) -> None:
-    """Where a load balancer asks first, no smaller event would come to end it."""
+async def test_a_refused_burst_does_not_leave_the_journal_unavailable(tmp_path: Path) -> None:
+    """A load balancer sends no event to an unavailable gateway, so none could end that."""
     status = JournalStatus()
     async with sqlite_journal(tmp_path, max_bytes=4 * MIB, status=status) as journal:
         burst = {journal.append(make_event(number, padding=MIB)) for number in range(6)}
@@ -347,8 +347,10 @@ async def test_a_burst_that_never_fits_does_not_leave_the_journal_unavailable(tm
         assert status.state == "ok"
 
 
-async def test_a_start_on_a_full_disk_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """SQLite itself has no words for it."""
+async def test_a_start_on_a_full_disk_names_the_cause(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SQLite's own error does not."""
     (tmp_path / "journal.db").mkdir()
     SmallDisk(total=MIB, others_bytes=MIB).mount(monkeypatch)
     with pytest.raises(GatewayError, match=r"can't be opened: .*; its disk is full, make room there"):
@@ -356,8 +358,8 @@ async def test_a_start_on_a_full_disk_says_so(tmp_path: Path, monkeypatch: pytes
             pass
 
 
-async def test_the_retention_forgets_what_is_old_and_delivered(tmp_path: Path) -> None:
-    """Neither an old event that a sink still needs nor a delivered one that is young is given up."""
+async def test_the_retention_deletes_old_delivered_events(tmp_path: Path) -> None:
+    """Old events that a sink has yet to get stay, and so do delivered ones that are young."""
     ages_h = {0: 60, 1: 50, 2: 47, 3: 60, 4: 1}
     async with sqlite_journal(tmp_path) as journal:
         for number, age_h in ages_h.items():
@@ -373,8 +375,8 @@ async def test_the_retention_forgets_what_is_old_and_delivered(tmp_path: Path) -
         assert ids(await read_all(journal)) == ["evt_2", "evt_3", "evt_4", "evt_0"]
 
 
-async def test_a_backlog_of_old_events_goes_at_once(tmp_path: Path) -> None:
-    """However many there are: otherwise a busy building would grow the file for ever."""
+async def test_all_old_events_are_deleted_at_once(tmp_path: Path) -> None:
+    """A busy building does not grow the file for ever."""
     async with sqlite_journal(tmp_path, sinks=()) as journal:
         await asyncio.gather(*{journal.append(make_event(number)) for number in range(11_000)})
         journal.save(StateChanges(values_through=journal.head))
@@ -386,7 +388,7 @@ async def test_a_backlog_of_old_events_goes_at_once(tmp_path: Path) -> None:
 
 
 async def test_numbers_are_never_used_again(tmp_path: Path) -> None:
-    """Not even where every event was given up after its retention, and the gateway restarted twice."""
+    """Not even after every event was deleted and the gateway restarted twice."""
     async with sqlite_journal(tmp_path, sinks=()) as journal:
         for number in range(3):
             await journal.append(make_event(number))
@@ -404,7 +406,7 @@ async def test_numbers_are_never_used_again(tmp_path: Path) -> None:
 
 
 async def test_a_full_journal_refuses_events_until_others_are_delivered(tmp_path: Path) -> None:
-    """It says when to come again, accepts nothing by halves, and goes on once a sink has caught up."""
+    """The error has a pause, no event is stored in part, and delivery ends the refusals."""
     async with sqlite_journal(tmp_path, max_bytes=1 << 20) as journal:
         accepted = 0
         with pytest.raises(JournalError) as full:  # noqa: PT012 - which append it is that fails is not known

@@ -1,4 +1,4 @@
-"""What every state store promises (`gateway.ports.StateStore`), on real disk files; one line adds another."""
+"""What every state store promises (`gateway.ports.StateStore`), on real files; one line adds another."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(params=list(STATE_STORES.values()), ids=list(STATE_STORES))
 def open_store(request: pytest.FixtureRequest, tmp_path: Path) -> Open:
-    """Return what opens the state store under test, always on the same disk state."""
+    """Return a function that opens the state store under test, always on the same files."""
     return partial(request.param, tmp_path)
 
 
@@ -54,8 +54,8 @@ def last_value(point: str, value: Scalar, *, seq: int = 1) -> LastValue:
         "21",
     ],
 )
-async def test_last_values_come_back_as_they_were(open_store: Open, value: Scalar) -> None:
-    """Every kind of value is the same after a restart, type and all, with the number that it includes."""
+async def test_last_values_are_restored(open_store: Open, value: Scalar) -> None:
+    """Every kind of value keeps its type over a restart, and `values_through` is restored."""
     kept = LastValue("L03/ZN-T", "ast-1", "t", value, "before", START_MS - 1, 4, None)
     async with open_store() as store:
         assert store.at_start == StoredState([], 0, [], [], {}, None, [], [])
@@ -70,7 +70,7 @@ async def test_last_values_come_back_as_they_were(open_store: Open, value: Scala
 
 
 async def test_later_changes_replace_only_what_they_name(open_store: Open) -> None:
-    """Values that later changes do not name stay as they were."""
+    """Other values stay as they were."""
     async with open_store() as store:
         store.save(StateChanges(last_values={"A": last_value("A", 1)}, values_through=8))
         await store.flush()
@@ -81,8 +81,8 @@ async def test_later_changes_replace_only_what_they_name(open_store: Open) -> No
         assert through == 9
 
 
-async def test_overrides_and_connections_come_back_until_they_are_removed(open_store: Open) -> None:
-    """The last one of each point or asset is there after a restart, also one whose time is over."""
+async def test_overrides_and_connections_are_restored_until_removed(open_store: Open) -> None:
+    """The last one of each point or asset is restored, also an override that has ended."""
     first, later = Override("A", 21.5, START_MS, START_MS + 1), Override("A", None, START_MS, START_MS + 2)
     other = Override("B", True, START_MS - 9, START_MS - 1)  # noqa: FBT003 - the forced value
     async with open_store() as store:
@@ -100,8 +100,8 @@ async def test_overrides_and_connections_come_back_until_they_are_removed(open_s
         assert store.at_start.overrides == [other]
 
 
-async def test_retained_topics_come_back_until_they_are_cleared(open_store: Open) -> None:
-    """By sink and topic, as last saved; those that are cleared are removed."""
+async def test_retained_topics_are_restored_until_cleared(open_store: Open) -> None:
+    """They are restored by sink and topic, as last saved."""
     async with open_store() as store:
         assert store.at_start.retained.get("bms", {}) == {}
         store.save(
@@ -119,7 +119,7 @@ def dead_letter(point: str, *, seq: int = 0, sink: str = "bms") -> DeadLetter:
 
 
 async def test_numbers_of_removed_dead_letters_are_never_used_again(open_store: Open) -> None:
-    """No later letter gets the number of one that is gone, not even of the newest and after a restart."""
+    """Not even the number of the newest one, and not after a restart."""
     letters = [dead_letter(name) for name in "ABC"]
     async with open_store() as store:
         store.save(StateChanges(dead_letters=letters))
@@ -140,8 +140,8 @@ async def test_numbers_of_removed_dead_letters_are_never_used_again(open_store: 
         assert fifth > fourth
 
 
-async def test_gaps_come_back_until_they_are_filled(open_store: Open) -> None:
-    """What is known of a gap adds up, on disk too; a closed one stays closed, a filled one is gone."""
+async def test_gaps_are_restored_until_filled(open_store: Open) -> None:
+    """Known seconds add up on disk; a closed gap stays closed, a filled one is deleted."""
     gap = Gap("ast-1", "co2", START_MS)
     closed = replace(gap, until_ms=START_MS + 9_000)
     async with open_store() as store:
@@ -164,8 +164,8 @@ async def test_gaps_come_back_until_they_are_filled(open_store: Open) -> None:
         assert await store.known_seconds(gap) == set()
 
 
-async def test_flush_returns_however_little_there_is_to_do(open_store: Open) -> None:
-    """With nothing saved, several times at once, and after something was saved."""
+async def test_flush_returns_without_changes(open_store: Open) -> None:
+    """It also returns if several flushes run at once."""
     async with open_store() as store, asyncio.timeout(60):
         await store.flush()
         await asyncio.gather(store.flush(), store.flush())
@@ -174,7 +174,7 @@ async def test_flush_returns_however_little_there_is_to_do(open_store: Open) -> 
 
 
 async def test_leaving_stores_what_was_saved(open_store: Open) -> None:
-    """Nobody needs to flush before leaving."""
+    """No flush is needed before leaving."""
     async with open_store() as store:
         store.save(StateChanges(values_through=7))
     async with open_store() as store:

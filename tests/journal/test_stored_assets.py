@@ -42,8 +42,8 @@ SNAPSHOT = AssetSnapshot(
 )
 
 
-async def test_the_last_snapshot_is_there_after_a_restart(tmp_path: Path) -> None:
-    """Later ones replace earlier ones whole; before the first there is none."""
+async def test_the_last_snapshot_is_restored(tmp_path: Path) -> None:
+    """Each snapshot replaces the earlier one whole."""
     async with sqlite_journal(tmp_path) as journal:
         assert journal.at_start.assets is None
         journal.save(StateChanges(assets=AssetSnapshot(1, {"ast-9": KnownAsset(id="ast-9")})))
@@ -55,8 +55,8 @@ async def test_the_last_snapshot_is_there_after_a_restart(tmp_path: Path) -> Non
     assert read_assets(tmp_path / "journal.db") == SNAPSHOT
 
 
-async def test_a_snapshot_that_finds_no_room_harms_nothing_else(tmp_path: Path) -> None:
-    """Events and cursors of the same commit are kept, the earlier snapshot too, and the log says so."""
+async def test_a_snapshot_without_room_harms_nothing_else(tmp_path: Path) -> None:
+    """The rest of the commit and the earlier snapshot are stored, and the log names the cause."""
     huge = {f"ast-{number}": KnownAsset(id=f"ast-{number}", name="x" * 200) for number in range(6000)}
     async with sqlite_journal(tmp_path, max_bytes=1 << 20) as journal:
         journal.save(StateChanges(assets=SNAPSHOT))
@@ -87,7 +87,7 @@ async def test_a_snapshot_that_finds_no_room_harms_nothing_else(tmp_path: Path) 
     ],
 )
 async def test_a_snapshot_edited_by_hand_does_not_stop_the_start(tmp_path: Path, known: str) -> None:
-    """What can't be read is none; the API tells it again."""
+    """An unreadable snapshot counts as none; the API supplies it again."""
     async with sqlite_journal(tmp_path) as journal:
         journal.save(StateChanges(assets=SNAPSHOT))
     with closing(sqlite3.connect(tmp_path / "journal.db")) as database, database:
@@ -103,8 +103,8 @@ async def test_a_snapshot_edited_by_hand_does_not_stop_the_start(tmp_path: Path,
         '{"assets": [{"id": "ast-1"}], "types": [], "locations": [], "floors": [7]}',
     ],
 )
-async def test_what_a_later_gateway_stores_is_read(tmp_path: Path, known: str) -> None:
-    """The same layout may say more of an asset one day."""
+async def test_unknown_fields_of_a_snapshot_are_ignored(tmp_path: Path, known: str) -> None:
+    """A later gateway may store more of an asset under the same layout."""
     async with sqlite_journal(tmp_path) as journal:
         journal.save(StateChanges(assets=SNAPSHOT))
     with closing(sqlite3.connect(tmp_path / "journal.db")) as database, database:
@@ -113,8 +113,8 @@ async def test_what_a_later_gateway_stores_is_read(tmp_path: Path, known: str) -
     assert found == AssetSnapshot(START_MS, {"ast-1": KnownAsset(id="ast-1")})
 
 
-async def test_many_assets_are_kept_in_the_order_of_their_ids(tmp_path: Path) -> None:
-    """What has not changed stays where it was in the file."""
+async def test_assets_are_stored_in_the_order_of_their_ids(tmp_path: Path) -> None:
+    """Unchanged assets stay at their place in the file."""
     many = {f"ast-{number}": KnownAsset(id=f"ast-{number}") for number in range(1234)}
     async with sqlite_journal(tmp_path) as journal:
         journal.save(StateChanges(assets=AssetSnapshot(1, many)))

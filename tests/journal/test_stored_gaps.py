@@ -1,4 +1,4 @@
-"""Stored gaps: without room, and their limit."""
+"""Stored gaps: a full journal, and the limit of known seconds."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 GAP = Gap("ast-1", "co2", START_MS)
 
 
-async def test_gaps_that_find_no_room_harm_nothing_else(tmp_path: Path) -> None:
-    """Events and cursors of the same commit are kept, and the log says so; gaps can be forgotten always."""
+async def test_gaps_without_room_harm_nothing_else(tmp_path: Path) -> None:
+    """Events and cursors of the same commit are stored, gaps are deleted, and the log names the cause."""
     many = [Gap("ast-1", f"{number}{'x' * 200}", START_MS) for number in range(6000)]
     async with sqlite_journal(tmp_path, max_bytes=1 << 20) as journal:
         journal.save(StateChanges(gaps={GAP.id: GAP}))
@@ -35,7 +35,7 @@ async def test_gaps_that_find_no_room_harm_nothing_else(tmp_path: Path) -> None:
 
 
 async def test_a_full_journal_without_gaps_logs_nothing(tmp_path: Path) -> None:
-    """Nothing is lost where there is nothing to store: a full disk gives no line for each write."""
+    """A write without gaps gives no line on a full disk."""
     async with sqlite_journal(tmp_path) as journal:
         await journal.append(make_event(1, padding=20_000))
     status = JournalStatus()
@@ -47,8 +47,8 @@ async def test_a_full_journal_without_gaps_logs_nothing(tmp_path: Path) -> None:
     assert lines == []
 
 
-async def test_what_is_known_of_a_gap_is_bounded(tmp_path: Path) -> None:
-    """Of a gap that lasts for months, the last few thousand times are kept."""
+async def test_known_seconds_of_a_gap_are_bounded(tmp_path: Path) -> None:
+    """The last few thousand are kept."""
     async with sqlite_journal(tmp_path) as journal:
         for first in range(0, 10_000, 1000):
             known_s = tuple(range(first, first + 1000))

@@ -1,4 +1,4 @@
-"""Event logs and state stores on real disk files, in all their implementations, and events for them."""
+"""Every implementation of event log and state store on real files, and events for them."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ STATE_STORES = {"sqlite": sqlite_journal}
 
 
 def make_event(number: int, *, received_ms: int = START_MS, padding: int = 0) -> Event:
-    """Make the event `evt_<number>`, with a body that is `padding` bytes longer than need be."""
+    """Make the event `evt_<number>`, with a body that is `padding` bytes longer than necessary."""
     document = {"id": f"evt_{number}", "type": "asset.telemetry.updated", "data": {"object": {}}}
     document["padding"] = "x" * padding
     return parse_event(json.dumps(document).encode(), received_ms=received_ms)
@@ -67,7 +67,7 @@ def ids(records: Sequence[Record]) -> list[str]:
 
 
 async def read_all(journal: EventLog, *, limit: int = 1000) -> list[Record]:
-    """Read on from the beginning until there is nothing more."""
+    """Read from the beginning until nothing is left."""
     records: list[Record] = []
     while more := await journal.read(records[-1].seq if records else 0, limit):
         assert len(more) <= limit
@@ -76,7 +76,7 @@ async def read_all(journal: EventLog, *, limit: int = 1000) -> list[Record]:
 
 
 async def until_pruned(journal: EventLog) -> None:
-    """Wait until nothing can be read any more: what begins with entering has happened."""
+    """Wait until every event is deleted."""
     async with asyncio.timeout(60):
         while await journal.read(0, 1):  # noqa: ASYNC110 - pruning has no event
             await asyncio.sleep(0.01)
