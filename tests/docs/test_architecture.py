@@ -1,4 +1,4 @@
-"""docs/architecture.md against the code: every file it names is there, and every room is named."""
+"""docs/architecture.md against the code: its files, functions and rooms exist, and no room is missing."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ WALK = TEXT.partition("## From POST to register")[2].partition("\n## ")[0]
 
 
 def test_every_file_of_the_walk_is_there() -> None:
-    """The files that an event passes, in their order, are named with their folders."""
+    """The files that an event passes are named in order, with their folders."""
     named = re.findall(r"`([a-z_/]+\.py)`", WALK)
     folders = {"", *(f"{path.parent.relative_to(HOUSE)}/" for path in HOUSE.rglob("*.py"))}
     missing = [name for name in named if not any((HOUSE / folder / name).is_file() for folder in folders)]
@@ -21,7 +21,7 @@ def test_every_file_of_the_walk_is_there() -> None:
 
 
 def test_every_function_of_the_walk_is_there() -> None:
-    """Where reading starts in a file is a function of that file."""
+    """The function to start reading at is in its file."""
     named = re.findall(r"`([a-z_/]+\.py)`[^`]*\(`(?:\w+\.)?(\w+)`\)", WALK)
     missing = [
         (name, function)
@@ -33,13 +33,13 @@ def test_every_function_of_the_walk_is_there() -> None:
 
 
 def test_every_room_is_named() -> None:
-    """The picture of the rooms has each folder and each single file of the house."""
+    """The picture of the rooms has each folder and each single file."""
     picture = TEXT.partition("## The rooms")[2].partition("\n## ")[0]
     rooms = [f"{path.name}/" for path in HOUSE.iterdir() if path.is_dir() and path.name != "__pycache__"]
     files = [path.name for path in HOUSE.glob("*.py") if path.name != "__init__.py"]
     assert [name for name in (*rooms, *files) if name not in picture] == []
 
 
-def test_it_is_a_page_that_is_read() -> None:
-    """It stays within 200 lines."""
+def test_the_page_stays_short() -> None:
+    """It has at most 200 lines."""
     assert len(TEXT.splitlines()) <= 200

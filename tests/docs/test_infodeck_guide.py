@@ -1,4 +1,4 @@
-"""docs/infodeck.md: the first day runs as it is written, and every setting is told with its default."""
+"""docs/infodeck.md: the first day runs as it is written, and every setting is listed with its default."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class FirstDay(Box):
     """A box with the page's settings and secrets, and no point table yet."""
 
     def __post_init__(self) -> None:
-        """Lay out what the reader has written before the first command."""
+        """Write what the reader has written before the first command."""
         super().__post_init__()
         for example in self.tables.iterdir():
             example.unlink()
@@ -62,7 +62,7 @@ class FirstDay(Box):
 
 @asynccontextmanager
 async def simulated() -> AsyncIterator[SimulatedApi]:
-    """Run an Infodeck that knows two rooms and has no webhook."""
+    """Run an Infodeck with two rooms and no webhook."""
     known = [asset | {"organizationId": ORGANIZATION, "connectionStatus": True} for asset in items(2)]
     known[0]["id"] = "ast-a1b2c3d4"
     api = SimulatedApi(
@@ -77,14 +77,14 @@ async def simulated() -> AsyncIterator[SimulatedApi]:
 
 @pytest.fixture
 def folder() -> Iterator[Path]:
-    """Return a folder on a disk, where the doctor wants the journal: the usual one may be in memory."""
+    """Return a folder on a disk, as the doctor requires: the usual one may be in memory."""
     with TemporaryDirectory(prefix="gateway-guide-", dir="/var/tmp") as path:
         yield Path(path)
 
 
 @pytest.mark.timeout(300)  # two dozen processes, one after the other
 async def test_the_first_day_and_the_days_after(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every command prints what the page shows, in its order, from two secrets to a renewed one."""
+    """Every command of the page, in order, prints what the page shows."""
     secrets = folder / "secrets"
     monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(secrets))
     async with simulated() as api:
@@ -111,7 +111,7 @@ async def test_the_first_day_and_the_days_after(folder: Path, monkeypatch: pytes
 
 
 def prepare(box: Box, script: str) -> None:
-    """Do what the page has its reader do by hand before some commands."""
+    """Do by hand what the page requires before some commands."""
     if "webhooks test" in script:
         box.start()
     if "doctor" in script and box.process is not None:
@@ -119,7 +119,7 @@ def prepare(box: Box, script: str) -> None:
 
 
 def fed_with_a_secret(script: str, api: SimulatedApi) -> str:
-    """Have Infodeck's web page make a new secret where the page says so, and paste it."""
+    """Make a new secret in Infodeck's web page and paste it, if the page requires it."""
     if "--from-stdin" not in script:
         return script
     api.webhooks[0]["signingSecret"] = "made-in-the-web-page"
@@ -127,7 +127,7 @@ def fed_with_a_secret(script: str, api: SimulatedApi) -> str:
 
 
 def rotate_in_one_command(box: Box, api: SimulatedApi) -> None:
-    """Do as the page says of documents that tell where the API makes a secret."""
+    """Follow the page for documents that name the API's path for new secrets."""
     (way,) = [text for text in examples() if "rotate:" in text]
     settings = yaml.safe_load(box.config.read_text())
     settings["infodeck"]["webhook"] = yaml.safe_load(box.here(way))["infodeck"]["webhook"]
@@ -145,7 +145,7 @@ def examples() -> list[str]:
 
 @pytest.mark.parametrize("text", examples())
 def test_settings(tmp_path: Path, text: str) -> None:
-    """Each example is a good one."""
+    """Each example is valid."""
     whole = text if "intake:" in text else HEAD + text
     assert complaints(load_settings(write(tmp_path, whole, "gateway.yaml"))) == []
 
@@ -159,12 +159,12 @@ def rows(heading: str) -> list[list[str]]:
 
 
 def code(cell: str) -> list[str]:
-    """Return what is written as code in a cell."""
+    """Return the text in code marks of a cell."""
     return re.findall(r"`([^`]+)`", cell)
 
 
 def keys_of(shape: Any) -> Iterator[str]:
-    """Yield every key of a section's shape, with dots between."""
+    """Yield every key of a section's shape, joined by dots."""
     hints = get_type_hints(shape)
     for field in fields(shape):
         choices = [hints[field.name], *getattr(hints[field.name], "__args__", ())]
@@ -179,8 +179,8 @@ def _is_section(shape: Any) -> bool:
     return is_dataclass(shape) and shape.__module__.startswith("gateway.settings.")
 
 
-def test_every_setting_is_told_with_its_default(tmp_path: Path) -> None:
-    """The table has every key of `infodeck`, once; what it says of those not written is what holds then."""
+def test_every_setting_is_listed_with_its_default(tmp_path: Path) -> None:
+    """The table has every key of `infodeck` once, with the default that holds."""
     told = [
         (key, default)
         for key_cell, _, default_cell in rows("Settings")
@@ -197,34 +197,34 @@ def test_every_setting_is_told_with_its_default(tmp_path: Path) -> None:
 
 
 def _pairs(keys: str, defaults: str) -> Iterator[tuple[str, str | None]]:
-    """Yield key and default of a row; None: the default is told in words."""
+    """Yield key and default of a row; None: the default is in words."""
     is_value = defaults and not re.sub(r"`[^`]+`|[, ]", "", defaults)
     values: list[str | None] = [*code(defaults)] if is_value else [None] * len(code(keys))
     return zip(code(keys), values, strict=True)
 
 
 def loaded(folder: Path, section: dict[str, Any]) -> InfodeckSettings:
-    """Return the settings of `infodeck` with some keys of it."""
+    """Return the settings of `infodeck` with some of its keys."""
     written = {"infodeck": {"organization": ORGANIZATION} | section} | yaml.safe_load(HEAD)
     return load_settings(write(folder, json.dumps(written), "gateway.yaml")).require().infodeck
 
 
-def test_what_is_left_open_has_every_setting_that_answers_it() -> None:
-    """What nobody but the reader can know is asked for where it is told that it is not known."""
+def test_every_undocumented_fact_names_its_settings() -> None:
+    """The page names a setting for each fact that Infodeck does not document."""
     named = {name for *_, cell in rows("What Infodeck's documents leave open") for name in code(cell)}
     answers = {"webhook.rotate", "refill.time", "refill.shadows", "refill.metric_time"}
     assert {f"infodeck.{key}" for key in (*answers, "refill.metric_value")} <= named
 
 
 def test_the_checklist_is_whole() -> None:
-    """Each line of the guide's list says what the gateway does, and where to see it."""
+    """Each line of Infodeck's checklist has what the gateway does and where that shows."""
     lines = rows("Before you go live")
     assert len(lines) == CHECKLIST
     assert all(len(line) == 3 and all(line) for line in lines)
 
 
-async def test_names_and_commands_are_such_that_there_are(tmp_path: Path) -> None:
-    """Each command on the page is understood; each setting and place in the status is one."""
+async def test_names_and_commands_exist(tmp_path: Path) -> None:
+    """Each command parses; each setting and status field exists."""
     with Mosquitto(tmp_path) as broker:
         box = Box(tmp_path, broker.port, guide=GUIDE)
         box.start()
@@ -248,13 +248,13 @@ async def test_names_and_commands_are_such_that_there_are(tmp_path: Path) -> Non
 
 
 def logged_of_secrets() -> set[str]:
-    """Return the names of what is logged of signing secrets."""
+    """Return the names of the log events about signing secrets."""
     source = (REPOSITORY / "gateway/intake/signing_secrets.py").read_text(encoding="utf-8")
     return set(re.findall(r'"(signing_secrets\.\w+)"', source))
 
 
-def test_what_a_rotation_says_is_what_the_page_has() -> None:
-    """Each message of the table is one of the program's, in its words."""
+def test_the_messages_of_a_rotation_are_those_of_the_page() -> None:
+    """Each message of the table is one of the program's."""
     section = GUIDE.text.partition("## A new signing secret\n")[2].partition("\n## ")[0]
     section = section.partition("| it says |")[2]
     said = re.findall(r"^\| `([^`]+)` \|", section, flags=re.MULTILINE)

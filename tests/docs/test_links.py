@@ -16,11 +16,11 @@ PAGES = [
 
 @pytest.mark.parametrize("page", PAGES)
 def test_links(page: str) -> None:
-    """Whatever a page points to, file and heading, is there."""
+    """Every file and heading that a page links to exists."""
     assert Guide(page).broken_links() == []
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if page.startswith("docs/")])
 def test_every_page_is_found_from_the_first_one(page: str) -> None:
-    """README.md leads to each page of docs/."""
+    """README.md links to each page of docs/."""
     assert f"]({page})" in Guide("README.md").text

@@ -1,4 +1,4 @@
-"""docs/mqtt.md: every command prints what is shown, every example holds, every setting is explained."""
+"""docs/mqtt.md: every command prints what is shown, every example is valid, every setting is explained."""
 
 from __future__ import annotations
 
@@ -53,12 +53,12 @@ def box(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Box]:
 
 @pytest.mark.parametrize("commands", GUIDE.commands, ids=lambda commands: commands.script.splitlines()[0])
 def test_commands(box: Box, commands: Commands) -> None:
-    """Each block of commands prints what the page shows; they build upon each other, as on the page."""
+    """Each block of commands prints what the page shows; they depend on each other, as on the page."""
     box.run(commands)
 
 
 def test_a_message_of_each_quality(box: Box) -> None:
-    """The page's messages are those that the broker has when it comes to that quality."""
+    """The broker has the page's messages when a point has that quality."""
     shown = re.findall(r"^\| (\w+) \| .* \| `(\{.*\})` \|$", GUIDE.text, flags=re.MULTILINE)
     on = {name: f"gw/v1/hq-tower/ROOF/{name}" for name in ("T", "SILENT", "RH", "WIND")}
     steps: list[tuple[str, str, Callable[[], Any]]] = [
@@ -77,7 +77,7 @@ def test_a_message_of_each_quality(box: Box) -> None:
 
 
 def message_of(box: Box, topic: str, quality: str) -> str:
-    """Return the message that stands on a topic once it is of that quality."""
+    """Return the retained message of a topic once it has that quality."""
     eventually(lambda: retained(box.broker_port, topic)["quality"], quality)
     return json.dumps(retained(box.broker_port, topic), separators=(",", ":"))
 
@@ -88,7 +88,7 @@ def send(box: Box, asset: str, event_id: str, *readings: str) -> None:
 
 
 def disconnect(box: Box, asset: str, event_id: str) -> None:
-    """Have Infodeck say that a device has no connection; nothing is forced any more."""
+    """Let Infodeck report that a device is not connected; no point is forced any more."""
     gateway(box, "release", "ROOF/T")
     event = {
         "id": event_id,
@@ -102,7 +102,7 @@ def disconnect(box: Box, asset: str, event_id: str) -> None:
 
 
 def test_a_killed_gateway_is_offline_and_comes_back_whole(box: Box) -> None:
-    """The broker says so by the will; after the restart the status and all retained values are back."""
+    """The will publishes it; after the restart status and retained values are back."""
     hall = "gw/v1/hq-tower/L04-HALL/ZN-RH"
     send(box, "ast-d9e0f1a2", "evt_hall", "humidity=39")
     eventually(lambda: retained(box.broker_port, hall)["value"], 39)
@@ -115,17 +115,17 @@ def test_a_killed_gateway_is_offline_and_comes_back_whole(box: Box) -> None:
 
 
 def status(box: Box) -> str:
-    """Return what a new subscriber is told of the gateway."""
+    """Return the gateway's status as a new subscriber gets it."""
     return box.run(Commands(f"mosquitto_sub -p 1883 -C 1 -W 5 -t '{STATUS}'", None)).strip()
 
 
 @pytest.mark.parametrize("text", GUIDE.settings)
 def test_settings(tmp_path: Path, text: str) -> None:
-    """Each example of sinks is a good one."""
+    """Each example of sinks is valid."""
     assert complaints(load_settings(write(tmp_path, text, "gateway.yaml"))) == []
 
 
 def test_every_setting_is_explained() -> None:
-    """Every key that the settings of both kinds of sinks have is named in code on the page."""
+    """The page names every key of both kinds of sinks in code marks."""
     keys = {field.name for shape in (MqttConfig, MqttSparkplugConfig) for field in fields(shape)}
     assert keys - GUIDE.words_in_code() == set()

@@ -1,4 +1,4 @@
-"""docs/operations.md: every command runs as it is written, and prints what the page shows."""
+"""docs/operations.md: every command runs as it is written and prints what the page shows."""
 
 from __future__ import annotations
 
@@ -47,12 +47,12 @@ def commands(chapter: str) -> list[str]:
 
 
 def without_times(text: str) -> str:
-    """Return the text with the same time everywhere."""
+    """Return the text with one time instead of all times."""
     return re.sub(TIME, "TIME", text)
 
 
 def test_every_command_is_run_here() -> None:
-    """No chapter has commands that no test below knows."""
+    """Each chapter with commands has a test below."""
     with_commands = [name for name, blocks in CHAPTERS.items() if blocks]
     assert with_commands == [
         "Install",
@@ -66,12 +66,12 @@ def test_every_command_is_run_here() -> None:
 
 @pytest.fixture
 def target(tmp_path: Path) -> Target:
-    """Give an empty box."""
+    """Return an empty root."""
     return Target(tmp_path / "root")
 
 
 def on_the_box(target: Target, stick: Path, script: str) -> str:
-    """Run a command of the page below the box's root, with that wheelhouse; return what it prints."""
+    """Run a command of the page below the root, with that wheelhouse; return what it prints."""
     script = script.replace("sudo ", "").replace("/media/stick/wheelhouse", str(stick))
     script = re.sub(r"(?<![\w/.])/(opt|etc|usr|var)/", rf"{target.root}/\1/", script)
     script = script.replace(".sh", f".sh --prefix {target.root} --python {sys.executable}")
@@ -82,7 +82,7 @@ def on_the_box(target: Target, stick: Path, script: str) -> str:
 
 @pytest.mark.timeout(600)
 def test_install_upgrade_and_back(target: Target, wheelhouse: Path, newer: Path) -> None:
-    """The box of the page, from the stick to its end; what the page says is where is there."""
+    """The page's machine from the stick to its removal; all files are where the page has them."""
     make, from_stick, from_repository = commands("Install")
     subprocess.run([*make.split(), "--dry-run"], cwd=REPOSITORY, check=True, capture_output=True)
     assert "is in force." in on_the_box(target, wheelhouse, from_stick)
@@ -102,14 +102,14 @@ def test_install_upgrade_and_back(target: Target, wheelhouse: Path, newer: Path)
 
 @pytest.fixture
 def daemon(tmp_path: Path) -> Iterator[Daemon]:
-    """Give a gateway that is not started, whose broker is away."""
+    """Return a gateway that is not started, whose broker is away."""
     daemon = Daemon(tmp_path, Mosquitto(tmp_path).port)
     yield daemon
     daemon.kill()
 
 
 def here(daemon: Daemon, script: str) -> str:
-    """Put this gateway's folders in the place of the page's."""
+    """Replace the page's folders by this gateway's."""
     stand_ins = {
         "/etc/gateway/gateway.yaml": daemon.config,
         "/etc/gateway": daemon.folder / "etc",
@@ -123,7 +123,7 @@ def here(daemon: Daemon, script: str) -> str:
 
 
 def test_first_start(daemon: Daemon, tmp_path: Path) -> None:
-    """The settings are checked, and the running gateway says how it is."""
+    """The settings are checked, and the running gateway prints its status."""
     check, status = commands("First start")
     assert run_script(here(daemon, check)).startswith("ok: ")
     with Mosquitto(tmp_path, port=daemon.broker_port):
@@ -133,7 +133,7 @@ def test_first_start(daemon: Daemon, tmp_path: Path) -> None:
 
 
 def test_backup_and_restore(daemon: Daemon, tmp_path: Path) -> None:
-    """Taken while events come in and none can be delivered; restored onto a disk that has nothing of them."""
+    """The backup is made while events come in and none is delivered; it is restored onto an empty disk."""
     backup, unpack, restore = commands("Backup and restore")
     secret = tmp_path / "etc/secrets/api-key"
     secret.parent.mkdir(parents=True)
@@ -167,8 +167,8 @@ def test_backup_and_restore(daemon: Daemon, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("body_bytes", [250, 600, 900, 1200, 3000])
-async def test_an_event_takes_what_the_page_says(tmp_path: Path, body_bytes: int) -> None:
-    """In the journal's file: the body and the bytes that the page adds, for large bodies twice their size."""
+async def test_an_event_takes_the_bytes_on_the_page(tmp_path: Path, body_bytes: int) -> None:
+    """It takes its body and the page's overhead in the file, for large bodies twice their size."""
     found = re.search(
         r"It takes its body and some (\d+) bytes \(above (\d+) bytes up to twice its body\)", PAGE
     )
@@ -186,7 +186,7 @@ async def test_an_event_takes_what_the_page_says(tmp_path: Path, body_bytes: int
 
 
 def test_dead_letters(tmp_path: Path) -> None:
-    """In the order of the page, on two values that a register cannot hold; `retry` after the correction."""
+    """The page's commands run in order on two values that a register cannot hold."""
     with Mosquitto(tmp_path) as broker, running(tmp_path, broker, TABLE) as daemon:
         journal = daemon.folder / "journal.db"
         for number, value in enumerate((70000, 80000), 1):
@@ -206,7 +206,7 @@ def test_dead_letters(tmp_path: Path) -> None:
 
 
 def test_every_alarm_is_listed_with_what_to_do() -> None:
-    """By its name, once, each with a first look; what is no alarm of ours is not in the list."""
+    """Each alarm is listed once with a first step, and no other name is."""
     chapter = PAGE.partition("\n## Alarms\n")[2].partition("\n## ")[0]
     rows = [
         [cell.strip() for cell in line.strip("|").split(" | ")]
@@ -220,13 +220,13 @@ def test_every_alarm_is_listed_with_what_to_do() -> None:
     assert all(what and first for _, what, first in rows)
 
 
-def test_commands_name_the_settings_of_the_box() -> None:
-    """The page is for whoever has a box: there, settings are where the installer puts them."""
+def test_commands_name_the_installed_settings() -> None:
+    """The path is that of the installer."""
     assert set(re.findall(r" -c (\S+)", PAGE)) == {"/etc/gateway/gateway.yaml"}
 
 
 def test_secrets_are_where_the_service_can_read_them() -> None:
-    """No setting has the service read a file of root's; what it is handed, the unit is told of."""
+    """No setting names a file that only root can read; the unit passes those on."""
     assert "{file: /etc/gateway/secrets/" not in PAGE
     handed = re.findall(r"\{credential: ([\w-]+)\}", PAGE)
     assert handed

@@ -33,7 +33,7 @@ SCHEMA = json.loads((REPOSITORY / "config/schema/points.schema.json").read_text(
 
 
 def examples() -> list[tuple[str, str | None]]:
-    """Return each example table, completed, with the registers.lock that follows it, if one does."""
+    """Return each example table, completed, with the registers.lock that follows it, if any."""
     tables = [(name, text) for kind, name, text in BLOCKS if kind == "yaml"]
     return [
         (text if text.startswith(COMPLETE) else HEAD + text, after if after_name else None)
@@ -44,7 +44,7 @@ def examples() -> list[tuple[str, str | None]]:
 
 @pytest.mark.parametrize(("table", "lock"), examples())
 def test_examples_load(tmp_path: Path, table: str, lock: str | None) -> None:
-    """Each example is a table without problems, and its cases hold."""
+    """Each example has no problems, and its cases pass."""
     (tmp_path / "example.yaml").write_text(table, encoding="utf-8")
     if lock:
         (tmp_path / "registers.lock").write_text(lock, encoding="utf-8")
@@ -66,7 +66,7 @@ def test_every_shape_of_a_reading_is_read() -> None:
 
 
 def test_every_known_spelling_of_a_unit_is_listed() -> None:
-    """And no other: each one in the list is known."""
+    """The list has the known spellings and no others."""
     section = PAGE[PAGE.index("| of | spellings |") : PAGE.index("In events, more is understood")]
     listed = set(re.findall(r"`([^`]+)`", section)) - {"of"}
     assert listed == {*COMMON_UNITS, *SPELLINGS}
@@ -76,7 +76,7 @@ def test_every_known_spelling_of_a_unit_is_listed() -> None:
 
 
 def keys_of(schema: dict[str, Any], written: Any) -> Iterator[tuple[str, str]]:
-    """Yield shape and key of everything that is written, by the schema that editors use."""
+    """Yield shape and key of everything that is written, by the schema for editors."""
     schema = resolved(schema)
     for choice in schema.get("anyOf", ()):
         yield from keys_of(choice, written)
@@ -95,7 +95,7 @@ def keys_of(schema: dict[str, Any], written: Any) -> Iterator[tuple[str, str]]:
 
 
 def resolved(schema: dict[str, Any]) -> dict[str, Any]:
-    """Return what a reference stands for."""
+    """Return the target of a reference."""
     reference = schema.get("$ref")
     if reference is None:
         return schema
@@ -111,7 +111,7 @@ def all_keys() -> set[tuple[str, str]]:
 
 
 def test_every_key_has_an_example() -> None:
-    """No key of the language is without an example that is loaded; a single point stands for others."""
+    """Every key of the language is in an example that loads; one kind of single point is enough."""
     shown = {pair for table, _ in examples() for pair in keys_of(SCHEMA, yaml.safe_load(table))}
     shown |= {("PointKeys", key) for shape, key in shown if shape == "SinglePoint"}
     shown |= {("SinglePoint", key) for shape, key in shown if shape == "PointKeys"}
@@ -119,7 +119,7 @@ def test_every_key_has_an_example() -> None:
 
 
 def test_every_key_is_explained() -> None:
-    """Every key stands in the first column of a table of the page, or is named in code there."""
+    """Every key is in the first column of a table of the page, or named in code marks there."""
     code = " ".join(re.findall(r"`([^`\n]+)`", PAGE))
     assert {key for _, key in all_keys() if not re.search(rf"\b{key}\b", code)} == set()
 
@@ -140,7 +140,7 @@ def printed(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 def test_commands_run(printed: str) -> None:
-    """Every block of commands succeeds, and what the page shows of the output is what is printed."""
+    """Every block of commands succeeds and prints what the page shows."""
     assert "ok: " in printed
     assert "failures: 0" in printed
     assert "no difference" in printed
@@ -150,7 +150,7 @@ def test_commands_run(printed: str) -> None:
 
 
 def test_spreadsheet_imports(tmp_path: Path) -> None:
-    """The sheet that the page shows becomes a table of three points."""
+    """The page's sheet becomes a table of three points."""
     (sheet,) = [text for kind, _, text in BLOCKS if kind == "csv"]
     (tmp_path / "own.csv").write_text(sheet, encoding="utf-8")
     run_script("gateway import own.csv --site hq-tower -o own.yaml", folder=tmp_path)
@@ -162,7 +162,7 @@ def test_spreadsheet_imports(tmp_path: Path) -> None:
 
 
 async def test_forcing_as_shown(tmp_path: Path) -> None:
-    """The commands for commissioning do what the page says, on a running gateway."""
+    """The commissioning commands work on a running gateway."""
     commands = re.findall(r"^    (gateway (?:force|release) .*)$", PAGE, flags=re.MULTILINE)
     assert len(commands) == 3
     with Mosquitto(tmp_path) as broker:

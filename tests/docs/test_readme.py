@@ -30,7 +30,7 @@ def paste(script: str) -> str:
 
 @pytest.fixture(scope="module")
 def ports(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
-    """Run the demo; return which port stands in for each of the usual ones."""
+    """Run the demo; return the port that replaces each of the usual ones."""
     path = tmp_path_factory.mktemp("demo") / "out"
     environment = os.environ | {"PYTHONUNBUFFERED": "1"}
     with path.open("wb") as out:
@@ -78,7 +78,7 @@ def test_commands_on_the_examples() -> None:
 
 
 def test_every_command_is_named() -> None:
-    """Whoever reads on to the end knows what the program can do."""
+    """README names every command."""
     listed = run_script(f"{sys.executable} -m gateway --help")
     commands = re.findall(r"^    ([a-z]+) ", listed, re.MULTILINE)
     assert "deadletters" in commands
@@ -88,14 +88,14 @@ def test_every_command_is_named() -> None:
 
 
 def test_set_up_commands_are_targets_of_make() -> None:
-    """README's two commands exist, and nothing else is needed."""
+    """README's two commands exist and are enough."""
     assert SET_UP.splitlines() == ["make demo", "make test"]
     for line in SET_UP.splitlines():
         subprocess.run([*line.split(), "--dry-run"], cwd=REPOSITORY, check=True, capture_output=True)
 
 
 def test_demo_ends_by_itself() -> None:
-    """`--for` ends the demo cleanly, with every simulated point shown and every asset known."""
+    """`--for` ends the demo cleanly, with every simulated point and asset shown."""
     began = time.monotonic()
     done = subprocess.run(
         [sys.executable, "-m", "gateway", "demo", "--for", "7s"],

@@ -1,4 +1,4 @@
-"""compose.yaml: tightly shut, in agreement with image and settings, and with a broker that starts."""
+"""compose.yaml: few rights, in agreement with image and settings, and a broker that starts."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 
 
 @pytest.mark.parametrize("name", SERVICES)
-def test_a_container_may_do_little(name: str) -> None:
-    """No root, no capability, no new right, nothing to write to but named volumes and memory."""
+def test_containers_have_few_rights(name: str) -> None:
+    """They have no root, no capability, and write to named volumes and memory only."""
     service = SERVICES[name]
     user, group = service["user"].split(":")
     assert int(user) > 0
@@ -48,7 +48,7 @@ def test_a_container_may_do_little(name: str) -> None:
 
 @pytest.mark.parametrize("name", SERVICES)
 def test_images_and_mounts_are_named_exactly(name: str) -> None:
-    """Images have a version; what is mounted from here exists and is read-only; volumes are declared."""
+    """Images have a version; mounts exist here and are read-only; volumes are declared."""
     service = SERVICES[name]
     assert re.fullmatch(r"[a-z-]+:\d+\.\d+\.\d+", service["image"])
     for volume in service["volumes"]:
@@ -61,7 +61,7 @@ def test_images_and_mounts_are_named_exactly(name: str) -> None:
 
 
 def test_the_gateway_is_the_image_that_is_built_here() -> None:
-    """Its version, its user, and the folder that it writes into, as the Dockerfile says."""
+    """Version, user and data folder are those of the Dockerfile."""
     service, dockerfile = SERVICES["gateway"], (ROOT / "Dockerfile").read_text()
     assert service["image"] == f"building-gateway:{__version__}"
     assert f"\nUSER {service['user']}\n" in dockerfile
@@ -69,8 +69,8 @@ def test_the_gateway_is_the_image_that_is_built_here() -> None:
     assert "\nVOLUME /var/lib/gateway\n" in dockerfile
 
 
-def test_the_health_check_asks_as_the_admin_port_answers(tmp_path: Path) -> None:
-    """It succeeds at a gateway with an admin port over TLS, and fails where none is."""
+def test_the_health_check(tmp_path: Path) -> None:
+    """It succeeds with an admin port over TLS, and fails without one."""
     folder = make_authority(tmp_path)
     (folder / "broker.key").chmod(0o600)
     token = folder / "token"
@@ -94,7 +94,7 @@ def test_the_health_check_asks_as_the_admin_port_answers(tmp_path: Path) -> None
 
 
 def test_ports_and_secrets_are_those_of_the_settings() -> None:
-    """`gateway check` accepts the settings; what they listen on is published, what they need is handed in."""
+    """`gateway check` accepts the settings; their ports are published and their secrets mounted."""
     checked = run_gateway("check", "-c", SETTINGS)
     assert checked.returncode == 0, checked.stdout + checked.stderr
     settings = yaml.safe_load(SETTINGS.read_text())
@@ -112,13 +112,13 @@ def test_ports_and_secrets_are_those_of_the_settings() -> None:
 
 
 def test_the_broker_is_published_for_this_machine_alone() -> None:
-    """It asks nobody for a password, so nobody else may reach it."""
+    """It has no password."""
     assert "\nallow_anonymous true\n" in (ROOT / "config/compose/mosquitto.conf").read_text()
     assert SERVICES["broker"]["ports"] == ["127.0.0.1:1883:1883"]
 
 
 def test_the_broker_starts_with_its_settings(tmp_path: Path) -> None:
-    """A mosquitto takes the file, and answers as the health check asks."""
+    """A mosquitto starts with the file, and the health check succeeds."""
     port = free_port()
     text = (ROOT / "config/compose/mosquitto.conf").read_text()
     config = tmp_path / "mosquitto.conf"

@@ -1,4 +1,4 @@
-"""The unit file and the Dockerfile, judged by the tools that know them."""
+"""The unit file and the Dockerfile, checked with their own tools."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ NEWER_KEYS = ("RestartSteps", "RestartMaxDelaySec")
 
 @pytest.fixture
 def unit(tmp_path: Path) -> Path:
-    """Return a copy of the unit that starts a program which exists on every machine."""
+    """Return a copy of the unit that starts a program of every machine."""
     text = (ROOT / "systemd" / "gateway.service").read_text()
     assert f"ExecStart={INSTALLED} run -c /etc/gateway/gateway.yaml" in text
     copy = tmp_path / "gateway.service"
@@ -27,8 +27,8 @@ def unit(tmp_path: Path) -> Path:
     return copy
 
 
-def test_systemd_has_nothing_to_say_against_the_unit(unit: Path) -> None:
-    """`systemd-analyze verify` finds no unknown key, no bad value, no missing program."""
+def test_systemd_accepts_the_unit(unit: Path) -> None:
+    """`systemd-analyze verify` finds no unknown key, bad value or missing program."""
     result = subprocess.run(
         ["systemd-analyze", "verify", "--recursive-errors=no", unit],
         check=False,
@@ -44,21 +44,21 @@ def test_systemd_has_nothing_to_say_against_the_unit(unit: Path) -> None:
 
 
 def test_a_start_has_time_to_check_a_large_journal(unit: Path) -> None:
-    """10 GiB are read at 20 MB/s before systemd ends the start, and would have the next one begin anew."""
+    """Systemd's time-out is enough for 10 GiB at 20 MB/s."""
     (minutes,) = re.findall(r"^TimeoutStartSec=(\d+)min$", unit.read_text(), re.MULTILINE)
     assert int(minutes) * 60 * 20e6 > 10 * 2**30
 
 
-def test_a_crash_is_over_in_seconds_and_leaves_no_memory_on_disk(unit: Path) -> None:
-    """The delay between restarts never falls back, so it must stay short; a core would hold secrets."""
+def test_a_crash_restarts_soon_and_leaves_no_core(unit: Path) -> None:
+    """The delay between restarts stays short; a core dump would contain secrets."""
     keys = dict(re.findall(r"^(\w+)=(.*)$", unit.read_text(), re.MULTILINE))
     assert int(keys["RestartMaxDelaySec"]) <= 10
     assert keys["LimitCORE"] == "0"
     assert int(keys["LimitNOFILE"]) >= 4096
 
 
-def test_systemd_counts_the_sandbox_as_tight(unit: Path) -> None:
-    """`systemd-analyze security` rates the exposure at 1.5 of 10 at most; what is left is the network."""
+def test_systemd_rates_the_exposure_low(unit: Path) -> None:
+    """`systemd-analyze security` rates it at 1.5 of 10 at most; the rest is the network."""
     result = subprocess.run(
         ["systemd-analyze", "security", "--offline=true", "--no-pager", unit],
         check=True,
@@ -72,7 +72,7 @@ def test_systemd_counts_the_sandbox_as_tight(unit: Path) -> None:
 
 
 def test_the_drop_ins_that_the_unit_names_are_good(unit: Path) -> None:
-    """Secrets, low ports, serial lines: systemd takes the lines as they stand, the sandbox stays tight."""
+    """Secrets, low ports and serial lines: systemd accepts the lines, and the rating stays."""
     text = unit.read_text()
     drop_ins = re.findall(r"add a drop-in with\n((?:#   \S+=.*\n)+)", text)
     assert len(drop_ins) == 3
@@ -99,7 +99,7 @@ def test_the_drop_ins_that_the_unit_names_are_good(unit: Path) -> None:
 
 
 def test_the_dockerfile_is_clean() -> None:
-    """Hadolint finds nothing, with no rule turned off."""
+    """Hadolint finds nothing, with all rules on."""
     text = (ROOT / "Dockerfile").read_text()
     hadolint = Path(sys.executable).with_name("hadolint")
     result = subprocess.run([hadolint, "Dockerfile"], check=False, capture_output=True, text=True, cwd=ROOT)
@@ -114,8 +114,8 @@ def test_the_image_runs_under_a_numeric_user() -> None:
     assert "0" not in users[-1]
 
 
-def test_what_the_image_copies_exists_and_reaches_the_builder() -> None:
-    """Every source of a COPY from the context is in the repository and let through by .dockerignore."""
+def test_the_builder_gets_all_that_the_image_copies() -> None:
+    """Every source of a COPY is in the repository and not in .dockerignore."""
     ignore = (ROOT / ".dockerignore").read_text().splitlines()
     allowed = [line.removeprefix("!") for line in ignore if line.startswith("!")]
     copies = re.findall(r"^COPY (?!--from)(.+)$", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
@@ -127,8 +127,8 @@ def test_what_the_image_copies_exists_and_reaches_the_builder() -> None:
         assert any(fnmatch(source, pattern) for pattern in allowed), source
 
 
-def test_the_wheel_holds_the_package_with_its_data_and_nothing_else(tmp_path: Path) -> None:
-    """Built as the image builds it: code, the demo's point table, the licence; no tests, no caches."""
+def test_the_wheel_contains_the_package_alone(tmp_path: Path) -> None:
+    """It has code, the demo's point table and the licence, and no tests or caches."""
     command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--disable-pip-version-check", "--no-deps"]
     subprocess.run(
         [*command, "--no-index", "--no-build-isolation", "--wheel-dir", tmp_path, ROOT],

@@ -1,4 +1,4 @@
-"""`make wheelhouse` and systemd/install.sh: a box without network, below a root of its own."""
+"""`make wheelhouse` and systemd/install.sh, on a machine without network, below a root of its own."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.timeout(600)  # some of them install everything
 
-# systemd cannot run below another root. This stand-in notes what it is asked, and says that the gateway is
+# systemd cannot run below another root. This stand-in stores its calls, and reports that the gateway is
 # active, and that a program does not start whose unit says so.
 SYSTEMCTL = """\
 #!/bin/sh
-echo "$*" >>"{root}/asked"
+echo "$*" >>"{root}/calls"
 case $1 in
   is-active) echo active ;;
   --version) echo 'systemd 252 (252.38-1~deb12u1)' ;;
@@ -43,24 +43,24 @@ def target(wheelhouse: Path, tmp_path_factory: pytest.TempPathFactory) -> Target
 
 
 @pytest.fixture
-def asked(target: Target) -> Iterator[Path]:
-    """Have a systemd in the root; return the file with what it was asked."""
-    yield have_systemd(target)
+def calls(target: Target) -> Iterator[Path]:
+    """Put a stand-in for systemd into the root; return the file with its calls."""
+    yield fake_systemd(target)
     (target.root / "run/systemd/system").rmdir()
     (target.commands / "systemctl").unlink()
 
 
-def have_systemd(target: Target) -> Path:
-    """Put a stand-in for systemd into a root; return the file with what it was asked."""
+def fake_systemd(target: Target) -> Path:
+    """Put a stand-in for systemd into a root; return the file with its calls."""
     systemctl = target.commands / "systemctl"
     systemctl.write_text(SYSTEMCTL.format(root=target.root))
     systemctl.chmod(0o755)
     (target.root / "run/systemd/system").mkdir(parents=True, exist_ok=True)
-    return target.root / "asked"
+    return target.root / "calls"
 
 
 def test_the_scripts_are_clean() -> None:
-    """Shellcheck finds nothing, with no rule turned off."""
+    """Shellcheck finds nothing, with all rules on."""
     scripts = sorted([*(ROOT / "systemd").glob("*.sh"), *(ROOT / ".ci").iterdir()])
     checked = run(Path(sys.executable).with_name("shellcheck"), *scripts)
     assert (checked.returncode, checked.stdout) == (0, "")
@@ -81,14 +81,14 @@ def test_a_fresh_install_is_ready_to_be_set_up(target: Target) -> None:
 
 
 def test_what_is_installed_may_be_read_by_the_service(target: Target) -> None:
-    """A user that exists only while the service runs can start the program, whatever root's umask is."""
+    """The service's dynamic user can start the program, whatever root's umask is."""
     for path in [target.programs, *target.programs.rglob("*")]:
         needed = 0o005 if path.is_dir() else 0o004
         assert path.is_symlink() or path.stat().st_mode & needed == needed, path
 
 
-def test_the_pages_on_the_box_lead_to_files_that_are_there(target: Target) -> None:
-    """Whatever the documentation links to came along: without network there is no other place to look."""
+def test_links_of_the_installed_pages_work(target: Target) -> None:
+    """All files that the documentation links to are installed, for machines without network."""
     pages = sorted((target.programs / "current/docs").glob("*.md"))
     linked = {
         page.parent / file for page in pages for file in re.findall(r"\]\(([^)#:\s]+)[)#]", page.read_text())
@@ -98,7 +98,7 @@ def test_the_pages_on_the_box_lead_to_files_that_are_there(target: Target) -> No
 
 
 def test_installing_again_changes_nothing(target: Target, wheelhouse: Path) -> None:
-    """Neither a file nor a link is another one afterwards, and it says so."""
+    """No file and no link changes, and the installer prints that."""
     before = target.state()
     again = target.install(ROOT / "systemd/install.sh", "--wheelhouse", wheelhouse)
     assert again.returncode == 0, again.stdout
@@ -106,8 +106,8 @@ def test_installing_again_changes_nothing(target: Target, wheelhouse: Path) -> N
     assert target.state() == before
 
 
-def test_an_upgrade_keeps_what_was_edited_and_can_be_taken_back(target: Target, newer: Path) -> None:
-    """Settings and secrets are as before, removed examples stay away, --rollback has it all back."""
+def test_an_upgrade_keeps_edited_files_and_can_be_rolled_back(target: Target, newer: Path) -> None:
+    """Settings and secrets stay, removed examples stay away, and --rollback restores the version."""
     settings = target.settings.read_text()
     target.settings.write_text(settings.replace("name: edge-1", "name: edited"))
     secret = target.settings.with_name("secrets") / "api-key"
@@ -132,7 +132,7 @@ def test_an_upgrade_keeps_what_was_edited_and_can_be_taken_back(target: Target, 
 
 
 def test_a_failing_check_keeps_the_old_version(target: Target, newer: Path) -> None:
-    """The problem is shown with its place, and the version in force is the one before."""
+    """The problem is printed with its place, and the previous version stays in force."""
     unit = newer / "gateway.service"
     unit.write_text(unit.read_text().replace("# newer", "# refused"))
     seal(newer)
@@ -147,8 +147,8 @@ def test_a_failing_check_keeps_the_old_version(target: Target, newer: Path) -> N
     assert target.release() == release
 
 
-def test_a_version_that_does_not_start_is_taken_back(target: Target, newer: Path, asked: Path) -> None:
-    """Where systemd says that the restart failed, the version before is in force again, and restarted."""
+def test_a_version_that_does_not_start_is_rolled_back(target: Target, newer: Path, calls: Path) -> None:
+    """If systemd reports a failed restart, the previous version is started again."""
     unit = newer / "gateway.service"
     unit.write_text(unit.read_text().replace("# newer", "# does not start"))
     seal(newer)
@@ -158,27 +158,25 @@ def test_a_version_that_does_not_start_is_taken_back(target: Target, newer: Path
     assert f"so {release} is in force again" in failed.stdout
     assert target.release() == release
     changes = [
-        line for line in asked.read_text().splitlines() if line in ("daemon-reload", "restart gateway")
+        line for line in calls.read_text().splitlines() if line in ("daemon-reload", "restart gateway")
     ]
     assert changes == ["daemon-reload", "restart gateway"] * 2
 
 
-def test_what_comes_next_is_told_with_pages_that_are_there(
-    target: Target, wheelhouse: Path, asked: Path
-) -> None:
-    """Where the gateway does not run yet, the page that is named for the first day is on the box."""
+def test_the_next_steps_name_an_installed_page(target: Target, wheelhouse: Path, calls: Path) -> None:
+    """Before the gateway's first start, the page for the first day is named."""
     systemctl = target.commands / "systemctl"
     systemctl.write_text(SYSTEMCTL.format(root=target.root).replace("echo active", "echo inactive"))
     done = target.install(wheelhouse / "install.sh")
     assert done.returncode == 0, done.stdout
     (page,) = re.findall(r"\((/.*\.md), The first day\)", done.stdout)
     assert "## The first day\n" in Path(page).read_text()
-    assert "daemon-reload" in asked.read_text()
+    assert "daemon-reload" in calls.read_text()
 
 
-@pytest.mark.usefixtures("asked")
+@pytest.mark.usefixtures("calls")
 def test_an_older_systemd_gets_a_type_that_it_knows(target: Target, wheelhouse: Path) -> None:
-    """Debian 12's would end the service, because it does not know how that is alive; a drop-in helps."""
+    """A drop-in replaces the service type that Debian 12's systemd would not accept."""
     done = target.install(wheelhouse / "install.sh")
     assert done.returncode == 0, done.stdout
     drop_in = target.root / "usr/local/lib/systemd/system/gateway.service.d/older-systemd.conf"
@@ -189,13 +187,13 @@ def test_an_older_systemd_gets_a_type_that_it_knows(target: Target, wheelhouse: 
 
 
 def cut_short(stick: Path) -> None:
-    """End the copy in the midst of the unit, before the lines that shut it in."""
+    """Truncate the unit before its sandbox lines."""
     unit = stick / "gateway.service"
     unit.write_bytes(unit.read_bytes()[:900])
 
 
-def turn_a_bit(stick: Path) -> None:
-    """Turn a bit of the program, as a bad stick does."""
+def flip_a_bit(stick: Path) -> None:
+    """Flip a bit of the program."""
     (wheel,) = (stick / "wheels").glob("building_gateway-*.whl")
     content = bytearray(wheel.read_bytes())
     content[len(content) // 2] ^= 1
@@ -203,18 +201,18 @@ def turn_a_bit(stick: Path) -> None:
 
 
 def leave_out(stick: Path) -> None:
-    """End the copy before the list of what is to be installed."""
+    """Truncate the copy before the list of files to install."""
     (stick / "requirements.txt").unlink()
 
 
 def leave_out_the_list(stick: Path) -> None:
-    """End the copy before the list of checksums."""
+    """Truncate the copy before the list of checksums."""
     (stick / "SHA256SUMS").unlink()
 
 
 def swap_a_wheel(stick: Path) -> None:
-    """Put another program under the name of a wheel, with checksums that fit."""
-    turn_a_bit(stick)
+    """Replace a wheel by another program, with matching checksums."""
+    flip_a_bit(stick)
     seal(stick)
 
 
@@ -222,7 +220,7 @@ def swap_a_wheel(stick: Path) -> None:
     ("harm", "told"),
     [
         (cut_short, "the wheelhouse is damaged, or was copied in part"),
-        (turn_a_bit, "the wheelhouse is damaged, or was copied in part"),
+        (flip_a_bit, "the wheelhouse is damaged, or was copied in part"),
         (leave_out, "the wheelhouse is damaged, or was copied in part"),
         (leave_out_the_list, "is no wheelhouse, or not all of one"),
         (swap_a_wheel, "the wheels could not be installed"),
@@ -231,7 +229,7 @@ def swap_a_wheel(stick: Path) -> None:
 def test_a_damaged_stick_changes_nothing(
     target: Target, newer: Path, harm: Callable[[Path], None], told: str
 ) -> None:
-    """Whatever file of it is damaged or missing, that is said, and the old version stays as it was."""
+    """The installer names the damaged or missing file, and the old version stays."""
     harm(newer)
     before = target.state()
     refused = target.install(newer / "install.sh")
@@ -244,19 +242,19 @@ def test_a_damaged_stick_changes_nothing(
 def test_an_upgrade_that_was_killed_before_the_restart_is_finished(
     wheelhouse: Path, newer: Path, tmp_path: Path, action: str
 ) -> None:
-    """The program that runs is the one in force afterwards: the new one, or after --rollback the old one."""
+    """The version in force runs afterwards: the new one, or after --rollback the old one."""
     target = Target(tmp_path / "root")
     assert target.install(wheelhouse / "install.sh").returncode == 0
-    asked = have_systemd(target)
-    # The power goes as systemd is asked to restart the gateway.
+    calls = fake_systemd(target)
+    # The power fails as systemd is called to restart the gateway.
     systemctl = target.commands / "systemctl"
     systemctl.write_text(
         SYSTEMCTL.format(root=target.root).replace("case $1 in", "case $1 in\n  restart) kill -9 $PPID ;;")
     )
     killed = target.install(newer / "install.sh")
     assert killed.returncode == -9
-    have_systemd(target)
-    asked.unlink()
+    fake_systemd(target)
+    calls.unlink()
 
     new = target.release()
     script, arguments = (
@@ -269,7 +267,7 @@ def test_an_upgrade_that_was_killed_before_the_restart_is_finished(
     )
     done = target.install(script, *arguments)
     assert done.returncode == 0, done.stdout
-    assert "restart gateway" in asked.read_text()
+    assert "restart gateway" in calls.read_text()
     assert new != __version__
     assert target.release() == (new if action == "install" else __version__)
     assert "in force already" not in done.stdout
@@ -282,7 +280,7 @@ def test_an_upgrade_that_was_killed_before_the_restart_is_finished(
 
 
 def test_a_removal_that_was_interrupted_is_finished(target: Target, newer: Path) -> None:
-    """A version that is half removed, by whatever was first, is known as one of ours and goes."""
+    """A half-removed version is recognised and removed."""
     assert target.install(newer / "install.sh").returncode == 0
     half, empty = target.programs / "0.0.1", target.programs / "0.0.2"
     half.mkdir()
@@ -294,8 +292,8 @@ def test_a_removal_that_was_interrupted_is_finished(target: Target, newer: Path)
     assert target.release() == __version__
 
 
-def test_a_disk_that_is_full_is_told(tmp_path: Path, newer: Path) -> None:
-    """Where the installer cannot write, its last line says that it has not ended, and what to do."""
+def test_a_full_disk_is_reported(tmp_path: Path, newer: Path) -> None:
+    """The installer's last line names the failure and what to do."""
     target = Target(tmp_path / "root")
     (target.root / "opt").mkdir(parents=True)
     (target.root / "opt/gateway").write_text("a file, where a folder has to be made\n")
@@ -305,7 +303,7 @@ def test_a_disk_that_is_full_is_told(tmp_path: Path, newer: Path) -> None:
 
 
 def test_a_folder_that_others_can_write_to_is_refused(tmp_path: Path, newer: Path) -> None:
-    """Nothing that root will run is put where somebody else could replace it."""
+    """Root's programs are not installed into a folder of others."""
     target = Target(tmp_path / "root")
     target.programs.mkdir(parents=True)
     target.programs.chmod(0o777)
@@ -316,7 +314,7 @@ def test_a_folder_that_others_can_write_to_is_refused(tmp_path: Path, newer: Pat
 
 
 def test_half_an_example_is_no_settings(tmp_path: Path, newer: Path) -> None:
-    """What an interrupted run has left of the example does not count as somebody's settings."""
+    """A partly copied example does not count as edited settings."""
     target = Target(tmp_path / "root")
     left = target.settings.parent / "example.new"
     left.mkdir(parents=True)
@@ -333,8 +331,8 @@ def test_half_an_example_is_no_settings(tmp_path: Path, newer: Path) -> None:
     assert command.read_text() == "somebody else's\n"
 
 
-def test_another_python_is_told_plainly(target: Target, newer: Path) -> None:
-    """A wheelhouse for a Python that is not here names that Python, and nothing is changed."""
+def test_a_wheelhouse_for_another_python_is_refused(target: Target, newer: Path) -> None:
+    """The message names that Python, and nothing changes."""
     (newer / "python").write_text("3.12 linux-other\n")
     seal(newer)
     refused = target.install(newer / "install.sh")
@@ -343,7 +341,7 @@ def test_another_python_is_told_plainly(target: Target, newer: Path) -> None:
 
 
 def test_the_repository_installs_without_a_wheelhouse(tmp_path: Path) -> None:
-    """It makes one, installs from it, and leaves none behind."""
+    """The installer makes one, installs from it, and removes it."""
     temporary = tmp_path / "temporary"
     temporary.mkdir()
     script, root = ROOT / "systemd/install.sh", tmp_path / "root"
@@ -357,7 +355,7 @@ def test_the_repository_installs_without_a_wheelhouse(tmp_path: Path) -> None:
 def test_without_network_the_repository_says_what_to_do(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """From the repository, where nothing can be downloaded, a wheelhouse is advised; nothing is left."""
+    """The installer advises a wheelhouse, and leaves nothing behind."""
     target = Target(tmp_path / "root")
     monkeypatch.setenv("TMPDIR", str(tmp_path / "temporary"))
     (tmp_path / "temporary").mkdir()
@@ -369,7 +367,7 @@ def test_without_network_the_repository_says_what_to_do(
 
 
 def test_uninstalling_keeps_configuration_and_journal(wheelhouse: Path, tmp_path: Path) -> None:
-    """Program, unit and command go; the rest goes with --purge only, and both say where it is."""
+    """Program, unit and command are removed; --purge removes the rest; both print where it is."""
     target = Target(tmp_path / "root")
     assert target.install(wheelhouse / "install.sh").returncode == 0
     journal = target.root / "var/lib/gateway/journal.db"
@@ -389,8 +387,8 @@ def test_uninstalling_keeps_configuration_and_journal(wheelhouse: Path, tmp_path
     assert {what for _, what in target.state().values()} == {"folder"}
 
 
-def test_a_folder_with_other_things_becomes_no_wheelhouse(tmp_path: Path) -> None:
-    """What stands in a folder that was named by mistake is not removed."""
+def test_a_folder_with_other_files_becomes_no_wheelhouse(tmp_path: Path) -> None:
+    """Files in a folder named by mistake are not removed."""
     (tmp_path / "letter").write_text("dear all")
     refused = run(ROOT / "systemd/make-wheelhouse.sh", sys.executable, tmp_path)
     assert refused.returncode == 1

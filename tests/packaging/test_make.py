@@ -1,4 +1,4 @@
-"""What `make` promises: every target described, and a clear word where a machine lacks something."""
+"""`make`: every target is described, and a machine that lacks something gets a clear message."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ TOP_LEVEL = (
 
 @pytest.fixture
 def bare_path() -> Iterator[Path]:
-    """Give a folder to use as the whole PATH: a shell and little else, so no apt-get and no sudo."""
+    """Return a folder to use as the whole PATH, with a shell and little else: no apt-get, no sudo."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         folder.chmod(0o755)  # unlike tmp_path, another user may look into it
@@ -41,7 +41,7 @@ def program(path: Path, text: str) -> None:
 
 
 def test_help_describes_every_target() -> None:
-    """Plain `make` lists each target that a user may type, with what it does."""
+    """Plain `make` lists each target for users with a description."""
     makefile = (ROOT / "Makefile").read_text()
     targets = set(re.findall(r"^\.PHONY: (\w+)$", makefile, re.MULTILINE)) - {"packages"}
     shown = subprocess.run(["make", "-C", ROOT], check=True, capture_output=True, text=True).stdout
@@ -50,13 +50,13 @@ def test_help_describes_every_target() -> None:
 
 
 def test_the_top_level_layout_holds() -> None:
-    """Everything stands where users and CI look for it."""
+    """Every file and folder is where users and CI expect it."""
     assert [name for name in TOP_LEVEL.split() if not (ROOT / name).exists()] == []
     assert os.access(ROOT / ".ci" / "run", os.X_OK)
 
 
-def test_missing_packages_are_named_where_there_is_no_apt(bare_path: Path) -> None:
-    """On another system the message names what is needed, and nothing is tried."""
+def test_missing_packages_are_named_without_apt(bare_path: Path) -> None:
+    """The message lists them, and nothing is installed."""
     result = subprocess.run(
         ["bash", ROOT / ".ci" / "install-packages", "mosquitto", "mbpoll"],
         check=False,
@@ -68,8 +68,8 @@ def test_missing_packages_are_named_where_there_is_no_apt(bare_path: Path) -> No
     assert "missing: mosquitto mbpoll" in result.stderr
 
 
-def test_a_user_without_root_is_told_what_to_type(bare_path: Path) -> None:
-    """No root and no sudo: the exact command is printed and apt-get is not run."""
+def test_a_user_without_root_gets_the_command(bare_path: Path) -> None:
+    """Without root and sudo the exact command is printed, and apt-get is not run."""
     ran = bare_path / "ran"
     program(bare_path / "apt-get", f"#!/bin/sh\n: > '{ran}'\n")
     script = (ROOT / ".ci" / "install-packages").read_text()
@@ -88,8 +88,8 @@ def test_a_user_without_root_is_told_what_to_type(bare_path: Path) -> None:
     assert not ran.exists()
 
 
-def test_a_python_that_only_seems_to_be_there_is_passed_over(tmp_path: Path, bare_path: Path) -> None:
-    """A shim that starts nothing comes first on PATH; the Python behind it makes .venv, spaces and all."""
+def test_a_python_that_does_not_start_is_skipped(tmp_path: Path, bare_path: Path) -> None:
+    """The next one on PATH makes .venv, also in a folder with spaces."""
     clone = tmp_path / "a clone"
     (clone / ".ci").mkdir(parents=True)
     shutil.copy(ROOT / ".ci" / "create-venv", clone / ".ci")
@@ -114,7 +114,7 @@ def test_a_python_that_only_seems_to_be_there_is_passed_over(tmp_path: Path, bar
 
 
 def test_without_any_python_the_package_to_install_is_named(tmp_path: Path, bare_path: Path) -> None:
-    """No usable Python, no root: the message names python3-venv and no half-made .venv is left."""
+    """The message names python3-venv, and no partial .venv is left."""
     shutil.copytree(ROOT / ".ci", tmp_path / ".ci")
     result = subprocess.run(
         ["bash", tmp_path / ".ci" / "create-venv"],

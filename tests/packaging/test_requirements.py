@@ -1,4 +1,4 @@
-"""The pinned requirements: complete, hashed, in agreement, and free of any address."""
+"""The pinned requirements: complete, hashed, consistent, and without addresses."""
 
 from __future__ import annotations
 
@@ -30,20 +30,20 @@ def pins(lock: str) -> dict[str, str]:
 
 @pytest.mark.parametrize("lock", [*LOCKS, "decoders.txt"])
 def test_every_requirement_is_pinned_with_hashes_and_without_addresses(lock: str) -> None:
-    """Each entry is one exact version with its hashes; no index or host is named anywhere."""
+    """Each entry is one exact version with its hashes; no index or host is named."""
     text = (ROOT / "requirements" / lock).read_text()
     assert pins(lock)
     assert not re.search(r"://|--(index|extra-index|find-links|trusted)|@", text)
 
 
 def test_the_locks_agree_with_each_other() -> None:
-    """What runs in production is what was tested: dev.txt holds every pin of the other files."""
+    """dev.txt has every pin of the other files: production runs what was tested."""
     tested = pins("dev.txt").items()
     for lock in LOCKS:
         assert pins(lock).items() <= tested, lock
 
 
-def test_the_locks_hold_what_pyproject_asks_for() -> None:
+def test_the_locks_contain_all_dependencies() -> None:
     """run.txt has the dependencies and `speed`, demo.txt also `demo`, dev.txt the tools of dev.in."""
     project = tomllib.loads(PYPROJECT)["project"]
     extras = project["optional-dependencies"]
@@ -60,14 +60,14 @@ def names(requirements: list[str]) -> set[str]:
 
 
 def test_the_build_backend_is_pinned_as_pyproject_says() -> None:
-    """Installing without build isolation uses the very backend that an isolated build would fetch."""
+    """An install without build isolation uses the same backend."""
     (backend,) = tomllib.loads(PYPROJECT)["build-system"]["requires"]
     assert backend in (ROOT / "requirements" / "build.in").read_text().splitlines()
     assert backend == f"hatchling=={pins('build.txt')['hatchling']}"
 
 
 def test_every_dependency_has_its_reason_beside_it() -> None:
-    """In pyproject.toml and dev.in, each line that names a dependency ends in a comment."""
+    """Each line of pyproject.toml and dev.in that names a dependency ends in a comment."""
     project = tomllib.loads(PYPROJECT)["project"]
     lists = [project["dependencies"], *project["optional-dependencies"].values()]
     for requirement in [requirement for part in lists for requirement in part]:

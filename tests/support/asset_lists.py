@@ -1,4 +1,4 @@
-"""What the simulated API is asked and answers with in tests."""
+"""Requests to the simulated API, and its answers."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def items(count: int) -> list[dict[str, Any]]:
 
 
 def types(*names: str) -> list[dict[str, Any]]:
-    """Return asset types as the API tells them, each of which measures two things."""
+    """Return asset types as the API lists them, with two readings each."""
     properties = [
         {"key": "temperature", "name": "Temperature", "type": "number", "unit": "°C"},
         {"key": "humidity", "name": "Humidity", "type": "integer", "unit": "%"},
@@ -54,7 +54,7 @@ def types(*names: str) -> list[dict[str, Any]]:
 def simulated_api(
     count: int = 1, *, faults: Iterable[Answer] = (), locations: Iterable[dict[str, Any]] = ()
 ) -> SimulatedApi:
-    """Return an API that knows `count` assets, and their type, not yet started."""
+    """Return an API with `count` assets and their type, not yet started."""
     return SimulatedApi(
         organization=ORGANIZATION,
         api_key=API_KEY,
@@ -71,7 +71,7 @@ def answer(document: object, *, status: int = 200) -> Answer:
 
 
 def access(api: SimulatedApi, *, api_key: str = API_KEY) -> ApiAccess:
-    """Return how the API is got at with this key."""
+    """Return the access to the API with this key."""
     return ApiAccess(api=api.url, organization=ORGANIZATION, api_key=Secret(api_key.encode()))
 
 
@@ -79,7 +79,7 @@ def access(api: SimulatedApi, *, api_key: str = API_KEY) -> ApiAccess:
 async def connected(
     api: SimulatedApi, *, api_key: str = API_KEY, attempts: int = 1
 ) -> AsyncIterator[InfodeckApi]:
-    """Open the API as the gateway does, but with pauses that a test can wait for."""
+    """Open the API as the gateway does, with pauses short enough for a test."""
     async with aiohttp.ClientSession() as session:
         yield InfodeckApi(
             session,

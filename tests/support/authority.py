@@ -47,7 +47,7 @@ class Authority:
         return certificate, key
 
     def issue_expired(self, certificate: Path) -> Path:
-        """Return the certificate once more, but over since long ago."""
+        """Return the certificate with an end in the past."""
         expired = certificate.with_suffix(".expired")
         self._openssl(
             *("x509", "-in", str(certificate), "-CA", f"{self._name}.pem", "-CAkey", f"{self._name}.key"),
@@ -65,7 +65,7 @@ class Authority:
         return expired
 
     def lock(self, key: Path, locked: Path) -> None:
-        """Write a key once more, with a password."""
+        """Encrypt a key with a password."""
         self._openssl("ec", "-in", str(key), "-aes256", "-passout", "pass:secret", "-out", str(locked))
 
     def _openssl(self, *arguments: str) -> None:

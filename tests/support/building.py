@@ -1,4 +1,4 @@
-"""What a building sees of a running daemon, by mosquitto_sub and mbpoll, and ways to change that."""
+"""What a building receives from a running daemon, by mosquitto_sub and mbpoll."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def polled(port: int, address: int, kind: str) -> str:
 
 
 def eventually(look: Callable[[], Any], expected: Any, *, within_s: float = _WITHIN_S) -> None:
-    """Look until it is as expected."""
+    """Wait until `look` returns what is expected."""
     deadline = time.monotonic() + within_s
     while (seen := look()) != expected:
         assert time.monotonic() < deadline, f"{seen!r} is seen, {expected!r} expected"

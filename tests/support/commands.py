@@ -50,7 +50,7 @@ def gateway(*arguments: str | os.PathLike[str], body: str = "") -> Done:
 
 @contextmanager
 def _own_logging() -> Iterator[None]:
-    """Undo the command's logging set-up, and cache no logger: later tests in this process log elsewhere."""
+    """Undo the command's logging set-up, and cache no logger, for later tests in this process."""
     configure = structlog.configure
 
     def configure_uncached(**settings: Any) -> None:

@@ -1,4 +1,4 @@
-"""Files of settings as tests write them, and their problems as users see them."""
+"""Settings files of tests, and their problems as users see them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The real daemon as a process of its own, with its files in a folder."""
+"""The real daemon in a process of its own, with its files in a folder."""
 
 from __future__ import annotations
 
@@ -16,15 +16,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from support import processes
 from support.ports import free_port
+from support.processes import GatewayProcess
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-REPOSITORY = Path(__file__).parents[2]
+REPOSITORY = processes.REPOSITORY
 SECRET = "made-up-signing-secret"
 ORGANIZATION = "o-test"
 _START_WITHIN_S = 90.0
+
+Process = GatewayProcess | subprocess.Popen[bytes]
 
 
 def sign(body: bytes, timestamp: int | None = None, *, secret: str = SECRET) -> str:
@@ -52,7 +56,7 @@ def telemetry(event_id: str, asset: str, readings: dict[str, Any], *, time_ms: i
 
 @dataclass
 class Daemon:
-    """`gateway run` with an MQTT and a Modbus sink; start, kill and start it again."""
+    """`gateway run` with an MQTT and a Modbus sink; it can be started, killed and started again."""
 
     folder: Path
     broker_port: int
@@ -60,8 +64,8 @@ class Daemon:
     intake_port: int = field(default_factory=free_port)
     modbus_port: int = field(default_factory=free_port)
     admin_port: int = field(default_factory=free_port)
-    program: Sequence[str] = ("-m", "gateway")
-    process: subprocess.Popen[bytes] | None = None
+    program: Sequence[str] | None = None  # for Python, instead of the gateway's own
+    process: Process | None = None
 
     def __post_init__(self) -> None:
         """Write the settings and the secret."""
@@ -71,7 +75,7 @@ class Daemon:
         self.write_settings()
 
     def write_settings(self) -> None:
-        """Write them for the tables that are to be used."""
+        """Write the settings file."""
         self.config.write_text(
             f"""\
 name: test-box
@@ -93,40 +97,41 @@ admin: {{listen: "127.0.0.1:{self.admin_port}"}}
 
     @property
     def log(self) -> str:
-        """All that the daemon has logged, over all its starts."""
+        """The log of all starts."""
         return (self.folder / "log").read_text()
 
     @property
     def url(self) -> str:
-        """Where events are posted."""
+        """The webhook's address."""
         return f"http://127.0.0.1:{self.intake_port}/webhooks/infodeck"
 
     def start(self) -> None:
-        """Start it and wait until it is ready."""
+        """Start the daemon and wait until it is ready."""
         self.wait_until_ready(self.launch())
 
-    def launch(self) -> subprocess.Popen[bytes]:
-        """Start it."""
-        with (self.folder / "log").open("ab") as log:
-            self.process = subprocess.Popen(
-                [sys.executable, *self.program, "run", "-c", str(self.config)],
-                cwd=REPOSITORY,
-                stdout=log,
-                stderr=log,
-                env=os.environ,
-            )
+    def launch(self) -> Process:
+        """Start the daemon."""
+        command, log_file = ["run", "-c", str(self.config)], self.folder / "log"
+        if self.program is None:
+            streams = [Path(os.devnull), log_file, log_file]
+            self.process = GatewayProcess(command, folder=REPOSITORY, streams=streams, environment={})
+        else:
+            with log_file.open("ab") as log:
+                self.process = subprocess.Popen(
+                    [sys.executable, *self.program, *command], cwd=REPOSITORY, stdout=log, stderr=log
+                )
         return self.process
 
-    def wait_until_ready(self, process: subprocess.Popen[bytes]) -> None:
-        """Wait until it is ready; fail where it ends before that."""
+    def wait_until_ready(self, process: Process) -> None:
+        """Wait until it is ready; fail if it ends before that."""
         deadline = time.monotonic() + _START_WITHIN_S
         while not self.is_ready():
             assert process.poll() is None, f"the daemon has ended:\n{self.log}"
             assert time.monotonic() < deadline, f"the daemon is not ready in time:\n{self.log}"
-            time.sleep(0.02)
+            time.sleep(0.05)
 
     def is_ready(self) -> bool:
-        """Ask `/readyz`."""
+        """Return whether `/readyz` answers 200."""
         try:
             with urllib.request.urlopen(f"http://127.0.0.1:{self.admin_port}/readyz", timeout=2) as answer:
                 return bool(answer.status == 200)
@@ -134,16 +139,16 @@ admin: {{listen: "127.0.0.1:{self.admin_port}"}}
             return False
 
     def status(self) -> dict[str, Any]:
-        """Ask `/api/status`."""
+        """Return `/api/status`."""
         with urllib.request.urlopen(f"http://127.0.0.1:{self.admin_port}/api/status", timeout=30) as answer:
             return dict(json.load(answer))
 
     def kill(self) -> None:
-        """End it as a power cut would."""
+        """Kill the daemon."""
         self._end(signal.SIGKILL)
 
     def stop(self) -> int:
-        """End it as systemd would; return its exit code."""
+        """Stop the daemon with SIGTERM; return its exit code."""
         return self._end(signal.SIGTERM)
 
     def _end(self, number: signal.Signals) -> int:

@@ -1,4 +1,4 @@
-"""Certificates with dates that openssl's commands do not make: expired ones among them."""
+"""Certificates with dates that openssl's commands do not make, such as expired ones."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def issue_dated(folder: Path, *, authority: str = "ca", days: float) -> tuple[Path, Path]:
-    """Return certificate and key of 127.0.0.1, which expires in so many days, by an authority there."""
+    """Return certificate and key of 127.0.0.1, which expires in so many days."""
     issuer = x509.load_pem_x509_certificate((folder / f"{authority}.pem").read_bytes())
     issuer_key = serialization.load_pem_private_key((folder / f"{authority}.key").read_bytes(), None)
     assert isinstance(issuer_key, ec.EllipticCurvePrivateKey)

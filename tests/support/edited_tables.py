@@ -1,4 +1,4 @@
-"""A daemon on a folder of tables of its own, and ways to change these while it runs."""
+"""A daemon with point tables of its own, and ways to change them while it runs."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ defaults: {modbus: {to: regs, table: input}}
 
 
 def table(*points: str, system: str = "") -> str:
-    """Return a table of these points, all of tag `R`, and what stands below `system`."""
+    """Return a table of these points, all of tag `R`, and of the entries below `system`."""
     lines = "".join(f"  - {{tag: R, {point}}}\n" for point in points)
     return f"{HEAD}points:\n{lines}{system}"
 
@@ -31,7 +31,7 @@ def table(*points: str, system: str = "") -> str:
 def running(
     folder: Path, broker: Mosquitto, text: str, *, broker_port: int | None = None
 ) -> Iterator[Daemon]:
-    """Run the gateway on one table, `a.yaml`; `broker_port` where it reaches the broker by another one."""
+    """Run the gateway on one table, `a.yaml`; `broker_port` is that of another way to the broker."""
     tables = folder / "tables"
     tables.mkdir()
     (tables / "a.yaml").write_text(text)
@@ -44,14 +44,14 @@ def running(
 
 
 def put(daemon: Daemon, text: str) -> None:
-    """Put a table in the place of the present one, as an editor does."""
+    """Replace the present table, as an editor does."""
     aside = daemon.tables / ".a.yaml.new"
     aside.write_text(text)
     aside.rename(daemon.tables / "a.yaml")
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    """Wait for something that has no event of its own."""
+    """Wait for a state without a notification."""
     async with asyncio.timeout(60):
         while not await asyncio.to_thread(condition):  # noqa: ASYNC110 - another process
             await asyncio.sleep(0.02)

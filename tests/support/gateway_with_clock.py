@@ -11,8 +11,8 @@ import sys
 import time
 
 
-def _read_the_clock_through(name: str) -> None:
-    """Have the time of day be ahead by what the file says at each moment."""
+def _use_clock_of(name: str) -> None:
+    """Set the time of day ahead by the number in the file, at each moment."""
     with open(name, "rb") as file:  # noqa: PTH123 - nothing else is imported before
         ahead_ms = mmap.mmap(file.fileno(), 8, prot=mmap.PROT_READ)
     read_ns = time.time_ns
@@ -21,7 +21,7 @@ def _read_the_clock_through(name: str) -> None:
 
 
 if __name__ == "__main__":
-    _read_the_clock_through(sys.argv.pop(1))
+    _use_clock_of(sys.argv.pop(1))
     from gateway.__main__ import main
 
     main()

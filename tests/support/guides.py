@@ -1,4 +1,4 @@
-"""The guides of docs/ as their readers use them: settings, tables, commands, and what these print."""
+"""The guides of docs/ as readers use them: settings, tables, commands and their output."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ intake: {signing_secrets: [{env: SIGNING_SECRET}]}
 
 
 class Block(NamedTuple):
-    """A fenced block of a page: its language, the file that it is said to be, its text."""
+    """A fenced block of a page: its language, the file it is for, its text."""
 
     kind: str
     name: str
@@ -39,7 +39,7 @@ class Block(NamedTuple):
 
 
 class Commands(NamedTuple):
-    """A block of commands, and what the page shows of their output; None: nothing."""
+    """A block of commands, and their output on the page; None: nothing."""
 
     script: str
     shown: str | None
@@ -55,7 +55,7 @@ class Guide:
 
     @property
     def commands(self) -> list[Commands]:
-        """The blocks of commands, in order; what they print stands in the block of text that follows."""
+        """The blocks of commands in order; their output is in the block of text that follows."""
         following = [*self.blocks[1:], Block("", "", "")]
         return [
             Commands(block.text, after.text if after.kind == "text" else None)
@@ -79,7 +79,7 @@ class Guide:
         ]
 
     def broken_links(self) -> list[str]:
-        """Return the links to files and headings that are not there."""
+        """Return the links to missing files and headings."""
         return [link for link in re.findall(r"\]\(([^):]+)\)", self.text) if not self._leads_somewhere(link)]
 
     def _leads_somewhere(self, link: str) -> bool:
@@ -91,7 +91,7 @@ class Guide:
         return heading in {_anchor(title) for title in titles}
 
     def words_in_code(self) -> set[str]:
-        """Return every word that is named in code, on a line or in an example."""
+        """Return every word in code marks or examples."""
         inline = re.findall(r"`([^`\n]+)`", self.text)
         examples = [text for kind, _, text in self.blocks if kind == "yaml"]
         return set(re.findall(r"\w+", " ".join((*inline, *examples))))
@@ -99,16 +99,16 @@ class Guide:
 
 @dataclass
 class Box(Daemon):
-    """The gateway on the box that a page speaks of: its settings, the shipped tables and those of the page.
+    """The gateway of a page: its settings, the shipped tables and those of the page.
 
-    `stand_ins` are addresses and ports of the page, as written there, and what is there in their place.
+    `stand_ins` are addresses and ports of the page with their replacements.
     """
 
     guide: Guide = field(kw_only=True)
     stand_ins: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Lay the files out."""
+        """Write the files."""
         self.tables = self.folder / "mappings"
         shutil.copytree(REPOSITORY / "mappings", self.tables)
         for kind, name, text in self.guide.blocks:
@@ -119,7 +119,7 @@ class Box(Daemon):
         super().__post_init__()
 
     def write_settings(self) -> None:
-        """Write them with the sinks of the page, where it has some for the whole box."""
+        """Write the settings with the page's sinks, if it has some for the whole box."""
         super().write_settings()
         text = self.config.read_text().replace("name: test-box", "name: edge-1")
         for kind, name, sinks in self.guide.blocks:
@@ -129,16 +129,16 @@ class Box(Daemon):
         self.config.write_text(text)
 
     def here(self, text: str) -> str:
-        """Put what is here in the place of the page's addresses and ports."""
+        """Replace the page's addresses and ports by those of the test."""
         for written, here in self.stand_ins.items():
             text = re.sub(rf"(?<![\w.]){re.escape(written)}(?!\.?\w)", here, text)
         return text
 
     def run(self, commands: Commands) -> str:
-        """Run a block until it shows what the page shows, and return what it printed last.
+        """Run a block until it prints what the page shows; return the last output.
 
-        What is sent reaches brokers and registers a moment later, so a block is run again where it comes
-        too early. Without anything shown, it has to succeed at once.
+        Messages reach brokers and registers a moment later, so a block is run again. Without output on the
+        page it must succeed at once.
         """
         deadline = time.monotonic() + _SHOWN_WITHIN_S
         while True:
@@ -168,7 +168,7 @@ class Box(Daemon):
 
 
 def not_printed(shown: str, printed: str) -> str | None:
-    """Return the first line of `shown` that `printed` lacks after the one before it; None: all are there.
+    """Return the first line of `shown` that `printed` lacks after the one before it; None: none is missing.
 
     Blanks count as one, `…` stands for anything, and times are any time.
     """
@@ -185,7 +185,7 @@ def not_printed(shown: str, printed: str) -> str | None:
 
 
 def _anchor(title: str) -> str:
-    """Return what a heading is linked by."""
+    """Return the anchor of a heading."""
     return re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-")
 
 
@@ -194,9 +194,9 @@ def _one_blank(line: str) -> str:
 
 
 def _ending(line: str) -> str:
-    """Have a command end that would go on until its reader ends it.
+    """Let a command end that would run until its reader stops it.
 
-    One that ends with its first message may wait for that: on a busy machine, what sends it takes its time.
+    One that ends with its first message may wait for it: a busy machine sends it late.
     """
     if line.startswith("mosquitto_sub") and " -W " not in line:
         return f"{line} -W {_GOES_ON_S}"

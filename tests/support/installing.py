@@ -1,4 +1,4 @@
-"""Wheelhouses, and roots to install into: as on a box, without network."""
+"""Wheelhouses, and empty roots to install into without network."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ NO_NETWORK = {"PIP_NO_INDEX": "1", "PIP_INDEX_URL": "http://127.0.0.1:9/simple",
 
 
 def with_wheels() -> dict[str, str]:
-    """Return an environment in which pip finds the wheels that `make test` has fetched, if it has."""
+    """Return an environment in which pip uses the wheels that `make test` has downloaded, if any."""
     fetched = Path(sys.prefix) / "wheels"
     return {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(fetched)} if fetched.is_dir() else {}
 
 
 def make_wheelhouse(folder: Path) -> None:
-    """Make one as `make wheelhouse` does."""
+    """Make a wheelhouse as `make wheelhouse` does."""
     made = run(REPOSITORY / "systemd/make-wheelhouse.sh", sys.executable, folder, **with_wheels())
     assert made.returncode == 0, made.stdout
     assert made.stdout.endswith(f"sudo bash {folder.name}/install.sh\n")
 
 
 def seal(wheelhouse: Path) -> None:
-    """Write its list of checksums anew, after a change that a test makes."""
+    """Write the list of checksums again after a test's change."""
     files = sorted(path for path in wheelhouse.rglob("*") if path.is_file() and path.name != "SHA256SUMS")
     lines = [f"{sha256(path.read_bytes()).hexdigest()}  ./{path.relative_to(wheelhouse)}\n" for path in files]
     (wheelhouse / "SHA256SUMS").write_text("".join(lines))
@@ -56,7 +56,7 @@ class Target:
     commands: Path = field(init=False)
 
     def __post_init__(self) -> None:
-        """Make a place for what this root has on its PATH."""
+        """Make the folder for this root's PATH."""
         self.commands = self.root.with_name(f"{self.root.name}-commands")
         self.commands.mkdir()
 
@@ -80,20 +80,20 @@ class Target:
 
     @property
     def programs(self) -> Path:
-        """Where the versions are."""
+        """The folder of the versions."""
         return self.root / "opt/gateway"
 
     @property
     def settings(self) -> Path:
-        """The settings that are in force."""
+        """The settings in force."""
         return self.root / "etc/gateway/gateway.yaml"
 
     def release(self, link: str = "current") -> str:
-        """Return the version that a link names."""
+        """Return the version that a link points to."""
         return (self.programs / link).readlink().name
 
     def state(self) -> dict[str, tuple[int, str]]:
-        """Return mode and contents of every file; when it was changed, for those of the program."""
+        """Return mode and contents of every file; of the program's, also the time of change."""
         found = {}
         for path in sorted(self.root.rglob("*")):
             status = path.lstat()

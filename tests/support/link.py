@@ -30,7 +30,7 @@ class Link:
         self._writers: set[asyncio.StreamWriter] = set()
 
     async def mend(self) -> None:
-        """Take connections."""
+        """Accept connections."""
         self._server = await asyncio.start_server(self._forward, "127.0.0.1", self.port)
 
     async def cut(self) -> None:

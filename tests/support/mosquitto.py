@@ -1,4 +1,4 @@
-"""A real mosquitto on a free loopback port, and what `mosquitto_sub` sees of it."""
+"""A real mosquitto on a free loopback port, and the messages that `mosquitto_sub` receives."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ _MARK = "support/mark"
 
 
 class Mosquitto:
-    """One broker process. A context manager; `kill` and `start` it within as often as needed.
+    """One broker process. A context manager; it can be killed and started within.
 
-    `settings` are lines of mosquitto.conf and take the place of anonymous access. Nothing is kept
-    over a restart: the broker comes back empty. With `is_persistent`, what it had is kept by `stop`.
+    `settings` are lines of mosquitto.conf and replace anonymous access. Nothing is kept over a restart,
+    unless the broker `is_persistent` and is stopped in order.
     """
 
     def __init__(
@@ -52,11 +52,11 @@ class Mosquitto:
 
     @property
     def log(self) -> str:
-        """What the broker logged so far."""
+        """The broker's log."""
         return self._log_path.read_text()
 
     def start(self) -> None:
-        """Start, and return once connections are taken."""
+        """Start the broker; return once it accepts connections."""
         with self._log_path.open("ab") as log:
             self._process = subprocess.Popen(
                 ["mosquitto", "-v", "-c", self._config_path], stdout=log, stderr=log
@@ -69,19 +69,19 @@ class Mosquitto:
         raise RuntimeError(f"mosquitto did not start: {self.log}")
 
     def kill(self) -> None:
-        """Kill -9: no goodbye to anybody."""
+        """Kill the broker."""
         if self._process is not None:
             self._process.kill()
             self._process.wait()
 
     def stop(self) -> None:
-        """End it in order."""
+        """Stop the broker in order."""
         assert self._process is not None
         self._process.terminate()
         self._process.wait()
 
     def signal(self, number: signal.Signals) -> None:
-        """Send a signal: SIGSTOP freezes the broker, SIGCONT lets it go on."""
+        """Send a signal: SIGSTOP freezes the broker, SIGCONT resumes it."""
         assert self._process is not None
         self._process.send_signal(number)
 
@@ -130,9 +130,9 @@ class Seen:
 
 
 class Subscriber:
-    """A running `mosquitto_sub` on every topic: what came, in order, and waiting for more.
+    """A running `mosquitto_sub` on every topic: its messages in order, and waiting for more.
 
-    What came on `…/$meta` is in `meta`, all else in `seen`.
+    Messages on `…/$meta` are in `meta`, all others in `seen`.
     """
 
     def __init__(self, port: int, arguments: tuple[str, ...]) -> None:
@@ -144,7 +144,7 @@ class Subscriber:
         self._more = asyncio.Condition()
 
     def payloads(self, topic: str) -> list[str]:
-        """Return what came on one topic."""
+        """Return the payloads of one topic."""
         return [message.payload for message in self.seen if message.topic == topic]
 
     def last(self, topic: str) -> Seen:
@@ -152,12 +152,12 @@ class Subscriber:
         return next(message for message in reversed(self.seen) if message.topic == topic)
 
     async def wait_for(self, condition: Callable[[], bool], *, timeout_s: float = 60.0) -> None:
-        """Return once `condition` holds; it is looked at after every message."""
+        """Return once `condition` holds; it is checked after every message."""
         async with asyncio.timeout(timeout_s), self._more:
             await self._more.wait_for(condition)
 
     async def catch_up(self) -> None:
-        """Return once everything that the broker had until now has come."""
+        """Return once everything that the broker had until now was received."""
         marker = str(uuid.uuid4())
         for _ in range(50):
             await self._publish(_MARK, marker)
@@ -174,7 +174,7 @@ class Subscriber:
         await process.wait()
 
     async def read(self, stream: asyncio.StreamReader) -> None:
-        """Take in messages until the subscriber ends."""
+        """Read messages until the subscriber ends."""
         async for line in stream:
             message = Seen.of(line)
             async with self._more:
@@ -187,7 +187,7 @@ class Subscriber:
 
 @contextlib.asynccontextmanager
 async def subscribe(port: int, *arguments: str) -> AsyncIterator[Subscriber]:
-    """Run `mosquitto_sub` with MQTT 5 and `arguments` (user, say); starts with all retained messages seen."""
+    """Run `mosquitto_sub` with MQTT 5 and `arguments`; it starts with all retained messages seen."""
     command = (
         "mosquitto_sub",
         "-h",
@@ -212,7 +212,7 @@ async def subscribe(port: int, *arguments: str) -> AsyncIterator[Subscriber]:
 async def read_output(
     *command: str, read: Callable[[asyncio.StreamReader], Coroutine[Any, Any, None]]
 ) -> AsyncIterator[None]:
-    """Run a program that `read` follows to its end; it is killed on leaving."""
+    """Run a program whose output `read` reads to its end; it is killed on leaving."""
     process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
     assert process.stdout is not None
     reader = asyncio.create_task(read(process.stdout), name=command[0])

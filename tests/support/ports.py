@@ -1,8 +1,7 @@
-"""Loopback ports for programs that are told theirs before they start, and keep it over restarts.
+"""Loopback ports for programs that keep theirs over restarts.
 
-A port that the kernel gave away and got back may be anybody's a moment later: another test run's, or that
-of a connection on its way out. So ports are taken from where the kernel gives none away by itself, and
-each test process has a block of them, which no other one is given while it runs.
+The kernel may give a returned port to another process a moment later. So ports are taken from a range from
+which the kernel gives none away, and each test process has a block of them.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ _OF_THE_KERNEL = Path("/proc/sys/net/ipv4/ip_local_port_range")
 
 
 def free_port() -> int:
-    """Return a port that nothing listens on, and that no other test run takes."""
+    """Return a port that nothing listens on, and that no other test run uses."""
     return next(port for port in _own_ports() if _is_free(port))
 
 
@@ -31,7 +30,7 @@ def _own_ports() -> Iterator[int]:
 
 
 def _block() -> Iterator[int]:
-    """Yield the ports of a block that is ours for as long as we live, round and round."""
+    """Yield the ports of a block that belongs to this process, round and round."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as holder:
         first = _hold_one(holder)
         while True:
@@ -39,7 +38,7 @@ def _block() -> Iterator[int]:
 
 
 def _hold_one(holder: socket.socket) -> int:
-    """Give the socket the name of a block that is nobody's: the kernel has each such name once, no file."""
+    """Bind the socket to the name of a free block: the kernel has each such name once, without a file."""
     beyond = int(_OF_THE_KERNEL.read_text().split()[0])
     for first in range(_LOWEST, beyond - _BLOCK, _BLOCK):
         try:
@@ -51,7 +50,7 @@ def _hold_one(holder: socket.socket) -> int:
 
 
 def _is_free(port: int) -> bool:
-    """Say whether a server could listen there; what is left of old connections is not in its way."""
+    """Return whether a server could listen there; remains of old connections do not matter."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

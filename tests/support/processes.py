@@ -1,4 +1,7 @@
-"""Programs run as users run them: in a process of their own, with what they print."""
+"""The gateway's commands, each in a process of its own, and scripts.
+
+Processes are forked from one that has imported everything: importing is most of the time of a start.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +12,13 @@ import sys
 import tempfile
 from io import TextIOWrapper
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from support.daemon import REPOSITORY
+if TYPE_CHECKING:
+    import signal
+    from multiprocessing.context import ForkServerProcess
+
+REPOSITORY = Path(__file__).parents[2]
 
 _WITHIN_S = 60.0
 _COMMANDS = multiprocessing.get_context("forkserver")
@@ -21,35 +29,63 @@ _COMMANDS.set_forkserver_preload(["gateway.__main__", *_MODULES])
 def run_gateway(
     *arguments: str | os.PathLike[str], folder: Path = REPOSITORY, given: str = "", **environment: str
 ) -> subprocess.CompletedProcess[str]:
-    """Run `gateway` in a folder, with these variables beside those that there are; `given` is its input.
-
-    Its process is forked from one that has imported everything, for that is most of a short command's time.
-    """
+    """Run `gateway` in a folder, with these variables beside those that there are; `given` is its input."""
     command = [os.fspath(argument) for argument in arguments]
-    variables = os.environ | {"PYTHONPATH": str(REPOSITORY)} | environment
     with tempfile.TemporaryDirectory(prefix="gateway-command-") as place:
         streams = [Path(place) / name for name in ("in", "out", "err")]
         streams[0].write_text(given)
-        process = _COMMANDS.Process(target=_become_gateway, args=(command, folder, variables, streams))
-        process.start()
-        process.join(_WITHIN_S)
-        code = process.exitcode
-        if code is None:
-            process.kill()
-            process.join()
-            raise subprocess.TimeoutExpired(command, _WITHIN_S)
-        process.close()
+        process = GatewayProcess(command, folder=folder, streams=streams, environment=environment)
+        code = process.wait(_WITHIN_S)
         return subprocess.CompletedProcess(command, code, streams[1].read_text(), streams[2].read_text())
+
+
+class GatewayProcess:
+    """A running `gateway` command, with the methods of `subprocess.Popen` that tests use.
+
+    `streams` are the files for its input, output and errors; output is appended.
+    """
+
+    def __init__(
+        self, command: list[str], *, folder: Path, streams: list[Path], environment: dict[str, str]
+    ) -> None:
+        variables = os.environ | {"PYTHONPATH": str(REPOSITORY)} | environment
+        self._process: ForkServerProcess = _COMMANDS.Process(
+            target=_become_gateway, args=(command, folder, variables, streams)
+        )
+        self._command = command
+        self._process.start()
+        assert self._process.pid is not None
+        self.pid: int = self._process.pid
+
+    def poll(self) -> int | None:
+        """Return the exit code, None while it runs."""
+        return self._process.exitcode
+
+    def send_signal(self, number: signal.Signals) -> None:
+        """Send a signal, unless it has ended."""
+        if self.poll() is None:
+            os.kill(self.pid, number)
+
+    def wait(self, timeout: float) -> int:
+        """Return the exit code once it has ended; kill it if that takes longer."""
+        self._process.join(timeout)
+        code = self._process.exitcode
+        if code is None:
+            self._process.kill()
+            self._process.join()
+            raise subprocess.TimeoutExpired(self._command, timeout)
+        self._process.close()
+        return code
 
 
 def _become_gateway(
     command: list[str], folder: Path, environment: dict[str, str], streams: list[Path]
 ) -> None:
-    """Be what a new interpreter with this command would be, until the process ends."""
+    """Behave like a new interpreter with this command."""
     from gateway.__main__ import main  # noqa: PLC0415 - the tests' own process has no use for it
 
     for number, file in enumerate(streams):
-        opened = os.open(file, os.O_WRONLY | os.O_CREAT if number else os.O_RDONLY)
+        opened = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND if number else os.O_RDONLY)
         os.dup2(opened, number)
         os.close(opened)
     sys.stdin = os.fdopen(0, closefd=False)  # a process of this kind is given none

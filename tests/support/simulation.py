@@ -1,4 +1,4 @@
-"""A simulated Infodeck at a pace for tests, and its API asked by HTTP."""
+"""A simulated Infodeck at a pace for tests, and requests to its API."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ SIGNING_SECRET = b"demo-signing-secret"
 
 
 def calm_infodeck(url: str | None = None, **options: Any) -> SimulatedInfodeck:
-    """Return a simulation without assets of its own and without surprises, but for what `options` say."""
+    """Return a simulation without assets and without surprises, apart from `options`."""
     calm: dict[str, Any] = {"duplicate_share": 0.0, "test_event": False, "first_retry_s": 0.01}
     return SimulatedInfodeck(url=url, secret=SIGNING_SECRET, organization=ORGANIZATION, **calm | options)
 
 
 async def ask_api(api: SimulatedApi, path: str) -> Any:
-    """Return what the API answers to its key."""
+    """Return the API's answer to its key."""
     return await _ask(api, path, "GET", {"X-Api-Key": API_KEY})
 
 
 async def manage_webhooks(
     api: SimulatedApi, path: str, *, method: str = "GET", document: object = None
 ) -> Any:
-    """Return what the API answers to its Bearer token."""
+    """Return the API's answer to its Bearer token."""
     return await _ask(api, path, method, {"Authorization": f"Bearer {TOKEN}"}, document)
 
 

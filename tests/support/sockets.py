@@ -1,4 +1,4 @@
-"""What the system knows of a TCP connection on loopback."""
+"""What the system shows of a TCP connection on loopback."""
 
 from __future__ import annotations
 

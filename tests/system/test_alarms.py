@@ -1,4 +1,4 @@
-"""The real daemon when webhooks stop arriving: it notices, says why, and notices when they come again."""
+"""The real daemon without webhooks: it raises an alarm with the cause, and ends it when they return."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ assets:
 
 @pytest.fixture
 def stopped(tmp_path: Path, broker: Mosquitto) -> Iterator[Daemon]:
-    """Make a daemon's files; it is started by the test, and ended here at the latest."""
+    """Write a daemon's files; the test starts it."""
     tables = tmp_path / "tables"
     tables.mkdir()
     (tables / "rooms.yaml").write_text(TABLE)
@@ -48,14 +48,14 @@ def stopped(tmp_path: Path, broker: Mosquitto) -> Iterator[Daemon]:
 
 
 def item(number: int, *, age_s: float = 0.0) -> dict[str, Any]:
-    """Return an asset whose shadow is of some time ago."""
+    """Return an asset whose shadow is so many seconds old."""
     reported = {"temperature": 20 + number, "timestamp": round(1000 * (time.time() - age_s))}
     shadow = {"state": {"reported": reported}}
     return {"id": f"ast-{number}", "name": f"Room {number}", "shadows": {"DeviceUplink": shadow}}
 
 
 def simulated() -> SimulatedApi:
-    """Return an API with two assets, a webhook that leads here, and a log of failed deliveries."""
+    """Return an API with two assets, a webhook for this daemon, and a log of failed deliveries."""
     webhook = {"id": "wh-1", "url": URL, "events": ["asset.telemetry.updated"], "status": "Failing"}
     api = SimulatedApi(
         organization=ORGANIZATION,
@@ -70,7 +70,7 @@ def simulated() -> SimulatedApi:
 
 
 def watch_closely(daemon: Daemon, api: SimulatedApi | None, *, silence: str = "1h") -> None:
-    """Make the daemon's periods short, and have it ask the API where there is one."""
+    """Shorten the daemon's periods, and name the API if there is one."""
     infodeck: dict[str, Any] = {"organization": ORGANIZATION, "silence": silence}
     infodeck["refill"] = {"tolerance": "1s"}
     if api is not None:
@@ -93,7 +93,7 @@ def watch_closely(daemon: Daemon, api: SimulatedApi | None, *, silence: str = "1
 
 
 def report(daemon: Daemon, number: int, *, late_s: float = 0.0) -> None:
-    """Have an asset's event delivered."""
+    """Deliver an asset's event."""
     at_ms = round(1000 * (time.time() - late_s))
     body = telemetry(f"evt_{time.time_ns()}", f"ast-{number}", {"temperature": 20}, time_ms=at_ms)
     assert daemon.post(body)[0] == 200
@@ -104,35 +104,35 @@ def alarms(daemon: Daemon) -> dict[str, str]:
     return {alarm["name"]: alarm["reason"] for alarm in daemon.status()["alarms"]}
 
 
-async def until_shown(daemon: Daemon, name: str, said: str) -> None:
-    """Wait until `/api/status` shows an alarm whose reason says this."""
+async def until_shown(daemon: Daemon, name: str, reason: str) -> None:
+    """Wait until `/api/status` shows an alarm with this reason."""
     async with asyncio.timeout(30):
-        while said not in (await asyncio.to_thread(alarms, daemon)).get(name, ""):  # noqa: ASYNC110 - in another process
+        while reason not in (await asyncio.to_thread(alarms, daemon)).get(name, ""):  # noqa: ASYNC110 - in another process
             await asyncio.sleep(0.05)
 
 
-async def until_told(subscriber: Subscriber, *names: str) -> None:
+async def until_published(subscriber: Subscriber, *names: str) -> None:
     """Wait until these alarms are on MQTT."""
 
-    def told() -> list[str]:
+    def published() -> list[str]:
         if not subscriber.payloads(ALARMS_TOPIC):
             return ["nothing"]
         return [alarm["alarm"] for alarm in subscriber.last(ALARMS_TOPIC).json["alarms"]]
 
-    await subscriber.wait_for(lambda: told() == list(names), timeout_s=30)
+    await subscriber.wait_for(lambda: published() == list(names), timeout_s=30)
 
 
 async def test_webhooks_stop_while_the_api_goes_on(stopped: Daemon, broker: Mosquitto) -> None:
-    """The alarm is on MQTT and in the status, with what the delivery log says, also after a restart.
+    """The alarm is on MQTT and in the status, with the delivery log's cause, also after a restart.
 
-    It is logged once per start, and ends by itself when webhooks come again.
+    It is logged once per start, and ends when webhooks return.
     """
     async with simulated() as api, subscribe(broker.port) as seen:
         await asyncio.to_thread(watch_closely, stopped, api)
         await asyncio.to_thread(stopped.start)
-        await until_told(seen)
+        await until_published(seen)
         reporting = asyncio.create_task(keep_reporting(api), name="shadows go on")
-        await until_told(seen, "webhook-missed")
+        await until_published(seen, "webhook-missed")
         await until_shown(
             stopped, "webhook-missed", "5x 502 (Bad Gateway); the proxy does not reach the gateway"
         )
@@ -144,14 +144,14 @@ async def test_webhooks_stop_while_the_api_goes_on(stopped: Daemon, broker: Mosq
 
         await asyncio.to_thread(stopped.stop)
         await asyncio.to_thread(stopped.start)
-        await until_told(seen)
-        await until_told(seen, "webhook-missed")
+        await until_published(seen)
+        await until_published(seen, "webhook-missed")
         assert stopped.log.count('"alarm.raised"') == 2
 
         reporting.cancel()
         for number in range(2):
             await asyncio.to_thread(report, stopped, number)
-        await until_told(seen)
+        await until_published(seen)
         assert await asyncio.to_thread(alarms, stopped) == {}
         assert stopped.log.count('"alarm.cleared"') == 1
         assert SECRET not in stopped.log
@@ -165,12 +165,12 @@ async def keep_reporting(api: SimulatedApi) -> None:
         await asyncio.sleep(0.2)
 
 
-async def test_what_is_no_reason_for_an_alarm(stopped: Daemon, broker: Mosquitto) -> None:
-    """A sensor that is silent in the API too, webhooks that are late, and then a silent night."""
+async def test_late_or_silent_sensors_raise_no_alarm(stopped: Daemon, broker: Mosquitto) -> None:
+    """A sensor that is silent in the API too, late webhooks, and a silent night are normal."""
     async with simulated() as api, subscribe(broker.port) as seen:
         await asyncio.to_thread(watch_closely, stopped, api, silence="2s")
         await asyncio.to_thread(stopped.start)
-        await until_told(seen)
+        await until_published(seen)
         for _ in range(8):
             api.items = [item(0), api.items[1]]
             await asyncio.sleep(0.5)
@@ -185,27 +185,27 @@ async def test_what_is_no_reason_for_an_alarm(stopped: Daemon, broker: Mosquitto
 
 
 async def test_silence_without_an_api_key(stopped: Daemon, broker: Mosquitto) -> None:
-    """Nothing but silence can tell there: after `infodeck.silence`, until the first webhook."""
+    """Without the API, `infodeck.silence` without webhooks is an alarm until the next one."""
     await asyncio.to_thread(watch_closely, stopped, None, silence="2s")
     async with subscribe(broker.port) as seen:
         await asyncio.to_thread(stopped.start)
-        await until_told(seen)
-        await until_told(seen, "webhook-silent")
+        await until_published(seen)
+        await until_published(seen, "webhook-silent")
         await until_shown(
             stopped, "webhook-silent", "no current telemetry has come by webhook as far as is known"
         )
         await asyncio.to_thread(report, stopped, 0)
-        await until_told(seen)
+        await until_published(seen)
     assert stopped.log.count('"alarm.raised"') == stopped.log.count('"alarm.cleared"') == 1
 
 
-async def test_events_in_which_nothing_can_be_read(stopped: Daemon, broker: Mosquitto) -> None:
-    """Everything is accepted and nothing arrives: that is told, until the first one that can be read."""
+async def test_events_without_readings_raise_an_alarm(stopped: Daemon, broker: Mosquitto) -> None:
+    """It lasts until the first event with a reading."""
     await asyncio.to_thread(watch_closely, stopped, None, silence="2s")
     strange = {"assetId": "ast-0", "measured": [[20.5, "degC"]]}
     async with subscribe(broker.port) as seen:
         await asyncio.to_thread(stopped.start)
-        await until_told(seen)
+        await until_published(seen)
         async with asyncio.timeout(30):
             while "none with a reading for a point" not in (await asyncio.to_thread(alarms, stopped)).get(
                 "webhook-silent", ""
@@ -220,11 +220,11 @@ async def test_events_in_which_nothing_can_be_read(stopped: Daemon, broker: Mosq
                 status, _ = await asyncio.to_thread(stopped.post, json.dumps(document).encode())
                 assert status == 200
         await asyncio.to_thread(report, stopped, 0)
-        await until_told(seen)
+        await until_published(seen)
 
 
-async def test_signatures_that_are_refused(stopped: Daemon, broker: Mosquitto) -> None:
-    """Deliveries with another secret, and then from another time, are told apart; a good one ends it."""
+async def test_refused_signatures_raise_an_alarm(stopped: Daemon, broker: Mosquitto) -> None:
+    """A wrong secret and a wrong time have different reasons; a good delivery ends the alarm."""
     await asyncio.to_thread(watch_closely, stopped, None)
     async with subscribe(broker.port) as seen:
         await asyncio.to_thread(stopped.start)
@@ -232,10 +232,10 @@ async def test_signatures_that_are_refused(stopped: Daemon, broker: Mosquitto) -
         for _ in range(3):
             wrong = sign(body)[:-4] + "0000"
             assert (await asyncio.to_thread(stopped.post, body, wrong))[0] == 401
-        await until_told(seen, "signature-failing")
+        await until_published(seen, "signature-failing")
         await until_shown(stopped, "signature-failing", "none of intake.signing_secrets is this webhook's")
         ahead = sign(body, int(time.time()) + 400)
         assert (await asyncio.to_thread(stopped.post, body, ahead))[0] == 401
         await until_shown(stopped, "signature-failing", "400 s ahead of this machine's clock")
         await asyncio.to_thread(report, stopped, 0)
-        await until_told(seen)
+        await until_published(seen)

@@ -1,4 +1,4 @@
-"""The real daemon with an API key: it knows every asset, and still does when the API is gone."""
+"""The real daemon with an API key: it lists every asset, and keeps the list without the API."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def stopped(tmp_path: Path, broker: Mosquitto) -> Iterator[Daemon]:
-    """Make a daemon's files; it is started by the test, and ended here at the latest."""
+    """Write a daemon's files; the test starts it."""
     daemon = Daemon(tmp_path, broker.port)
     yield daemon
     daemon.kill()
@@ -48,7 +48,7 @@ def use_api(daemon: Daemon, url: str) -> None:
 
 
 async def until(daemon: Daemon, state: str, *, is_troubled: bool = False) -> dict[str, Any]:
-    """Return the status of reconciliation once it has this state, and a request that waits or none."""
+    """Return the status of reconciliation once it has this state, with or without a waiting request."""
     async with asyncio.timeout(30):
         while True:
             status = dict((await asyncio.to_thread(daemon.status))["reconcile"])
@@ -57,8 +57,8 @@ async def until(daemon: Daemon, state: str, *, is_troubled: bool = False) -> dic
             await asyncio.sleep(0.02)
 
 
-async def kept(daemon: Daemon) -> AssetSnapshot:
-    """Return what commands find in the journal, once it is there."""
+async def stored_assets(daemon: Daemon) -> AssetSnapshot:
+    """Return the assets that commands find in the journal, once they are stored."""
     async with asyncio.timeout(10):
         while True:
             if found := read_assets(daemon.folder / "journal.db"):
@@ -66,14 +66,14 @@ async def kept(daemon: Daemon) -> AssetSnapshot:
             await asyncio.sleep(0.02)
 
 
-async def test_assets_are_known_and_stay_known_without_the_api(stopped: Daemon) -> None:
-    """The status counts them, commands find them in the running journal, and a restart has them."""
+async def test_assets_stay_known_without_the_api(stopped: Daemon) -> None:
+    """The status counts them, commands read them from the journal, and a restart restores them."""
     async with simulated_api(150, locations=[{"id": "loc-0", "name": "HQ"}]) as api:
         await asyncio.to_thread(use_api, stopped, api.url)
         await asyncio.to_thread(stopped.start)
         status = await until(stopped, "ok")
         assert status["assets"] == 150
-        assert len((await kept(stopped)).assets) == 150
+        assert len((await stored_assets(stopped)).assets) == 150
         assert await asyncio.to_thread(stopped.stop) == 0
     await asyncio.to_thread(stopped.start)
     again = await until(stopped, "failing")
@@ -96,8 +96,8 @@ async def test_assets_are_known_and_stay_known_without_the_api(stopped: Daemon) 
     ],
     ids=["hangs", "429", "500"],
 )
-async def test_a_request_that_waits_is_told_meanwhile(stopped: Daemon, fault: Answer, trouble: str) -> None:
-    """Minutes pass before it has failed for good; status and doctor say what is in the way until then."""
+async def test_a_waiting_request_is_shown(stopped: Daemon, fault: Answer, trouble: str) -> None:
+    """Status and doctor show the cause during the minutes until the request fails."""
     async with simulated_api(3, faults=[fault] * 3) as api:
         await asyncio.to_thread(use_api, stopped, api.url)
         await asyncio.to_thread(stopped.start)
@@ -114,8 +114,8 @@ async def test_a_request_that_waits_is_told_meanwhile(stopped: Daemon, fault: An
         )
 
 
-def test_without_a_key_it_is_off_and_says_so(stopped: Daemon) -> None:
-    """The log tells once what that means, and the status shows it."""
+def test_without_a_key_reconciliation_is_off(stopped: Daemon) -> None:
+    """The log explains it once, and the status shows it."""
     stopped.start()
     assert stopped.status()["reconcile"]["state"] == "off"
     assert stopped.log.count("off: no infodeck.api_key") == 1
@@ -138,7 +138,7 @@ templates:
 
 
 async def test_automatic_assets_join_while_the_gateway_runs(stopped: Daemon, broker: Mosquitto) -> None:
-    """Once the API has told of them, assets that a template takes are on MQTT, with their connection."""
+    """Assets of the API that match a template appear on MQTT, with their connection."""
     stopped.tables = stopped.folder / "tables"
     stopped.tables.mkdir()
     (stopped.tables / "rooms.yaml").write_text(AUTOMATIC)
@@ -166,7 +166,7 @@ points: [{tag: R4, point: T, asset: ast-4, from: temperature}]
 
 
 async def test_a_renamed_asset_is_described_anew(stopped: Daemon, broker: Mosquitto) -> None:
-    """Assets that tables name have name and location of the API beside them, also when these change there."""
+    """`$meta` of an asset in a table follows its name and location in the API."""
     stopped.tables = stopped.folder / "tables"
     stopped.tables.mkdir()
     (stopped.tables / "rooms.yaml").write_text(LISTED)
@@ -174,7 +174,7 @@ async def test_a_renamed_asset_is_described_anew(stopped: Daemon, broker: Mosqui
     metas = {tag: f"gw/v1/hq/{tag}/T/$meta" for tag in ("R3", "R4")}
     async with simulated_api(5) as api, subscribe(broker.port) as seen:
 
-        def told(tag: str) -> list[tuple[str | None, str | None]]:
+        def described(tag: str) -> list[tuple[str | None, str | None]]:
             found = [message.json for message in seen.meta if message.topic == metas[tag]]
             return [(one.get("name"), one.get("location")) for one in found]
 
@@ -182,22 +182,24 @@ async def test_a_renamed_asset_is_described_anew(stopped: Daemon, broker: Mosqui
         settings = stopped.config.read_text()
         stopped.config.write_text(settings.replace("api_key:", "reconcile: {every: 1s}, api_key:"))
         await asyncio.to_thread(stopped.start)
-        await seen.wait_for(lambda: ("Room 3", "loc-3") in told("R3") and ("Room 4", "loc-4") in told("R4"))
+        await seen.wait_for(
+            lambda: ("Room 3", "loc-3") in described("R3") and ("Room 4", "loc-4") in described("R4")
+        )
         api.items = [item | {"name": "Hall"} if item["id"] == "ast-3" else item for item in api.items]
-        await seen.wait_for(lambda: told("R3")[-1] == ("Hall", "loc-3"), timeout_s=20)
-    assert told("R4")[-1] == ("Room 4", "loc-4")
-    assert "Hall" not in {name for name, _ in told("R4")}
+        await seen.wait_for(lambda: described("R3")[-1] == ("Hall", "loc-3"), timeout_s=20)
+    assert described("R4")[-1] == ("Room 4", "loc-4")
+    assert "Hall" not in {name for name, _ in described("R4")}
 
 
 def tags(daemon: Daemon) -> set[str]:
-    """Return the tags that commands show, which have no more than the journal."""
+    """Return the tags that commands show, from the journal alone."""
     listed = run_gateway("points", "-c", daemon.config, "--format", "json")
     assert listed.returncode == 0, listed.stderr
     return {row["tag"] for row in json.loads(listed.stdout)}
 
 
-async def test_what_was_published_once_keeps_its_tag(stopped: Daemon, broker: Mosquitto) -> None:
-    """A namesake, a new name and a restart move no topic of an automatic asset; only its pattern does."""
+async def test_a_published_tag_stays(stopped: Daemon, broker: Mosquitto) -> None:
+    """A namesake, a new name and a restart move no topic of an automatic asset; a new pattern does."""
     stopped.tables = stopped.folder / "tables"
     stopped.tables.mkdir()
     table = stopped.tables / "rooms.yaml"
@@ -219,7 +221,7 @@ async def test_what_was_published_once_keeps_its_tag(stopped: Daemon, broker: Mo
         api.items.append(items(8)[7] | {"name": "Last"})
         await seen.wait_for(lambda: bool(online("Last")), timeout_s=20)
         async with asyncio.timeout(60):  # the command reads the journal, which has it a moment later
-            while await asyncio.to_thread(tags, stopped) != {"Room 0", "Room 1", "Room 1-st-8", "Last"}:  # noqa: ASYNC110 - nothing tells of it
+            while await asyncio.to_thread(tags, stopped) != {"Room 0", "Room 1", "Room 1-st-8", "Last"}:  # noqa: ASYNC110 - there is no notification
                 await asyncio.sleep(0.1)
         await asyncio.to_thread(stopped.kill)
         await asyncio.to_thread(stopped.start)
@@ -232,7 +234,7 @@ async def test_what_was_published_once_keeps_its_tag(stopped: Daemon, broker: Mo
 
 
 def about_asset(event_id: str, of_type: str, asset: str) -> bytes:
-    """Return the body of an event that says that an asset came, went or was edited."""
+    """Return the body of an event about an asset that was added, removed or edited."""
     event = {
         "id": event_id,
         "type": of_type,
@@ -244,8 +246,8 @@ def about_asset(event_id: str, of_type: str, asset: str) -> bytes:
     return json.dumps(event).encode()
 
 
-async def test_a_webhook_about_assets_has_them_asked_for_at_once(stopped: Daemon, broker: Mosquitto) -> None:
-    """Created, moved, deleted: seconds later the building sees it, long before the regular time."""
+async def test_a_webhook_about_assets_starts_a_reconciliation(stopped: Daemon, broker: Mosquitto) -> None:
+    """Added, moved and removed assets are known seconds later."""
     stopped.tables = stopped.folder / "tables"
     stopped.tables.mkdir()
     (stopped.tables / "rooms.yaml").write_text(AUTOMATIC.replace("{name}-{location}", "{name}"))
@@ -253,7 +255,7 @@ async def test_a_webhook_about_assets_has_them_asked_for_at_once(stopped: Daemon
     level = {"id": "loc-3", "name": "Level 3", "parentId": "loc-hq"}
     meta = "gw/v1/hq/Room 3/T/$meta"
 
-    def told() -> list[str | None]:
+    def locations() -> list[str | None]:
         return [one.json.get("location") for one in seen.meta if one.topic == meta and one.payload]
 
     async with simulated_api(3, locations=[{"id": "loc-hq", "name": "HQ"}]) as api:
@@ -262,22 +264,22 @@ async def test_a_webhook_about_assets_has_them_asked_for_at_once(stopped: Daemon
             await asyncio.to_thread(stopped.start)
             await until(stopped, "ok")
 
-            async def say(event_id: str, of_type: str) -> None:
+            async def post(event_id: str, of_type: str) -> None:
                 code, _ = await asyncio.to_thread(stopped.post, about_asset(event_id, of_type, "ast-3"))
                 assert code == 200
 
             api.items.append(items(4)[3])
-            await say("evt_1", "asset.created")
-            await seen.wait_for(lambda: told() == ["loc-3"], timeout_s=20)
+            await post("evt_1", "asset.created")
+            await seen.wait_for(lambda: locations() == ["loc-3"], timeout_s=20)
             api.locations.append(level)
             api.items[3]["locationId"] = "loc-hq"
-            await say("evt_2", "asset.updated")
-            await seen.wait_for(lambda: told()[-1] == "HQ", timeout_s=20)
+            await post("evt_2", "asset.updated")
+            await seen.wait_for(lambda: locations()[-1] == "HQ", timeout_s=20)
             api.items[3]["locationId"] = "loc-3"
-            await say("evt_3", "asset.updated")
-            await seen.wait_for(lambda: told()[-1] == "HQ / Level 3", timeout_s=20)
+            await post("evt_3", "asset.updated")
+            await seen.wait_for(lambda: locations()[-1] == "HQ / Level 3", timeout_s=20)
             del api.items[3]
-            await say("evt_4", "asset.deleted")
+            await post("evt_4", "asset.deleted")
             await seen.wait_for(
                 lambda: [one.payload for one in seen.meta if one.topic == meta][-1] == "", timeout_s=20
             )
@@ -285,8 +287,8 @@ async def test_a_webhook_about_assets_has_them_asked_for_at_once(stopped: Daemon
     assert len(asked) == 1  # what is known of the type is not asked for again
 
 
-async def test_the_inventory_is_compared_after_every_look_and_every_reload(stopped: Daemon) -> None:
-    """What tables name in vain and what nobody maps is shown, with keys that types do not have; log once."""
+async def test_the_inventory_is_compared_after_each_list_and_reload(stopped: Daemon) -> None:
+    """The status shows unknown assets, unmapped assets and unknown keys; each is logged once."""
     stopped.tables = stopped.folder / "tables"
     stopped.tables.mkdir()
     table = stopped.tables / "rooms.yaml"

@@ -1,4 +1,4 @@
-"""A broker that is away for longer than memory lasts, and comes back empty while events keep coming."""
+"""A broker that is away for longer than memory lasts, and returns empty while events go on."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ assets:
 
 
 class Poster:
-    """Posts events over one connection pool; remembers which, and their order by asset."""
+    """Posts events over one connection pool, and stores them in the order of each asset."""
 
     def __init__(self, daemon: Daemon, session: aiohttp.ClientSession) -> None:
         self._daemon = daemon
@@ -77,7 +77,7 @@ def readings(messages: list[Seen]) -> Iterator[tuple[str, str]]:
 
 
 def expected(posted: list[tuple[str, str]]) -> set[tuple[str, str]]:
-    """Return the topics and events that must be seen, live or as history."""
+    """Return the topics and events that must be received, live or as history."""
     return {
         (f"gw/v1/hq/R{asset.removeprefix('a')}/K{key}", event_id)
         for asset, event_id in posted
@@ -86,12 +86,12 @@ def expected(posted: list[tuple[str, str]]) -> set[tuple[str, str]]:
 
 
 def health(daemon: Daemon) -> dict[str, Any]:
-    """Return what the status says of the MQTT sink."""
+    """Return the status of the MQTT sink."""
     return dict(daemon.status()["sinks"]["bms"])
 
 
-async def post_until_worked_off(daemon: Daemon, poster: Poster) -> str:
-    """Have an event come with every step that the sink makes; return the first one after half of the way."""
+async def post_until_delivered(daemon: Daemon, poster: Poster) -> str:
+    """Post an event with each step of the sink; return the first one after half of the backlog."""
     halfway, now = "", health(daemon)
 
     def has_moved() -> bool:
@@ -110,7 +110,7 @@ async def post_until_worked_off(daemon: Daemon, poster: Poster) -> str:
 
 
 def check_everything_came(subscriber: Subscriber, poster: Poster, halfway: str) -> None:
-    """Judge by what a subscriber has seen since the broker is back."""
+    """Check all messages since the broker's return."""
     seen = list(readings(subscriber.seen))
     history = [each for each in seen if each[0].endswith("/$history")]
     assert expected(poster.posted) <= {(topic.removesuffix("/$history"), event) for topic, event in seen}
@@ -126,10 +126,8 @@ def check_everything_came(subscriber: Subscriber, poster: Poster, halfway: str) 
 
 
 @pytest.mark.timeout(120)
-async def test_a_broker_away_for_long_gets_present_values_first_and_all_the_rest(
-    tmp_path: Path, broker: Mosquitto
-) -> None:
-    """Nothing is lost, new values do not wait for the backlog, no live topic ever goes back in time."""
+async def test_a_long_outage_of_the_broker_loses_nothing(tmp_path: Path, broker: Mosquitto) -> None:
+    """New values do not wait for the backlog, and no live topic goes back in time."""
     async with Link(broker.port) as link, aiohttp.ClientSession() as session:
         with running(tmp_path, broker, TABLE, broker_port=link.port) as daemon:
             poster = Poster(daemon, session)
@@ -147,7 +145,7 @@ async def test_a_broker_away_for_long_gets_present_values_first_and_all_the_rest
             broker.start()
             async with subscribe(broker.port) as subscriber:
                 await link.mend()
-                halfway = await post_until_worked_off(daemon, poster)
+                halfway = await post_until_delivered(daemon, poster)
                 await until(lambda: health(daemon)["lag"] == 0)
                 await subscriber.catch_up()
                 back = health(daemon)

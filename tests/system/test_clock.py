@@ -1,4 +1,4 @@
-"""A clock that is set, while the gateway runs or while it does not: what controllers and monitors see."""
+"""A clock that is set while the gateway runs or is stopped, as controllers and monitors see it."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class ClockedDaemon(Daemon):
     """A daemon whose wall clock is set by `set_clock`."""
 
     def set_clock(self, *, ahead_s: int) -> None:
-        """Let the wall clock be so far ahead of the true time; negative: behind."""
+        """Set the wall clock so many seconds ahead of the true time; negative: behind."""
         file = self.folder / "clock"
         file.touch()
         with file.open("r+b") as opened:
@@ -52,7 +52,7 @@ class ClockedDaemon(Daemon):
 
 @pytest.fixture
 def daemon(tmp_path: Path, broker: Mosquitto, request: pytest.FixtureRequest) -> Iterator[ClockedDaemon]:
-    """Run a gateway whose readings are stale after what the test says, and whose clock is right at first."""
+    """Run a gateway with the test's `stale_after` and a right clock."""
     tables = tmp_path / "tables"
     tables.mkdir()
     (tables / "a.yaml").write_text(TABLE.replace("STALE_AFTER", request.param))
@@ -65,19 +65,19 @@ def daemon(tmp_path: Path, broker: Mosquitto, request: pytest.FixtureRequest) ->
 
 
 async def words(client: Client) -> tuple[int, ...]:
-    """Return what value, quality and age show."""
+    """Return the registers of value, quality and age."""
     return struct.unpack(">HHI", (await client.read(4, 0, 4))[-8:])
 
 
-async def shows(client: Client, value: int, quality: int, *, within_s: float = 20) -> None:
-    """Wait until value and quality show this."""
+async def until_shown(client: Client, value: int, quality: int, *, within_s: float = 20) -> None:
+    """Wait until value and quality are these."""
     async with asyncio.timeout(within_s):
         while (await words(client))[:2] != (value, quality):  # noqa: ASYNC110 - another process
             await asyncio.sleep(0.05)
 
 
 async def seconds_pass(client: Client, count: int) -> None:
-    """Wait until so many ticks have come, by the heartbeat."""
+    """Wait for so many heartbeats."""
     for _ in range(count):
         before = await client.read(4, 4, 1)
         async with asyncio.timeout(20):
@@ -95,24 +95,24 @@ def healthz(daemon: Daemon) -> int:
 
 
 @pytest.mark.parametrize("daemon", ["5s"], indirect=True)
-async def test_a_value_goes_stale_in_its_time_though_the_clock_is_set_back(daemon: ClockedDaemon) -> None:
-    """A day back is a day more to look fresh, by the wall clock: but five seconds are five seconds."""
+async def test_a_clock_set_back_keeps_no_value_fresh(daemon: ClockedDaemon) -> None:
+    """The value is stale after its five seconds, not a day later."""
     async with connect(daemon.modbus_port) as client:
         await post(daemon, "evt_1", t=FRESH)
-        await shows(client, FRESH, GOOD)
+        await until_shown(client, FRESH, GOOD)
         daemon.set_clock(ahead_s=-DAY_S)
-        await shows(client, EMPTY, STALE)
+        await until_shown(client, EMPTY, STALE)
         await seconds_pass(client, 2)
         *_, age = await words(client)
         assert age >= 5
 
 
 @pytest.mark.parametrize("daemon", ["30m"], indirect=True)
-async def test_a_value_stays_fresh_though_the_clock_is_set_forward(daemon: ClockedDaemon) -> None:
-    """What was received a moment ago is a moment old, whatever the date is now."""
+async def test_a_clock_set_forward_makes_no_value_stale(daemon: ClockedDaemon) -> None:
+    """A value received a moment ago stays fresh."""
     async with connect(daemon.modbus_port) as client:
         await post(daemon, "evt_1", t=FRESH)
-        await shows(client, FRESH, GOOD)
+        await until_shown(client, FRESH, GOOD)
         daemon.set_clock(ahead_s=DAY_S)
         await seconds_pass(client, 3)
         value, quality, age = await words(client)
@@ -121,8 +121,8 @@ async def test_a_value_stays_fresh_though_the_clock_is_set_forward(daemon: Clock
 
 
 @pytest.mark.parametrize("daemon", ["30m"], indirect=True)
-async def test_no_loop_is_stuck_because_the_clock_is_set(daemon: ClockedDaemon, broker: Mosquitto) -> None:
-    """Not even one that waits for its broker: `/healthz` and the watchdog ask for progress, not the date."""
+async def test_a_set_clock_makes_no_loop_look_stuck(daemon: ClockedDaemon, broker: Mosquitto) -> None:
+    """`/healthz` and the watchdog look at progress, also of a loop that waits for its broker."""
     broker.stop()
     await post(daemon, "evt_1", t=FRESH)
     await until(lambda: daemon.status()["sinks"]["bms"]["retries"] >= 4)
@@ -134,51 +134,51 @@ async def test_no_loop_is_stuck_because_the_clock_is_set(daemon: ClockedDaemon, 
 
 @pytest.mark.parametrize("daemon", ["30m"], indirect=True)
 async def test_an_override_lasts_as_long_as_asked(daemon: ClockedDaemon) -> None:
-    """Neither does a clock that is set forward end it, nor one that is set back prolong it."""
+    """A clock set forward does not end it, a clock set back does not prolong it."""
     async with connect(daemon.modbus_port) as client:
         await post(daemon, "evt_1", t=FRESH)
         done = await asyncio.to_thread(gateway, "force", "-c", daemon.config, "R/T", "40", "--for", "8s")
         assert done.returncode == 0, done.stderr
-        await shows(client, 40, FORCED)
+        await until_shown(client, 40, FORCED)
         daemon.set_clock(ahead_s=DAY_S)
         await seconds_pass(client, 2)
         assert (await words(client))[:2] == (40, FORCED)
         daemon.set_clock(ahead_s=-DAY_S)
-        await shows(client, FRESH, GOOD)
+        await until_shown(client, FRESH, GOOD)
 
 
 @pytest.mark.parametrize("daemon", ["30m"], indirect=True)
-async def test_after_a_restart_with_the_clock_behind_no_value_passes_for_fresh(
+async def test_after_a_restart_in_the_past_no_value_looks_fresh(
     daemon: ClockedDaemon,
 ) -> None:
-    """A box without a battery comes up in the past: how old its values are shows once the clock is right.
+    """Ages are right once the clock is.
 
-    Until then, an age of 0 would be that of a reading that has just come.
+    Until then no value has age 0, as a new reading would.
     """
     async with connect(daemon.modbus_port) as client:
         await post(daemon, "evt_1", t=FRESH)
-        await shows(client, FRESH, GOOD)
+        await until_shown(client, FRESH, GOOD)
     await asyncio.to_thread(daemon.stop)
     daemon.set_clock(ahead_s=-DAY_S)
     await asyncio.to_thread(daemon.start)
     async with connect(daemon.modbus_port) as client:
         assert await words(client) == (EMPTY, STALE, NO_AGE)
         daemon.set_clock(ahead_s=0)
-        await shows(client, FRESH, GOOD)
+        await until_shown(client, FRESH, GOOD)
         *_, age = await words(client)
         assert age < 1800
         daemon.set_clock(ahead_s=3600)
-        await shows(client, EMPTY, STALE)
+        await until_shown(client, EMPTY, STALE)
 
 
 @pytest.mark.parametrize("daemon", ["30m"], indirect=True)
-async def test_an_override_that_ended_for_a_clock_behind_does_not_come_back(daemon: ClockedDaemon) -> None:
-    """Nobody expects it any more at the next restart, by then with the right clock."""
+async def test_an_ended_override_does_not_return(daemon: ClockedDaemon) -> None:
+    """The clock was behind when it ended and is right at the next restart."""
     async with connect(daemon.modbus_port) as client:
         await post(daemon, "evt_1", t=FRESH)
         done = await asyncio.to_thread(gateway, "force", "-c", daemon.config, "R/T", "40", "--for", "1h")
         assert done.returncode == 0, done.stderr
-        await shows(client, 40, FORCED)
+        await until_shown(client, 40, FORCED)
     for ahead_s, expected in ((-DAY_S, (EMPTY, STALE)), (0, (FRESH, GOOD))):
         await asyncio.to_thread(daemon.stop)
         daemon.set_clock(ahead_s=ahead_s)

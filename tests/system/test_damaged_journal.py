@@ -1,4 +1,4 @@
-"""A damaged journal under the real daemon: it starts, delivers what is left, and somebody hears of it."""
+"""The real daemon on a damaged journal: it starts, delivers the rest and raises an alarm."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ TOPIC = "gw/v1/hq-tower/L03-RM312/ZN-T"
 
 
 def alarms(daemon: Daemon) -> dict[str, Any]:
-    """Return the alarms that hold, by name."""
+    """Return the current alarms by name."""
     return {alarm["name"]: alarm for alarm in daemon.status()["alarms"]}
 
 
@@ -30,8 +30,8 @@ def shown(broker: Mosquitto) -> tuple[Any, Any]:
     return message["value"], message["event"]
 
 
-def test_an_event_that_is_damaged_while_a_sink_is_away(daemon: Daemon, broker: Mosquitto) -> None:
-    """The sink goes on with the others, the damaged one is a dead letter, and an alarm waits for somebody."""
+def test_an_event_damaged_during_an_outage(daemon: Daemon, broker: Mosquitto) -> None:
+    """The sink gets all other events, the damaged one is a dead letter, and an alarm needs acknowledging."""
     broker.stop()
     for number in range(1, 4):
         assert daemon.post(telemetry(f"evt_{number}", ROOMS[0], {"temperature": 20.0 + number}))[0] == 200
@@ -60,8 +60,8 @@ def test_an_event_that_is_damaged_while_a_sink_is_away(daemon: Daemon, broker: M
     eventually(lambda: alarms(daemon), {})
 
 
-def test_a_corrupt_file_is_replaced_by_what_can_be_read(daemon: Daemon, broker: Mosquitto) -> None:
-    """Values and waiting events are there, and status, metrics, doctor and an alarm name the file."""
+def test_a_corrupt_file_is_replaced(daemon: Daemon, broker: Mosquitto) -> None:
+    """Values and undelivered events are there, and status, metrics, doctor and an alarm name the file."""
     assert daemon.post(telemetry("evt_1", ROOMS[1], {"temperature": 19.0}))[0] == 200
     eventually(lambda: daemon.status()["sinks"]["bms"]["lag"], 0)
     broker.stop()

@@ -1,4 +1,4 @@
-"""Home Assistant beside the whole gateway: what it is told of the shipped tables, and that it forgets."""
+"""Home Assistant and the real gateway: discovery of the shipped tables, and its removal."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ PREFIX = "homeassistant/"
 
 
 async def seen_now(broker: Mosquitto) -> list[tuple[str, str]]:
-    """Return topic and payload of all that a subscriber who comes now is given."""
+    """Return topic and payload of all messages that a new subscriber gets."""
     async with subscribe(broker.port) as late:
         return [(message.topic, message.payload) for message in late.seen if message.payload]
 
 
 async def entities(broker: Mosquitto) -> dict[str, Entity]:
-    """Return what a Home Assistant makes of all that stands, by entity id."""
+    """Return the entities that Home Assistant makes of the retained messages, by id."""
     messages = await seen_now(broker)
     found = [Entity.discover(*message) for message in messages if message[0].startswith(PREFIX)]
     return {each.config["default_entity_id"]: each.receive_all(messages) for each in found}
 
 
 def remembered(daemon: Daemon) -> int:
-    """Count what the journal remembers of discovery messages, which it is told once a second."""
+    """Count the discovery topics in the journal, which are saved once a second."""
     with closing(sqlite3.connect(daemon.folder / "journal.db")) as database:
         rows = database.execute("SELECT count(*) FROM retained WHERE topic LIKE ?", (f"{PREFIX}%",))
         return int(rows.fetchone()[0])
@@ -48,8 +48,8 @@ def write_profile(daemon: Daemon, *, is_on: bool) -> None:
         daemon.config.write_text(text)
 
 
-async def test_entities_show_what_is_measured_and_are_gone_with_the_profile(tmp_path: Path) -> None:
-    """States are the readings of a signed event; killed and started without the profile, nothing remains."""
+async def test_entities_exist_as_long_as_the_profile(tmp_path: Path) -> None:
+    """Their states are the readings of a signed event; after a start without the profile none is left."""
     with Mosquitto(tmp_path) as broker:
         daemon = Daemon(tmp_path, broker.port)
         write_profile(daemon, is_on=True)

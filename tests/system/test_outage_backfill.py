@@ -1,4 +1,4 @@
-"""The real daemon after an outage that outlasts Infodeck's retries: nothing stays lost or comes twice."""
+"""The real daemon after an outage longer than Infodeck's retries: nothing is lost or delivered twice."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ T1, H1, T2, MODE = (f"gw/v1/hq/{name}" for name in ("R1/T", "R1/H", "R2/T", "R1/
 
 @pytest.fixture
 def stopped(tmp_path: Path, broker: Mosquitto) -> Iterator[Daemon]:
-    """Make a daemon's files; it is started by the test, and ended here at the latest."""
+    """Write a daemon's files; the test starts it."""
     tables = tmp_path / "tables"
     tables.mkdir()
     (tables / "rooms.yaml").write_text(TABLE)
@@ -66,7 +66,7 @@ def use_api(daemon: Daemon, url: str, *, refill: str) -> None:
 
 
 def show(api: SimulatedApi, asset: str, at_ms: int, **reported: Any) -> None:
-    """Have the API show what a device reported last."""
+    """Set a device's last report in the API."""
     shadow = {"state": {"reported": {**reported, "timestamp": at_ms // 1000}}}
     others = [item for item in api.items if item["id"] != asset]
     api.items = [*others, {"id": asset, "name": asset, "shadows": {"DeviceUplink": shadow}}]
@@ -79,7 +79,7 @@ async def post(daemon: Daemon, number: int, asset: str, at_ms: int, **readings: 
 
 
 async def reconciled(daemon: Daemon) -> dict[str, Any]:
-    """Return the status of backfilling once the API was asked again, from beginning to end."""
+    """Return the status of backfilling after a complete reconciliation."""
     status = await asyncio.to_thread(daemon.status)
     async with asyncio.timeout(20):
         while True:
@@ -91,7 +91,7 @@ async def reconciled(daemon: Daemon) -> dict[str, Any]:
 
 
 def of_topic(seen: Subscriber, topic: str) -> list[tuple[Any, str]]:
-    """Return value and time of every message on a topic, but for what was retained before."""
+    """Return value and time of every message on a topic, without earlier retained ones."""
     return [(message.json["value"], message.json["ts"]) for message in seen.seen if message.topic == topic]
 
 
@@ -101,12 +101,12 @@ def utc(time_ms: int) -> str:
 
 
 async def until(look: Callable[[], Any], expected: Any) -> None:
-    """Look, in a thread, until it is as expected."""
+    """Wait, in a thread, until `look` returns what is expected."""
     await asyncio.to_thread(eventually, look, expected, within_s=20.0)
 
 
 def check_origin(daemon: Daemon, broker: Mosquitto, times_ms: dict[str, int]) -> None:
-    """Check that topics show good values of these times, and that `gateway explain` knows their origin."""
+    """Check that topics show good values of these times, and that `gateway explain` names their origin."""
     for topic, time_ms in times_ms.items():
         message = retained(broker.port, topic)
         assert (message["ts"], message["quality"]) == (utc(time_ms), "good")
@@ -115,8 +115,8 @@ def check_origin(daemon: Daemon, broker: Mosquitto, times_ms: dict[str, int]) ->
         assert "Infodeck's API, not a webhook" in explained
 
 
-async def test_after_an_outage_everything_is_made_up_for_once(stopped: Daemon, broker: Mosquitto) -> None:
-    """Newest values with their times in MQTT and registers, what was in between on `$history`, once each."""
+async def test_an_outage_is_backfilled_once(stopped: Daemon, broker: Mosquitto) -> None:
+    """Newest values reach MQTT and registers with their times, all values in between `$history`."""
     start_ms = int(time.time()) // 60 * 60_000 - 600_000
     minute = [start_ms + number * 60_000 for number in range(9)]
     async with simulated_api(0) as api, subscribe(broker.port) as seen:
@@ -170,8 +170,8 @@ async def test_after_an_outage_everything_is_made_up_for_once(stopped: Daemon, b
         assert list(dict.fromkeys(values)) == [27, 28]
 
 
-async def test_refilling_can_be_turned_off(stopped: Daemon, broker: Mosquitto) -> None:
-    """Then what webhooks missed stays missing, and assets are known all the same."""
+async def test_backfill_can_be_turned_off(stopped: Daemon, broker: Mosquitto) -> None:
+    """What webhooks missed stays missing, and assets are listed all the same."""
     async with simulated_api(0) as api:
         show(api, "ast-1", int(time.time()) * 1000 - 60_000, temperature=20, humidity=40)
         await asyncio.to_thread(use_api, stopped, api.url, refill="{enabled: false}")
@@ -184,10 +184,10 @@ async def test_refilling_can_be_turned_off(stopped: Daemon, broker: Mosquitto) -
             assert await asyncio.to_thread(polled, stopped.modbus_port, 0, "3:float") == "nan"
 
 
-async def test_webhooks_that_stop_while_the_gateway_runs_are_made_up_for(
+async def test_missing_webhooks_are_backfilled_while_the_gateway_runs(
     stopped: Daemon, broker: Mosquitto
 ) -> None:
-    """Nobody restarts anything: each reconciliation brings what is newer, until webhooks come again."""
+    """Each reconciliation brings newer values until webhooks return."""
     start_ms = int(time.time()) * 1000 - 600_000
 
     def newest() -> Any:
@@ -208,10 +208,8 @@ async def test_webhooks_that_stop_while_the_gateway_runs_are_made_up_for(
         assert of_topic(seen, f"{T1}/$history") == []
 
 
-async def test_a_point_that_comes_with_an_edited_table_has_what_others_were_told(
-    stopped: Daemon, broker: Mosquitto
-) -> None:
-    """It was taken from the API before, for another point: nobody waits for the device's next report."""
+async def test_a_new_point_gets_the_value_of_the_api(stopped: Daemon, broker: Mosquitto) -> None:
+    """Another point had it before, and the new one does not wait for the device's next report."""
     at_ms = int(time.time()) * 1000 - 60_000
     async with simulated_api(0) as api, subscribe(broker.port) as seen:
         show(api, "ast-1", at_ms, temperature=20)

@@ -1,4 +1,4 @@
-"""Point tables that change while the daemon runs, as subscribers, controllers and administrators see it."""
+"""Point tables that change while the daemon runs, for subscribers, controllers and administrators."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def daemon(tmp_path: Path, broker: Mosquitto) -> Iterator[Daemon]:
 
 
 async def test_an_edited_table_moves_topics_and_registers(daemon: Daemon, broker: Mosquitto) -> None:
-    """New ones are live, old retained messages gone, removed registers refused, connections open."""
+    """New topics are live, old ones cleared, removed registers refused, connections open."""
     async with subscribe(broker.port) as subscriber, connect(daemon.modbus_port) as client:
         await post(daemon, "evt_1", t=21.5, h=40)
         await subscriber.wait_for(lambda: bool(subscriber.payloads(f"{TOPIC}/H")))
@@ -65,8 +65,8 @@ async def test_an_edited_table_moves_topics_and_registers(daemon: Daemon, broker
     assert '"event": "points.reloaded"' in daemon.log
 
 
-async def test_a_mended_gain_shows_without_a_new_event(daemon: Daemon, broker: Mosquitto) -> None:
-    """The newest reading is converted anew, for MQTT and Modbus, and after a restart it is so too."""
+async def test_a_corrected_gain_applies_without_a_new_event(daemon: Daemon, broker: Mosquitto) -> None:
+    """The newest reading is converted again, on MQTT and Modbus, also after a restart."""
     async with subscribe(broker.port) as subscriber, connect(daemon.modbus_port) as client:
         await post(daemon, "evt_1", t=21.5)
         await subscriber.wait_for(lambda: bool(subscriber.payloads(f"{TOPIC}/T")))
@@ -80,8 +80,8 @@ async def test_a_mended_gain_shows_without_a_new_event(daemon: Daemon, broker: M
         assert await client.read(4, 0, 2) == struct.pack(">f", 215)
 
 
-async def test_a_broken_table_keeps_everything_going(daemon: Daemon) -> None:
-    """It is refused with its place, shown until it is mended, and changes nothing."""
+async def test_a_broken_table_changes_nothing(daemon: Daemon) -> None:
+    """The problem is shown with its place until the table is corrected."""
     async with connect(daemon.modbus_port) as client:
         put(daemon, TABLE.replace("type: uint16", "type: unit16"))
         await until(lambda: daemon.status()["tables"]["refused"] == 1)
@@ -97,7 +97,7 @@ async def test_a_broken_table_keeps_everything_going(daemon: Daemon) -> None:
 
 
 async def test_no_event_is_lost_over_reloads(daemon: Daemon, broker: Mosquitto) -> None:
-    """Events posted all the time while the table changes again and again: each is seen, live or late."""
+    """Each event posted during many reloads is published, live or as history."""
     posted: list[str] = []
     stop = asyncio.Event()
 
@@ -129,10 +129,10 @@ async def test_no_event_is_lost_over_reloads(daemon: Daemon, broker: Mosquitto) 
     assert daemon.status()["sinks"]["bms"]["dead_letters"] == 0
 
 
-def test_systemd_hears_of_a_reload_that_was_asked_for(
+def test_a_reload_is_reported_to_systemd(
     tmp_path: Path, broker: Mosquitto, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """SIGHUP: reloading with the time, then ready; settings that changed are said to need a restart."""
+    """SIGHUP sends `RELOADING=1` with the time, then `READY=1`; changed settings need a restart."""
     tables = tmp_path / "tables"
     tables.mkdir()
     (tables / "a.yaml").write_text(TABLE)
@@ -150,9 +150,9 @@ def test_systemd_hears_of_a_reload_that_was_asked_for(
                 reloading, moment = notified.next().split("\n")
                 assert reloading == "RELOADING=1"
                 assert began_us <= int(moment.removeprefix("MONOTONIC_USEC=")) <= time.monotonic_ns() // 1000
-                ready, told = notified.next().split("\n")
+                ready, status = notified.next().split("\n")
                 assert ready == "READY=1"
-                assert ("changed point tables are refused" in told) is is_refused
+                assert ("changed point tables are refused" in status) is is_refused
         finally:
             daemon.kill()
     lines = [json.loads(line) for line in daemon.log.splitlines()]

@@ -1,4 +1,4 @@
-"""What the gateway promises of values and topics, also where point tables change at the worst moment."""
+"""What the gateway promises of values and topics, with table changes at the worst moment."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ TOPIC = "gw/v1/hq/R"
 
 
 async def retained(broker: Mosquitto) -> dict[str, Any]:
-    """Return the value messages that a subscriber who comes now is given, by point."""
+    """Return the retained values that a new subscriber gets, by point."""
     async with subscribe(broker.port) as subscriber:
         return {
             message.topic.removeprefix(f"{TOPIC}/"): message.json
@@ -50,10 +50,10 @@ def count(daemon: Daemon, rows: str) -> int:
         return int(database.execute(f"SELECT count(*) FROM {rows}").fetchone()[0])  # noqa: S608 - the test's own
 
 
-async def test_readings_that_waited_for_a_broker_are_not_news_to_a_new_table(
+async def test_waiting_readings_are_ordered_by_time_for_a_new_table(
     tmp_path: Path, broker: Mosquitto
 ) -> None:
-    """A point that came meanwhile takes them in order of their time, shows their age, on every sink."""
+    """A new point gets them in order, with their age, on every sink."""
     with running(tmp_path, broker, table(T)) as daemon:
         now_ms = time.time_ns() // 1_000_000
         broker.kill()
@@ -75,7 +75,7 @@ async def test_readings_that_waited_for_a_broker_are_not_news_to_a_new_table(
 
 
 async def test_a_topic_never_shows_what_another_device_measured(tmp_path: Path, broker: Mosquitto) -> None:
-    """A point that is moved to another asset has no value until that reports, to another key its last one."""
+    """A point of another asset has no value until that reports, a point of another key the key's last one."""
     other = "point: {}, asset: a, from: {}"
     before = table(T, other.format("A", "a"), other.format("B", "b"))
     with running(tmp_path, broker, before) as daemon:
@@ -89,10 +89,10 @@ async def test_a_topic_never_shows_what_another_device_measured(tmp_path: Path, 
         await until_retained(broker, A=6, B=5)
 
 
-async def test_topics_of_points_that_went_while_the_gateway_was_down_are_cleared(
+async def test_topics_of_points_removed_while_the_gateway_is_down_are_cleared(
     tmp_path: Path, broker: Mosquitto
 ) -> None:
-    """Killed, its table edited, started again: removed and moved points leave nothing on the broker."""
+    """After a kill and an edit, removed and moved points leave nothing on the broker."""
     other = "point: {}, asset: a, from: {}"
     with running(tmp_path, broker, table(T, other.format("A", "a"), other.format("B", "b"))) as daemon:
         await post(daemon, "evt_1", t=1, a=2, b=3)
@@ -110,7 +110,7 @@ async def test_topics_of_points_that_went_while_the_gateway_was_down_are_cleared
 
 
 async def test_the_heartbeat_goes_on_over_a_reload(tmp_path: Path, broker: Mosquitto) -> None:
-    """Its register never shows the sentinel, nor does it go back."""
+    """Its register never shows the sentinel and never goes back."""
     beat = "system: {heartbeat: {every: 1s, modbus: {to: regs, register: 9, type: uint16}}}\n"
     with running(tmp_path, broker, table(T, system=beat)) as daemon:
         async with connect(daemon.modbus_port) as client:
@@ -136,7 +136,7 @@ def force(daemon: Daemon, **what: Any) -> None:
 
 
 async def test_an_override_ends_with_its_point(tmp_path: Path, broker: Mosquitto) -> None:
-    """What a reload has ended does not come back: neither with the point, nor with the next start."""
+    """It returns neither with the point nor at the next start."""
     with running(tmp_path, broker, table(T, "point: A, asset: a, from: a")) as daemon:
         await asyncio.to_thread(force, daemon, point="R/A", value=7)
         assert set(daemon.status()["mapping"]["forced"]) == {"R/A"}
@@ -149,10 +149,8 @@ async def test_an_override_ends_with_its_point(tmp_path: Path, broker: Mosquitto
         assert '"reason": "no point of the tables any more"' in daemon.log
 
 
-async def test_an_override_ends_where_its_point_cannot_show_it_any_more(
-    tmp_path: Path, broker: Mosquitto
-) -> None:
-    """Another range, register or unit: what was asked for is not what would be shown."""
+async def test_an_override_ends_if_its_point_changes(tmp_path: Path, broker: Mosquitto) -> None:
+    """Another range, register or unit would show another value."""
     points = (
         "point: A, asset: a, from: a, unit: degC, modbus: {{register: 1, type: uint16{0}}}",
         "point: B, asset: a, from: b{1}",

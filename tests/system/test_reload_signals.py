@@ -1,4 +1,4 @@
-"""Signals at the worst moments of a reload, as systemd and administrators send them."""
+"""Signals at the worst moments of a reload."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ def long_table(*, gain: float) -> str:
     return f"{HEAD}points:\n{points}"
 
 
-def test_a_reload_that_is_asked_for_too_early_is_no_end(tmp_path: Path, broker: Mosquitto) -> None:
-    """SIGHUP while the gateway still reads its tables at the start: it goes on, with the newest ones."""
+def test_sighup_during_the_start(tmp_path: Path, broker: Mosquitto) -> None:
+    """The gateway goes on with the newest tables."""
     tables = tmp_path / "tables"
     tables.mkdir()
     (tables / "a.yaml").write_text(long_table(gain=1))
@@ -50,14 +50,14 @@ def test_a_reload_that_is_asked_for_too_early_is_no_end(tmp_path: Path, broker: 
 
 
 def ignores_sighup(process: int) -> bool:
-    """Say whether a process has asked the system not to be ended by SIGHUP."""
+    """Return whether a process ignores SIGHUP."""
     lines = Path(f"/proc/{process}/status").read_text().splitlines()
     ignored = next(line.split()[1] for line in lines if line.startswith("SigIgn:"))
     return bool(int(ignored, 16) >> signal.SIGHUP - 1 & 1)
 
 
-def test_the_gateway_stops_in_the_midst_of_a_reload(tmp_path: Path, broker: Mosquitto) -> None:
-    """SIGTERM while large tables are read: it ends in order, long before systemd would end it."""
+def test_sigterm_during_a_reload(tmp_path: Path, broker: Mosquitto) -> None:
+    """It stops in order, long before systemd would kill it."""
     with running(tmp_path, broker, table(T)) as daemon:
         assert daemon.process is not None
         began_s = cpu_s(daemon)
@@ -78,10 +78,10 @@ def cpu_s(daemon: Daemon) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def test_systemd_hears_ready_once_the_last_reload_is_done(
+def test_ready_is_sent_after_the_last_reload(
     tmp_path: Path, broker: Mosquitto, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Asked for again in the midst of a reload: `ready` comes after the reload that began after that."""
+    """A reload requested during a reload is finished before `READY=1`."""
     with (
         notification_socket(tmp_path, monkeypatch) as notified,
         running(tmp_path, broker, table(T)) as daemon,

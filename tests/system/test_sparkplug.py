@@ -1,4 +1,4 @@
-"""The whole gateway as a Sparkplug edge node: from a webhook to the tags of a host."""
+"""The real gateway as a Sparkplug edge node, from a webhook to a host's tags."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ def daemon(tmp_path: Path, broker: Mosquitto) -> Iterator[Daemon]:
     gateway.kill()
 
 
-async def test_a_host_follows_the_gateway_through_its_day(daemon: Daemon, broker: Mosquitto) -> None:
-    """Births, changes, values that age, an edited table, a stop and a start: the tags are right."""
+async def test_a_hosts_tags_are_right_throughout(daemon: Daemon, broker: Mosquitto) -> None:
+    """Births, changes, ageing values, an edited table, a stop and a start are followed."""
     async with listen(broker.port) as host:
         await asyncio.to_thread(daemon.start)
         await host.until(lambda: set(host.tags) == {"", "R", "S"})

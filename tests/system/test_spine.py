@@ -25,7 +25,7 @@ def subscribe(port: int, topic: str) -> str:
 
 
 def poll(port: int, address: int, kind: str, count: int = 1) -> list[str]:
-    """Return what mbpoll prints for input registers from 0-based `address`."""
+    """Return what mbpoll prints for input registers from the 0-based `address` on."""
     command = ["mbpoll", "-m", "tcp", "-p", str(port), "-a", "1", "-0", "-r", str(address)]
     command += ["-o", "10", "-t", kind, "-B", "-c", str(count), "-1", "127.0.0.1"]
     printed = subprocess.run(command, capture_output=True, check=True, text=True).stdout
@@ -33,7 +33,7 @@ def poll(port: int, address: int, kind: str, count: int = 1) -> list[str]:
 
 
 def eventually_polled(daemon: Daemon, address: int, kind: str, expected: str) -> None:
-    """Poll until the value is there: it comes within moments after the 200."""
+    """Poll until the value is there."""
     deadline = time.monotonic() + 60
     while (value := poll(daemon.modbus_port, address, kind)) != [expected]:
         assert time.monotonic() < deadline, value
@@ -41,7 +41,7 @@ def eventually_polled(daemon: Daemon, address: int, kind: str, expected: str) ->
 
 
 def test_event_signed_by_openssl_reaches_subscriber_and_poller(daemon: Daemon, broker: Mosquitto) -> None:
-    """An event that our code has never touched arrives with the right value in both protocols."""
+    """An event that our code has not made has the right value in both protocols."""
     script = r"""
     object='{"id":"ast-a1b2c3d4","telemetry":{"temperature":"21.5","humidity":48.3}}'
     body='{"id":"evt_openssl","type":"asset.telemetry.updated","organizationId":"'$2'",'
@@ -69,13 +69,13 @@ def test_event_signed_by_openssl_reaches_subscriber_and_poller(daemon: Daemon, b
 
 
 def test_sentinels_before_the_first_reading(daemon: Daemon) -> None:
-    """A poller that comes before any event sees sentinels, never zero."""
+    """Registers show sentinels before any event, never zero."""
     assert poll(daemon.modbus_port, 1000, "3:float") == ["nan"]
     assert poll(daemon.modbus_port, 1002, "3:hex") == ["0xFFFF"]
 
 
 def test_send_check_points_and_test(daemon: Daemon) -> None:
-    """The commands do what the README says, on the daemon's own settings."""
+    """The commands do what README says, with the daemon's own settings."""
     sent = gateway(daemon, "send", "--asset", ROOM, "temperature=22.25", "occupancy=occupied")
     assert (sent.returncode, sent.stderr) == (0, "")
     assert sent.stdout.endswith('200 {"received":true}\n')
@@ -115,7 +115,7 @@ def test_older_reading_never_overwrites(daemon: Daemon, broker: Mosquitto) -> No
 
 
 def test_restart_restores_state_before_the_first_event(daemon: Daemon, broker: Mosquitto) -> None:
-    """After an orderly stop, registers and retained topics are back, even with an empty broker."""
+    """After an orderly stop, registers and retained topics are restored, also on an empty broker."""
     assert daemon.post(telemetry("evt_1", ROOM, {"temperature": 20.25}))[0] == 200
     eventually_polled(daemon, 1000, "3:float", "20.25")
     assert daemon.stop() == 0
@@ -127,8 +127,8 @@ def test_restart_restores_state_before_the_first_event(daemon: Daemon, broker: M
     assert subscribe(broker.port, "gw/v1/$gateway/test-box/status") == "online"
 
 
-def test_hostile_input_leaves_no_trace(daemon: Daemon) -> None:
-    """Broken signatures and bodies get their answers; the process stays up and logs nothing telling."""
+def test_hostile_input_is_refused(daemon: Daemon) -> None:
+    """Broken signatures and bodies get their answers, and the log shows nothing of them."""
     unsigned = daemon.post(b"{}", "garbage")
     assert unsigned[0] == 401
     assert daemon.post(b"\xff" * 1000, "")[0] == 401
@@ -141,8 +141,8 @@ def test_hostile_input_leaves_no_trace(daemon: Daemon) -> None:
     assert SECRET not in unsigned[1]
 
 
-def test_unknown_asset_is_acknowledged_and_remembered(daemon: Daemon) -> None:
-    """An event that no table maps is counted, not dead-lettered."""
+def test_an_unknown_asset_is_acknowledged_and_counted(daemon: Daemon) -> None:
+    """An event that no table maps is no dead letter."""
     assert daemon.post(telemetry("evt_1", "ast-nobody", {"temperature": 20}))[0] == 200
     deadline = time.monotonic() + 60
     while daemon.status()["mapping"]["unmapped"] != 1:
@@ -151,8 +151,8 @@ def test_unknown_asset_is_acknowledged_and_remembered(daemon: Daemon) -> None:
     assert daemon.status()["mapping"]["unreadable"] == 0
 
 
-def test_second_gateway_and_taken_port_are_told_plainly(daemon: Daemon) -> None:
-    """A start that can't succeed says why in one line, without a traceback."""
+def test_a_second_gateway_and_a_used_port_are_refused(daemon: Daemon) -> None:
+    """The start fails with one line and no traceback."""
     again = gateway(daemon, "run")
     assert again.returncode == 1
     (line,) = again.stderr.splitlines()

@@ -1,4 +1,4 @@
-"""Whoever hangs on its sockets, the gateway stops within the time that systemd gives it, and in order."""
+"""The gateway stops within systemd's time, whatever connections are open."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ if TYPE_CHECKING:
     from support.daemon import Daemon
 
 
-def tcp(port: int, said: bytes) -> socket.socket:
-    """Connect to a loopback port and say something."""
+def tcp(port: int, data: bytes) -> socket.socket:
+    """Connect to a loopback port and send something."""
     connection = socket.create_connection(("127.0.0.1", port), timeout=10)
-    connection.sendall(said)
+    connection.sendall(data)
     return connection
 
 
-def test_a_connection_that_is_kept_for_the_next_event_does_not_hold_up_the_stop(daemon: Daemon) -> None:
-    """Senders keep their connections: nothing is asked on them, so nothing is waited for."""
+def test_idle_connections_do_not_delay_the_stop(daemon: Daemon) -> None:
+    """Senders keep connections open between deliveries."""
     body = telemetry("evt_1", "ast-a1b2c3d4", {"temperature": 21.5})
     head = f"POST /webhooks/infodeck HTTP/1.1\r\nHost: x\r\nx-infodeck-signature: {sign(body)}\r\n"
     request = f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body
@@ -33,8 +33,8 @@ def test_a_connection_that_is_kept_for_the_next_event_does_not_hold_up_the_stop(
         assert sender.recv(1000) == b""
 
 
-def test_half_a_request_anywhere_does_not_keep_the_gateway_from_stopping(daemon: Daemon) -> None:
-    """Each of them is waited for, but not for long; what stands in the journal is folded into its file."""
+def test_half_a_request_does_not_block_the_stop(daemon: Daemon) -> None:
+    """Each one is waited for, but not for long; the journal's log is folded into its file."""
     half = b" HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{"
     with (
         closing(tcp(daemon.intake_port, b"POST /webhooks/infodeck" + half)),

@@ -1,4 +1,4 @@
-"""The daemon over TLS, and what it tells systemd."""
+"""The daemon over TLS, and its messages to systemd."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ ROOM = "ast-a1b2c3d4"
 
 
 def install_certificate(folder: Path, name: str) -> None:
-    """Put a certificate for `name` and its key where the settings say."""
+    """Put a certificate for `name` and its key at the paths of the settings."""
     command = [
         "openssl",
         "req",
@@ -46,7 +46,7 @@ def install_certificate(folder: Path, name: str) -> None:
 
 
 def shown_by(daemon: Daemon) -> str:
-    """Return what openssl sees of the certificate."""
+    """Return what openssl prints of the certificate."""
     connected = subprocess.run(
         ["openssl", "s_client", "-connect", f"127.0.0.1:{daemon.intake_port}"],
         stdin=subprocess.DEVNULL,
@@ -59,7 +59,7 @@ def shown_by(daemon: Daemon) -> str:
 
 @pytest.fixture
 def encrypted(tmp_path: Path, broker: Mosquitto) -> Iterator[Daemon]:
-    """Run the gateway with a certificate of its own on the intake."""
+    """Run the gateway with a certificate on the intake."""
     install_certificate(tmp_path, "gateway.test")
     daemon = Daemon(tmp_path, broker.port)
     settings = daemon.config.read_text()
@@ -71,7 +71,7 @@ def encrypted(tmp_path: Path, broker: Mosquitto) -> Iterator[Daemon]:
 
 
 def test_intake_over_tls(encrypted: Daemon) -> None:
-    """`send` is received over TLS; plain HTTP and TLS 1.1 are not spoken on that port."""
+    """`gateway send` works over TLS; the port refuses plain HTTP and TLS 1.1."""
     command = [sys.executable, "-m", "gateway", "send", "-c", str(encrypted.config), "--asset", ROOM]
     sent = subprocess.run(
         [*command, "temperature=21"], cwd=REPOSITORY, capture_output=True, text=True, check=False
@@ -93,7 +93,7 @@ def test_intake_over_tls(encrypted: Daemon) -> None:
 
 @pytest.mark.parametrize("kind", FORWARD_SECRET)
 def test_the_intake_speaks_forward_secret_suites_only(tmp_path: Path, broker: Mosquitto, kind: str) -> None:
-    """Of all suites of TLS 1.2, those with ephemeral keys and authenticated encryption."""
+    """Of all suites of TLS 1.2, it accepts those with ephemeral keys and authenticated encryption."""
     certificate, key = Authority(tmp_path).issue("gateway.test", kind=kind)
     daemon = Daemon(tmp_path, broker.port)
     tls = f"intake: {{tls: {{certificate: {certificate}, key: {key}}}, "
@@ -106,8 +106,8 @@ def test_the_intake_speaks_forward_secret_suites_only(tmp_path: Path, broker: Mo
 
 
 def test_a_renewed_certificate_drops_no_delivery(encrypted: Daemon) -> None:
-    """Deliveries come all the time, on a connection that stays and on new ones: each is answered with 200."""
-    trusting = ssl._create_unverified_context()  # noqa: S323 - whose certificate it is, openssl tells
+    """Every delivery is answered with 200, on an old connection and on new ones."""
+    trusting = ssl._create_unverified_context()  # noqa: S323 - openssl shows whose certificate it is
     lasting = http.client.HTTPSConnection("127.0.0.1", encrypted.intake_port, context=trusting, timeout=10)
     answers = Counter[int]()
 
@@ -135,8 +135,8 @@ def test_a_renewed_certificate_drops_no_delivery(encrypted: Daemon) -> None:
     assert encrypted.log.count("certificate.renewed") == 1
 
 
-def test_unusable_certificate_is_told_plainly(encrypted: Daemon) -> None:
-    """A certificate that can't be read ends the start with its name, without a traceback."""
+def test_an_unusable_certificate_ends_the_start(encrypted: Daemon) -> None:
+    """The error names the file, without a traceback."""
     encrypted.stop()
     (encrypted.folder / "certificate.pem").write_text("no certificate")
     done = subprocess.run(
@@ -152,17 +152,17 @@ def test_unusable_certificate_is_told_plainly(encrypted: Daemon) -> None:
     assert "Traceback" not in done.stderr
 
 
-def test_systemd_hears_ready_watchdog_and_stopping(
+def test_systemd_gets_ready_watchdog_and_stopping(
     tmp_path: Path, broker: Mosquitto, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """On its notification socket: ready once, alive while it makes progress, and stopping."""
+    """Ready is sent once, the watchdog is fed while there is progress, then stopping."""
     with notification_socket(tmp_path, monkeypatch) as notified:
         monkeypatch.setenv("WATCHDOG_USEC", "400000")
         daemon = Daemon(tmp_path, broker.port)
         daemon.start()
-        heard = [notified.next() for _ in range(4)]
-        assert heard[0].startswith("READY=1\nSTATUS=")
-        assert heard[1:] == ["WATCHDOG=1"] * 3
+        received = [notified.next() for _ in range(4)]
+        assert received[0].startswith("READY=1\nSTATUS=")
+        assert received[1:] == ["WATCHDOG=1"] * 3
         assert daemon.stop() == 0
         while (message := notified.next()) == "WATCHDOG=1":
             pass

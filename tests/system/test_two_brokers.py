@@ -34,7 +34,7 @@ def cloud(tmp_path: Path) -> Iterator[Mosquitto]:
 
 @pytest.fixture
 def stopped(tmp_path: Path, broker: Mosquitto, cloud: Mosquitto) -> Iterator[Daemon]:
-    """Make the files of a daemon with both; it is started by the test, and ended here at the latest."""
+    """Write the files of a daemon with both brokers; the test starts it."""
     daemon = Daemon(tmp_path, broker.port)
     settings = daemon.config.read_text()
     second = SECOND.replace("PORT", str(cloud.port))
@@ -44,7 +44,7 @@ def stopped(tmp_path: Path, broker: Mosquitto, cloud: Mosquitto) -> Iterator[Dae
 
 
 async def test_each_broker_gets_its_own_form(stopped: Daemon, broker: Mosquitto, cloud: Mosquitto) -> None:
-    """One event is points in JSON on one broker and an asset in bare values on the other."""
+    """One event is JSON per point on one broker and bare values of the asset on the other."""
     async with subscribe(broker.port) as there, subscribe(cloud.port) as here:
         await asyncio.to_thread(stopped.start)
         readings = {"temperature": 21.5, "humidity": 48}

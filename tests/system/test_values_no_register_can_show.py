@@ -1,4 +1,4 @@
-"""The real daemon with values that no register can show: MQTT has them, and all see that they are bad."""
+"""The real daemon with values that no register can show: MQTT has them, with quality bad everywhere."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def daemon(tmp_path: Path, broker: Mosquitto) -> Iterator[Daemon]:
 
 
 async def until_read(client: Client, quality: int) -> None:
-    """Poll the asset's quality until it is this one."""
+    """Poll until the asset's quality is this one."""
     for _ in range(500):
         if await client.read(4, 7, 1) == quality.to_bytes(2, "big"):
             return
@@ -65,14 +65,14 @@ async def until_read(client: Client, quality: int) -> None:
 
 
 def messages(watching: Subscriber, event: str) -> dict[str, Any]:
-    """Return value and quality of each point as an event brought them, by telemetry key."""
+    """Return value and quality of each point after an event, by telemetry key."""
     found = [seen for seen in watching.seen if seen.topic.startswith("gw/v1/hq/R/")]
-    told = {seen.topic.rpartition("/")[2].lower(): seen.json for seen in found if event in seen.payload}
-    return {key: (each["value"], each["quality"]) for key, each in told.items()}
+    by_key = {seen.topic.rpartition("/")[2].lower(): seen.json for seen in found if event in seen.payload}
+    return {key: (each["value"], each["quality"]) for key, each in by_key.items()}
 
 
 async def test_what_no_register_can_show_is_bad_everywhere(daemon: Daemon, broker: Mosquitto) -> None:
-    """In `$quality`, on MQTT beside the value, in the status, once in the log; until values fit again."""
+    """`$quality`, MQTT and the status show it, and the log once, until values fit again."""
     async with subscribe(broker.port) as watching, connect(daemon.modbus_port) as client:
         daemon.post(telemetry("evt_1", "ast-1", GOOD))
         await watching.wait_for(lambda: len(messages(watching, "evt_1")) == len(GOOD))
@@ -80,8 +80,8 @@ async def test_what_no_register_can_show_is_bad_everywhere(daemon: Daemon, broke
         for event in ("evt_2", "evt_3"):
             daemon.post(telemetry(event, "ast-1", BAD))
             await watching.wait_for(lambda event=event: len(messages(watching, event)) == len(BAD))  # type: ignore[misc]
-        told = BAD | {"mode": None}  # what it is no value of
-        assert messages(watching, "evt_3") == {key: (value, "bad") for key, value in told.items()}
+        expected = BAD | {"mode": None}  # what it is no value of
+        assert messages(watching, "evt_3") == {key: (value, "bad") for key, value in expected.items()}
         await until_read(client, 3)
         assert await client.read(4, 0, 7) == IN_THEIR_PLACE
         assert daemon.status()["qualities"]["bad"] == len(BAD)

@@ -1,4 +1,4 @@
-"""A gateway that writes into a controller, seen from the controller: outages of either, and its heartbeat."""
+"""A gateway that writes into a controller: outages of either, and the heartbeat."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def post(daemon: Daemon, number: int, **readings: float) -> None:
 
 
 def shown(controller: LibmodbusController) -> list[float]:
-    """Return what the controller holds of the plant."""
+    """Return the controller's registers of the plant."""
     return [
         *controller.floats(40, unit=3),
         *controller.registers(42, unit=3),
@@ -64,12 +64,12 @@ def shown(controller: LibmodbusController) -> list[float]:
 
 
 def sink(daemon: Daemon, field: str) -> object:
-    """Return what the gateway says of the sink."""
+    """Return the status of the sink."""
     return daemon.status()["sinks"]["ahu"][field]
 
 
 def test_a_controller_that_restarts_empty(daemon: Daemon, controller: LibmodbusController) -> None:
-    """What came while it was away is there when it is back, and so is all else; the heartbeat goes on."""
+    """It gets all values again, also those that came meanwhile, and the heartbeat goes on."""
     post(daemon, 1, t=6.5, running=1, flow=12.3)
     eventually(lambda: shown(controller), [6.5, 123, 1])
     beat = controller.registers(0)
@@ -86,7 +86,7 @@ def test_a_controller_that_restarts_empty(daemon: Daemon, controller: LibmodbusC
 
 
 def test_a_gateway_that_dies(daemon: Daemon, controller: LibmodbusController) -> None:
-    """Its heartbeat stands still. Once it is back, a controller that was emptied meanwhile has everything."""
+    """The heartbeat stops. After a restart, a controller that was emptied meanwhile gets all values."""
     post(daemon, 1, t=6.5, running=1, flow=12.3)
     eventually(lambda: shown(controller), [6.5, 123, 1])
     daemon.kill()
@@ -98,7 +98,7 @@ def test_a_gateway_that_dies(daemon: Daemon, controller: LibmodbusController) ->
 
 
 def test_a_register_that_the_controller_lacks(daemon: Daemon, controller: LibmodbusController) -> None:
-    """Its values are dead letters with the reason, shown by the gateway; all others arrive."""
+    """Its values are dead letters with the reason; all others arrive."""
     post(daemon, 1, t=6.5, wrong=5, running=1, flow=12.3)
     eventually(lambda: shown(controller), [6.5, 123, 1])
     eventually(lambda: sink(daemon, "dead_letters"), 1)
@@ -109,7 +109,7 @@ def test_a_register_that_the_controller_lacks(daemon: Daemon, controller: Libmod
 
 
 def test_a_forced_value_and_a_changed_table(daemon: Daemon, controller: LibmodbusController) -> None:
-    """Commissioning from the terminal reaches the controller, and so does an edited table."""
+    """`gateway force` and an edited table reach the controller."""
     post(daemon, 1, t=6.5, running=1, flow=12.3)
     eventually(lambda: shown(controller), [6.5, 123, 1])
     assert gateway(daemon, "force", "CH/CHWS-T", "12.5", "--for", "5m").returncode == 0

@@ -18,7 +18,7 @@ import uvloop
 from support.mosquitto import Mosquitto, subscribe
 from support.mqtt_parts import STATUS_TOPIC, MqttRig, make_point, make_update
 from support.ports import free_port
-from support.waiting import until, until_taken
+from support.waiting import until, until_delivered
 
 from gateway.errors import RefusedError, TransientError
 from gateway.model import Quality
@@ -44,7 +44,7 @@ def updates_of_many_points(count: int) -> list[Update]:
 
 async def deliver_for_sure(rig: MqttRig, *updates: Update) -> int:
     """Do as the delivery loop does, and return how often the batch had to be sent again."""
-    return await until_taken(partial(rig.deliver, *updates))
+    return await until_delivered(partial(rig.deliver, *updates))
 
 
 async def test_online_while_it_runs_and_offline_after_a_clean_end(broker: Mosquitto) -> None:

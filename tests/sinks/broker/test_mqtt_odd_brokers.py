@@ -14,7 +14,7 @@ from support.mqtt_parts import MqttRig, make_point, make_update
 from support.odd_broker import HangUp, odd_broker
 from support.sparkplug_parts import SparkplugRig
 from support.sparkplug_payloads import decode
-from support.waiting import until, until_taken
+from support.waiting import until, until_delivered
 
 from gateway.errors import RefusedError, TransientError
 
@@ -81,7 +81,7 @@ async def refused_points(rig: MqttRig | SparkplugRig, *updates: Update) -> list[
         except RefusedError as error:
             found.extend(refusal.update.point.name for refusal in error.refusals)
 
-    await until_taken(write, within_s=30)
+    await until_delivered(write, within_s=30)
     return found
 
 

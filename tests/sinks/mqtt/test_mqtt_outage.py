@@ -11,7 +11,7 @@ import pytest
 from support.mosquitto import Mosquitto, subscribe
 from support.mqtt_parts import MqttRig, make_point, make_update, now_ms
 from support.mqtt_tap import Tap
-from support.waiting import until, until_taken
+from support.waiting import until, until_delivered
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -40,7 +40,7 @@ async def deliver_in_batches(rig: MqttRig, updates: list[Update], *, kill: async
     for begin in range(0, len(updates), AT_ONCE):
         if begin >= len(updates) // 2:
             kill.set()
-        await until_taken(partial(rig.deliver, *updates[begin : begin + AT_ONCE]))
+        await until_delivered(partial(rig.deliver, *updates[begin : begin + AT_ONCE]))
 
 
 def readings(message: Published) -> dict[str, int]:

@@ -19,7 +19,7 @@ from support.mqtt_parts import make_point, make_update
 from support.sparkplug_host import listen
 from support.sparkplug_parts import SparkplugRig
 from support.sparkplug_payloads import command
-from support.waiting import until_taken
+from support.waiting import until_delivered
 
 from gateway.errors import TransientError
 
@@ -49,7 +49,7 @@ async def take_the_connection_away(host: SparkplugHost) -> None:
 async def deliver_for_sure(rig: SparkplugRig, *values: float) -> None:
     """Do as the delivery loop does: the same batch again where the broker is away."""
     updates = [make_update(POINT, value) for value in values]
-    await until_taken(partial(rig.deliver, *updates))
+    await until_delivered(partial(rig.deliver, *updates))
 
 
 async def test_a_lost_connection_is_a_death_and_the_next_one_a_birth_with_the_next_number(

@@ -1,4 +1,4 @@
-"""Dead letters on the real daemon: refused by a register or a broker, handed out again, or forgotten."""
+"""Dead letters of the real daemon: retried after a register or a broker refused them, or dropped."""
 
 from __future__ import annotations
 
@@ -37,22 +37,20 @@ def deadletters(daemon: Daemon, *arguments: str) -> subprocess.CompletedProcess[
 
 
 def letters(daemon: Daemon) -> dict[int, tuple[str, str]]:
-    """Return sink and reason of the letters in the journal."""
+    """Return sink and reason of the dead letters in the journal."""
     found = read_dead_letters(daemon.folder / "journal.db")
     return {number: (letter.sink, letter.reason) for number, letter in found.items()}
 
 
 async def refused(daemon: Daemon, *values: int) -> None:
-    """Post values, one after the other, of which each becomes one more dead letter."""
+    """Post values, each of which becomes a dead letter."""
     for count, value in enumerate(values, len(letters(daemon)) + 1):
         await post(daemon, f"evt_{value}", n=value)
         await asyncio.to_thread(eventually, lambda: len(letters(daemon)), count)
 
 
-async def test_what_a_register_could_not_hold_is_delivered_once_it_can(
-    tmp_path: Path, broker: Mosquitto
-) -> None:
-    """Refused again while nothing has changed; after the table was corrected, it is gone."""
+async def test_a_retry_succeeds_after_the_table_was_corrected(tmp_path: Path, broker: Mosquitto) -> None:
+    """Before that it is refused again."""
     with running(tmp_path, broker, WORD) as daemon:
         await refused(daemon, 70000)
         assert letters(daemon)[1][0] == "regs"
@@ -71,8 +69,8 @@ async def test_what_a_register_could_not_hold_is_delivered_once_it_can(
         await asyncio.to_thread(eventually, lambda: daemon.status()["journal"]["dead_letters"], 0)
 
 
-async def test_a_letter_about_a_point_that_is_gone_stays(tmp_path: Path, broker: Mosquitto) -> None:
-    """Nothing is done, and why is told."""
+async def test_a_dead_letter_of_a_removed_point_stays(tmp_path: Path, broker: Mosquitto) -> None:
+    """The command prints the reason."""
     with running(tmp_path, broker, WORD) as daemon:
         await refused(daemon, 70000)
         await swap(daemon, OTHER)
@@ -83,10 +81,8 @@ async def test_a_letter_about_a_point_that_is_gone_stays(tmp_path: Path, broker:
         assert list(letters(daemon)) == [1]
 
 
-async def test_an_event_that_could_not_be_mapped_goes_to_all_sinks_once_it_can(
-    tmp_path: Path, broker: Mosquitto
-) -> None:
-    """Its readings stood where nobody looked; a table that names the place brings them out."""
+async def test_a_retried_event_goes_to_all_sinks(tmp_path: Path, broker: Mosquitto) -> None:
+    """It could not be mapped before a table named the place of its readings."""
     thing = {"assetId": "a", "vendor": {"n": 70000}}
     with running(tmp_path, broker, LONG_WORD) as daemon:
         event = json.loads(telemetry("evt_1", "a", {}))
@@ -110,7 +106,7 @@ def values(subscriber: Subscriber, topic: str) -> set[int]:
 
 @pytest.fixture
 def rules(tmp_path: Path) -> Path:
-    """Return the file that says which topics the broker allows."""
+    """Return the file with the topics that the broker allows."""
     path = tmp_path / "rules"
     path.write_text(NOTHING_BUT_N)
     return path
@@ -118,18 +114,18 @@ def rules(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def strict_broker(tmp_path: Path, rules: Path) -> Iterator[Mosquitto]:
-    """Run mosquitto with rules."""
+    """Run mosquitto with these rules."""
     with Mosquitto(tmp_path, "allow_anonymous true", f"acl_file {rules}") as mosquitto:
         yield mosquitto
 
 
-async def test_what_waits_for_a_broker_outlives_a_kill(
+async def test_a_retried_dead_letter_survives_a_kill(
     tmp_path: Path, strict_broker: Mosquitto, rules: Path
 ) -> None:
-    """Handed out while the broker is away and the gateway killed then: the letter is still there.
+    """It was retried while the broker was away, and is still stored.
 
-    Handed out again once the broker is back and allows the topic, all readings arrive: the newest is the live
-    value, the older one history.
+    Retried again once the broker allows the topic, all readings arrive: the newest is live, the older one
+    history.
     """
     with running(tmp_path, strict_broker, table("point: N, asset: a, from: n")) as daemon:
         await refused(daemon, 1, 2)
@@ -151,8 +147,8 @@ async def test_what_waits_for_a_broker_outlives_a_kill(
             assert values(subscriber, "/R/N") == {3}
 
 
-async def test_dropped_letters_do_not_come_back(tmp_path: Path, broker: Mosquitto) -> None:
-    """Not even where the power goes as soon as the command has said so."""
+async def test_a_drop_is_durable(tmp_path: Path, broker: Mosquitto) -> None:
+    """A kill after the command's answer changes nothing."""
     with running(tmp_path, broker, WORD) as daemon:
         await refused(daemon, 70000, 80000)
         assert deadletters(daemon, "drop", "2").stdout == "2: forgotten\n"

@@ -1,4 +1,4 @@
-"""Infodeck's deliveries get in while strangers hold connections and send what nobody signed."""
+"""Deliveries arrive while others hold connections and send unsigned bodies."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ FALSE_SIGNATURE = f"t=1771911526,v1={'0' * 64}"
 
 @pytest.fixture
 def cramped(tmp_path: Path, broker: Mosquitto) -> Iterator[Daemon]:
-    """Run the daemon with fewer open files than strangers have."""
+    """Run the daemon with fewer open files than others have connections."""
     daemon = Daemon(tmp_path, broker.port)
     process = daemon.launch()
     resource.prlimit(process.pid, resource.RLIMIT_NOFILE, (FILES, FILES))
@@ -37,22 +37,22 @@ def cramped(tmp_path: Path, broker: Mosquitto) -> Iterator[Daemon]:
 
 
 def resident_bytes(daemon: Daemon) -> int:
-    """Return the memory that the daemon has in use."""
+    """Return the daemon's resident memory."""
     assert daemon.process is not None
     pages = int(Path(f"/proc/{daemon.process.pid}/statm").read_text().split()[1])
     return pages * resource.getpagesize()
 
 
 @pytest.mark.parametrize("port", ["intake_port", "admin_port"])
-@pytest.mark.parametrize("said", [b"", b"POST /webhooks/infodeck HTTP/1.1\r\nHost: "])
-def test_silent_connections_keep_nobody_out(cramped: Daemon, port: str, said: bytes) -> None:
-    """More silent connections than there are files: deliveries and the admin port go on being answered."""
-    with contextlib.ExitStack() as strangers:
+@pytest.mark.parametrize("sent", [b"", b"POST /webhooks/infodeck HTTP/1.1\r\nHost: "])
+def test_silent_connections_keep_nobody_out(cramped: Daemon, port: str, sent: bytes) -> None:
+    """With more silent connections than files, deliveries and the admin port are still answered."""
+    with contextlib.ExitStack() as connections:
         for number in range(STRANGERS):
             address = ("127.0.0.1", getattr(cramped, port))
-            stranger = strangers.enter_context(socket.create_connection(address, timeout=10))
+            connection = connections.enter_context(socket.create_connection(address, timeout=10))
             with contextlib.suppress(ConnectionError):
-                stranger.sendall(said)
+                connection.sendall(sent)
             if number % 25 == 24:
                 began_s = time.monotonic()
                 assert cramped.post(telemetry(f"evt_{number}", ROOM, {"temperature": 21}))[0] == 200
@@ -64,19 +64,19 @@ def test_silent_connections_keep_nobody_out(cramped: Daemon, port: str, said: by
     assert cramped.status()["journal"]["accepted"] == STRANGERS // 25
 
 
-def test_bodies_of_strangers_take_little_memory(daemon: Daemon) -> None:
-    """Large bodies that nobody has signed, whole or under way, are not kept; deliveries get in among them."""
+def test_unsigned_bodies_take_little_memory(daemon: Daemon) -> None:
+    """Large unsigned bodies are not kept, and deliveries are accepted meanwhile."""
     before = resident_bytes(daemon)
     head = (
         "POST /webhooks/infodeck HTTP/1.1\r\nHost: x\r\n"
         f"x-infodeck-signature: {FALSE_SIGNATURE}\r\nContent-Length: {MIB}\r\n\r\n"
     ).encode()
-    with contextlib.ExitStack() as strangers:
+    with contextlib.ExitStack() as connections:
         for number in range(BODIES):
-            stranger = strangers.enter_context(
+            connection = connections.enter_context(
                 socket.create_connection(("127.0.0.1", daemon.intake_port), timeout=10)
             )
             with contextlib.suppress(ConnectionError):
-                stranger.sendall(head + bytes(MIB - number % 2))  # every other one lacks its last byte
+                connection.sendall(head + bytes(MIB - number % 2))  # every other one lacks its last byte
         assert daemon.post(telemetry("evt_1", ROOM, {"temperature": 21}))[0] == 200
         assert resident_bytes(daemon) - before < 60 * MIB
