@@ -16,19 +16,19 @@ _HEARD_WITHIN_S = 30.0
 
 
 class Notified:
-    """The messages of a daemon, in order."""
+    """The messages of a daemon to systemd."""
 
     def __init__(self, listener: socket.socket) -> None:
         self._listener = listener
 
     def next(self) -> str:
-        """Return the next message other than a line of status."""
+        """Return the next message that is more than a line of status."""
         while (message := self.next_of_all()).startswith("STATUS="):
             pass
         return message
 
     def next_of_all(self) -> str:
-        """Return the next message, whatever it is."""
+        """Return the next message."""
         return self._listener.recv(1000).decode()
 
     def status(self, wanted: str) -> None:
@@ -39,7 +39,7 @@ class Notified:
 
 @contextmanager
 def notification_socket(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Notified]:
-    """Receive the notifications of daemons that are started from now on."""
+    """Give daemons that start within the context a notification socket."""
     path = folder / "notify"
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
         listener.bind(str(path))
