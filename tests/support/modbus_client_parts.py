@@ -12,7 +12,7 @@ from gateway.status import SinkStatus
 from support.latest_values import DictLatestValues
 from support.modbus_fixtures import Points, point, register
 from support.mqtt_parts import make_update
-from support.waiting import until, until_taken
+from support.waiting import until, until_delivered
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -79,7 +79,7 @@ class ClientRig:
 
 async def persist(rig: ClientRig, *values: float) -> None:
     """Deliver as the delivery loop does: the same batch until it is written."""
-    await until_taken(partial(rig.show, *values))
+    await until_delivered(partial(rig.show, *values))
 
 
 def values_of(points: Sequence[Point], values: Sequence[Scalar]) -> list[Update]:
