@@ -1,16 +1,6 @@
 """The Modbus client: writes the points that have a register on this sink into a building controller.
 
-What a BMS engineer needs to know:
-
-- Holding registers and coils are written, and none but those that a point table names. Neighbours are
-  joined into one request (function 16 up to 123 registers, function 15 up to 1968 coils).
-- A value of several registers is always written by a single request, so it is never seen torn.
-- Only changes are written. After every connection, and once per `refresh`, everything is: the controller
-  may have lost it.
-- A point is left alone until its first reading. Without a usable value it is given its sentinel (NaN,
-  0x8000…, 0xFFFF…); a bit or coil is 0. A value outside of the point's `range` is never written.
-- A word with bits belongs to the gateway as a whole: bits of it without a point are written as 0.
-- Nothing special is written when the gateway stops: watch the heartbeat register.
+docs/modbus.md describes what is written, what never is, and what happens after each answer.
 """
 
 from __future__ import annotations

@@ -1,20 +1,6 @@
 """The Modbus TCP server: the building's controllers poll the points that have a register here.
 
-What a BMS engineer needs to know:
-
-- Function codes 1 to 4 read coils, discrete inputs, holding and input registers, at most 2000 bits or
-  125 registers at a time. Function 43 (MEI type 14) reads the server's `identity`. Every other function
-  code, all writes among them, gets exception 1.
-- Only mapped registers can be read. A request that touches any other gets exception 2; one with a count
-  out of bounds or of a wrong length gets exception 3.
-- The unit ids are those of the point tables. Ids 0 and 255 mean the device itself, by the conventions of
-  Modbus TCP: the only unit, if the tables use a single one; otherwise they can be identified but have no
-  registers (exception 2), unless mapped. Other unit ids get exception 11.
-- A value of several registers changes as a whole: read it with one request and it is never torn.
-- A register without a value shows its sentinel (NaN, 0x8000…, 0xFFFF…), a bit or coil without one shows 0.
-- Requests may be pipelined: they are answered in order, each with its own transaction id.
-- When `max_connections` are in use, a new client gets the place of a quiet one.
-- With `tls`, only clients with a certificate of `client_ca` are served (Modbus/TCP Security, port 802).
+docs/modbus.md describes functions, exceptions, unit ids and sentinels.
 """
 
 from __future__ import annotations
