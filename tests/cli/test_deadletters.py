@@ -1,4 +1,4 @@
-"""`gateway deadletters list` and `show`, beside a gateway that runs or not."""
+"""`gateway deadletters list` and `show`, with and without a running gateway."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ LETTERS = (
 
 
 async def filled(folder: Path, letters: Sequence[DeadLetter] = LETTERS) -> Path:
-    """Write a journal with letters, at rest; return the settings that name it."""
+    """Write a journal with dead letters; return its settings."""
     async with sqlite_journal(folder) as journal:
         await write_letters(journal, letters)
     return write_settings(folder)
 
 
-def test_nothing_there_is_said_and_no_failure(tmp_path: Path) -> None:
-    """Before the first start, with a journal that is not there yet; JSON has an empty list."""
+def test_without_a_journal_the_list_is_empty(tmp_path: Path) -> None:
+    """The exit code is 0, and JSON has an empty list."""
     config = write_settings(tmp_path)
     done = gateway("deadletters", "list", "-c", config)
     assert (done.returncode, done.stdout, done.stderr) == (0, "There are no dead letters.\n", "")
@@ -47,7 +47,7 @@ def test_nothing_there_is_said_and_no_failure(tmp_path: Path) -> None:
 
 
 async def test_list_shows_the_newest_last_and_how_many_there_are(tmp_path: Path) -> None:
-    """Number, time, sink, point, event and reason; what has none of them has a dash."""
+    """Number, time, sink, point, event and reason; a missing one is a dash."""
     config = await filled(tmp_path)
     done = gateway("deadletters", "list", "-c", config)
     assert (done.returncode, done.stderr) == (0, "")
@@ -76,7 +76,7 @@ async def test_list_shows_the_newest_last_and_how_many_there_are(tmp_path: Path)
 async def test_list_can_be_narrowed(
     tmp_path: Path, options: list[str], numbers: list[int], counted: str
 ) -> None:
-    """By sink, by point and by number, in both forms."""
+    """By sink, by point and by number, in both formats."""
     config = await filled(tmp_path)
     document = json.loads(gateway("deadletters", "list", "-c", config, "--format", "json", *options).stdout)
     assert document["kept"] == 5
@@ -87,7 +87,7 @@ async def test_list_can_be_narrowed(
 
 
 async def test_list_as_json_has_everything_but_the_body(tmp_path: Path) -> None:
-    """What is not there is null, not an empty text or 0."""
+    """Missing parts are null, not an empty text or 0."""
     config = await filled(tmp_path)
     letters = json.loads(gateway("deadletters", "list", "-c", config, "--format", "json").stdout)["letters"]
     assert letters[0] == {
@@ -103,8 +103,8 @@ async def test_list_as_json_has_everything_but_the_body(tmp_path: Path) -> None:
     assert (letters[4]["event_id"], letters[4]["event_number"]) == (None, None)
 
 
-async def test_a_sink_that_there_is_not_is_told(tmp_path: Path) -> None:
-    """One that has letters may be configured no more; a slip is answered with what may be meant."""
+async def test_an_unknown_sink_is_an_error(tmp_path: Path) -> None:
+    """A retired sink with dead letters is accepted; a misspelt one gets a suggestion."""
     config = await filled(tmp_path, [letter("R/N", sink="old")])
     assert gateway("deadletters", "list", "-c", config, "--sink", "old").returncode == 0
     assert gateway("deadletters", "list", "-c", config, "--sink", "bms").returncode == 0
@@ -113,15 +113,15 @@ async def test_a_sink_that_there_is_not_is_told(tmp_path: Path) -> None:
     assert done.stderr == "gateway: --sink reg: there is no sink of this name, did you mean `regs`?\n"
 
 
-async def test_a_receivers_words_do_not_reach_the_terminal_as_commands(tmp_path: Path) -> None:
-    """Line breaks and escape sequences of a broker's reason are blanks, so that a row stays a row."""
+async def test_reasons_are_sanitised(tmp_path: Path) -> None:
+    """Line breaks and escape sequences in a broker's reason become blanks."""
     config = await filled(tmp_path, [letter("R/N", reason="no\n\x1b[31mway")])
     assert "no  [31mway\n" in gateway("deadletters", "list", "-c", config).stdout
     assert "\x1b" not in gateway("deadletters", "show", "-c", config, "1").stdout
 
 
-async def test_show_tells_everything_about_one(tmp_path: Path) -> None:
-    """Times, place, reason, event with its body, and the commands that go on from there."""
+async def test_show_has_everything_about_one(tmp_path: Path) -> None:
+    """Time, place, reason, event with its body, and the next commands."""
     config = await filled(tmp_path)
     done = gateway("deadletters", "show", "-c", config, "2")
     assert (done.returncode, done.stderr) == (0, "")
@@ -140,7 +140,7 @@ async def test_show_tells_everything_about_one(tmp_path: Path) -> None:
 
 
 async def test_show_of_what_no_event_caused(tmp_path: Path) -> None:
-    """There is nothing to explain, but it can be handed out again."""
+    """There is nothing to explain, but it can be delivered again."""
     printed = gateway("deadletters", "show", "-c", await filled(tmp_path), "5").stdout
     assert "event - reason" in " ".join(printed.split())
     assert "explain" not in printed
@@ -148,13 +148,13 @@ async def test_show_of_what_no_event_caused(tmp_path: Path) -> None:
 
 
 async def test_show_of_an_event_that_could_not_be_mapped(tmp_path: Path) -> None:
-    """No sink and no point was reached."""
+    """It has no sink and no point."""
     printed = " ".join(gateway("deadletters", "show", "-c", await filled(tmp_path), "4").stdout.split())
     assert "sink mapping point - event evt_3" in printed
 
 
-async def test_body_alone_can_be_explained_when_the_event_is_given_up(tmp_path: Path) -> None:
-    """After the retention the letter still has the body, and the hint says how to explain it."""
+async def test_the_body_can_be_explained_after_the_retention(tmp_path: Path) -> None:
+    """The dead letter keeps the body, and the hint pipes it into explain."""
     async with sqlite_journal(tmp_path, sinks=()) as journal:
         await write_letters(journal, LETTERS[:1])
         journal.save(StateChanges(values_through=journal.head))
@@ -168,8 +168,8 @@ async def test_body_alone_can_be_explained_when_the_event_is_given_up(tmp_path: 
     assert "evt_1" in gateway("explain", "-c", config, "-", body=body).stdout
 
 
-async def test_a_body_that_is_gone_is_told(tmp_path: Path) -> None:
-    """There is no way to hand the letter out again then, and none is offered."""
+async def test_without_its_body_it_cannot_be_retried(tmp_path: Path) -> None:
+    """The retry is not offered."""
     config = await filled(tmp_path)
     with closing(sqlite3.connect(tmp_path / "journal.db")) as database, database:
         database.execute("UPDATE dead_letters SET body = NULL")
@@ -182,8 +182,8 @@ async def test_a_body_that_is_gone_is_told(tmp_path: Path) -> None:
     assert "gateway: 1: it has no body" in done.stderr
 
 
-async def test_a_number_that_there_is_not(tmp_path: Path) -> None:
-    """One line says so; what is no number is refused before anything is read."""
+async def test_an_unknown_number_is_an_error(tmp_path: Path) -> None:
+    """Text that is no number is refused by the command line."""
     done = gateway("deadletters", "show", "-c", await filled(tmp_path), "99")
     assert done.returncode == 1
     assert done.stderr == "gateway: 99: there is no dead letter of this number, or it is gone by now\n"
@@ -194,7 +194,7 @@ async def test_a_number_that_there_is_not(tmp_path: Path) -> None:
 
 
 async def test_both_work_while_the_gateway_runs(tmp_path: Path) -> None:
-    """The journal is in use, and what is committed is seen."""
+    """Committed dead letters are shown while the journal is in use."""
     config = write_settings(tmp_path)
     async with sqlite_journal(tmp_path) as journal:
         await write_letters(journal, LETTERS)

@@ -25,7 +25,7 @@ COMMANDS = [
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_example_and_exit_codes(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Also on a narrow terminal, the example is one line that the command understands."""
+    """On a narrow terminal, the example is still one valid command line."""
     monkeypatch.setenv("COLUMNS", "60")
     shown = gateway(*command.split(), "--help").stdout
     (example,) = re.findall(r"^ {4}gateway (.*)$", shown, flags=re.MULTILINE)
@@ -37,7 +37,7 @@ def test_example_and_exit_codes(command: str, monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_text_is_filled_and_commands_are_not(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No line of prose is longer than the terminal is wide, and paragraphs stay apart."""
+    """Lines of prose fit the terminal, and paragraphs stay apart."""
     monkeypatch.setenv("COLUMNS", "60")
     shown = gateway("webhooks", "register", "--help").stdout
     prose, _, _ = shown[shown.index("Has Infodeck") :].partition("\noptions:")
@@ -47,5 +47,5 @@ def test_text_is_filled_and_commands_are_not(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_exit_codes_of_all_commands() -> None:
-    """`gateway --help` tells those that every command has."""
+    """`gateway --help` has the exit codes of all commands."""
     assert "2 the command line is not understood" in " ".join(gateway("--help").stdout.split())

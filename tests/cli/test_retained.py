@@ -1,4 +1,4 @@
-"""`gateway retained`: what a retired sink has left on a broker is listed, and cleared."""
+"""`gateway retained`: the retained topics of a retired sink are listed and cleared."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def broker(tmp_path: Path) -> Iterator[Mosquitto]:
 
 @pytest.fixture
 def daemon(tmp_path: Path, broker: Mosquitto) -> Iterator[Daemon]:
-    """Run a gateway that had a sink `old` until a restart a moment ago."""
+    """Run a gateway whose settings had a sink `old` until its last restart."""
     daemon = Daemon(tmp_path, broker.port)
     now = daemon.config.read_text()
     daemon.config.write_text(now.replace("sinks:\n", "sinks:\n" + OLD % broker.port))
@@ -46,19 +46,19 @@ def daemon(tmp_path: Path, broker: Mosquitto) -> Iterator[Daemon]:
 
 
 def retained(broker: Mosquitto) -> set[str]:
-    """Return the topics on which the broker has something, but for whether gateways run."""
+    """Return the topics with a retained message, apart from whether gateways run."""
     command = ["mosquitto_sub", "-p", str(broker.port), "-t", "#", "-t", "+/+/$gateway/#", "-W", "1", "-v"]
     done = subprocess.run([*command, "--retained-only"], capture_output=True, text=True, check=False)
     return {line.partition(" ")[0] for line in done.stdout.splitlines()}
 
 
 def is_old(topic: str) -> bool:
-    """Say whether a topic belonged to the sink that is gone."""
+    """Return whether a topic belonged to the retired sink."""
     return topic.startswith(("old/v1/", "homeassistant/"))
 
 
-def test_what_a_retired_sink_has_left_is_cleared(daemon: Daemon, broker: Mosquitto) -> None:
-    """Values, descriptions, alarms, status, Home Assistant's entities: listed first, cleared with --yes."""
+def test_topics_of_a_retired_sink_are_cleared(daemon: Daemon, broker: Mosquitto) -> None:
+    """Values, metadata, alarms, status and entities are listed first, and cleared with --yes."""
     before = retained(broker)
     left = {topic for topic in before if is_old(topic)}
     assert {f"old/v1/{TOPIC}", "old/v1/$gateway/test-box/status"} < left
@@ -78,8 +78,8 @@ def test_what_a_retired_sink_has_left_is_cleared(daemon: Daemon, broker: Mosquit
     assert names == ["sink", "bms"]
 
 
-def test_topics_that_another_sink_has_taken_over_stay(daemon: Daemon, broker: Mosquitto) -> None:
-    """A sink that was renamed has left only what its successor does not use."""
+def test_topics_of_a_renamed_sink_stay(daemon: Daemon, broker: Mosquitto) -> None:
+    """Only topics that no present sink uses are cleared."""
     daemon.stop()
     daemon.config.write_text(daemon.config.read_text().replace("  bms:", "  main:"))
     daemon.start()
@@ -91,8 +91,8 @@ def test_topics_that_another_sink_has_taken_over_stay(daemon: Daemon, broker: Mo
     assert retained(broker) >= before
 
 
-def test_what_cannot_be_is_explained(daemon: Daemon) -> None:
-    """A sink that is there, one that never was, a broker that no sink has."""
+def test_wrong_names_are_errors(daemon: Daemon) -> None:
+    """A present sink, an unknown one, and a broker without a sink."""
     clear = ("retained", "clear", "-c", daemon.config)
     assert "bms is in the settings: it clears by itself" in gateway(*clear, "bms", "--via", "bms").stderr
     assert "did you mean `old`?" in gateway(*clear, "olt", "--via", "bms").stderr

@@ -1,4 +1,4 @@
-"""What the tools around a point table say of a Sparkplug sink."""
+"""A Sparkplug sink in `check`, `diff`, `points` and `explain`."""
 
 from __future__ import annotations
 
@@ -38,13 +38,13 @@ points:
 
 @pytest.fixture
 def config(tmp_path: Path) -> Path:
-    """Return settings with one table beside them."""
+    """Return settings with one table."""
     (tmp_path / "hq.yaml").write_text(TABLE)
     return write_settings(tmp_path, keys="node: plant")
 
 
 def write_settings(folder: Path, *, keys: str) -> Path:
-    """Write settings with one Sparkplug sink, and return the file."""
+    """Write settings with one Sparkplug sink; return the file."""
     settings = folder / "settings"
     settings.mkdir()
     file = settings / "gateway.yaml"
@@ -52,15 +52,15 @@ def write_settings(folder: Path, *, keys: str) -> Path:
     return file
 
 
-def test_check_and_diff_know_it(config: Path) -> None:
-    """Tables may name the sink, nothing is wrong, and a table differs from itself in nothing."""
+def test_check_and_diff_accept_it(config: Path) -> None:
+    """Tables may name the sink, and a table has no differences from itself."""
     checked = run_gateway("check", "-c", config)
     assert (checked.returncode, checked.stderr) == (0, "")
     assert run_gateway("diff", config, config).returncode == 0
 
 
-def test_diff_tells_what_moves_for_a_host(config: Path, tmp_path: Path) -> None:
-    """A renamed point is another metric, and another group moves all; an own topic plays no part."""
+def test_diff_shows_moved_metrics(config: Path, tmp_path: Path) -> None:
+    """A renamed point is another metric, another group moves all; an own topic does not matter."""
     table = tmp_path / "hq.yaml"
     before = tmp_path / "before"
     before.mkdir()
@@ -79,8 +79,8 @@ def test_diff_tells_what_moves_for_a_host(config: Path, tmp_path: Path) -> None:
     assert re.search(r"hq/DDATA/plant/CH-1 \(STATE\) +-> +spBv1\.0/lab/DDATA/plant/CH-1 \(STATE\)", printed)
 
 
-def test_the_document_says_which_device_and_metric_a_point_is(config: Path) -> None:
-    """Group, node, device and metric: what has to be found in the host's tree."""
+def test_the_document_has_device_and_metric(config: Path) -> None:
+    """Group, node, device and metric of each point."""
     document = run_gateway("points", "-c", config, "--format", "md").stdout
     assert (
         "## Sparkplug B: scada\n\n"
@@ -94,8 +94,8 @@ def test_the_document_says_which_device_and_metric_a_point_is(config: Path) -> N
     assert "NOT-HERE" not in document
 
 
-def test_explain_shows_what_hosts_are_told(config: Path, tmp_path: Path) -> None:
-    """The topic, the metric with its value and type, and the code of its quality."""
+def test_explain_shows_metric_and_quality(config: Path, tmp_path: Path) -> None:
+    """The topic, the metric with value and type, and its quality code."""
     event = tmp_path / "event.json"
     telemetry = {"id": "ast-1", "telemetry": {"supply": 6.5, "state": "on"}}
     created = 4_000_000_000  # never too old
@@ -120,28 +120,32 @@ def test_explain_shows_what_hosts_are_told(config: Path, tmp_path: Path) -> None
         ("prefix: gw/v1", "prefix: unknown key"),
     ],
 )
-def test_what_cannot_be_a_name_is_told(tmp_path: Path, keys: str, problem: str) -> None:
-    """Names are levels of topics; a key of another sink type is none of this one."""
+def test_wrong_settings_are_errors(tmp_path: Path, keys: str, problem: str) -> None:
+    """Names are levels of topics; keys of other sinks are unknown."""
     document = read_document(write_settings(tmp_path, keys=keys), Settings, may_be_null=lambda _: False)
     (found,) = document.problems
     assert f"sinks.scada.{problem}" in str(found)
 
 
 @pytest.mark.parametrize(("keys", "is_refused"), [("", True), ("node: edge-1", True), ("node: other", False)])
-def test_two_sinks_are_not_one_node_on_one_broker(tmp_path: Path, keys: str, is_refused: bool) -> None:  # noqa: FBT001 - an expectation
-    """Each would be the end of the other for every host; another node of the group is well."""
+def test_two_sinks_with_one_node_on_one_broker_are_an_error(
+    tmp_path: Path,
+    keys: str,
+    is_refused: bool,  # noqa: FBT001 - an expectation
+) -> None:
+    """Another node of the group is accepted."""
     file = write_settings(tmp_path, keys="")
     second = f'  second: {{type: mqtt_sparkplug, url: "mqtt://10.0.0.5", group: hq, {keys}}}\n'
     file.write_text(file.read_text() + second)
-    told = [str(problem) for problem in load_settings(file).problems]
+    problems = [str(problem) for problem in load_settings(file).problems]
     expected = (
         "sinks.second.group: sinks.scada is the same node on the same broker: set another `group` or `node`"
     )
-    assert [expected in line for line in told] == ([True] if is_refused else [])
+    assert [expected in line for line in problems] == ([True] if is_refused else [])
 
 
-def test_most_keys_may_be_left_out(tmp_path: Path) -> None:
-    """The node is named as the gateway then; history is sent."""
+def test_most_keys_have_defaults(tmp_path: Path) -> None:
+    """The node has the gateway's name, and history is sent."""
     document = read_document(write_settings(tmp_path, keys=""), Settings, may_be_null=lambda _: False)
     sink = document.require().sinks["scada"]
     assert isinstance(sink, MqttSparkplugConfig)

@@ -1,4 +1,4 @@
-"""Nothing that comes from elsewhere steers the terminal of whoever runs a command."""
+"""Texts from elsewhere never control the terminal of whoever runs a command."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ def event(key: str) -> str:
 
 
 def steers(text: str) -> bool:
-    """Say whether a terminal would do anything but show the text."""
+    """Return whether a text would control a terminal."""
     return any(mark in text for mark in "\x1b\x07\x9b\r\u202e")
 
 
-def test_key_of_a_reading_is_shown_and_steers_nothing(tmp_path: Path) -> None:
-    """Whoever names a reading of a device writes no lines of our own."""
+def test_the_key_of_a_reading_is_sanitised(tmp_path: Path) -> None:
+    """A reading's name cannot add lines to the output."""
     file = write(tmp_path, event(f"temp{STEERING}"), "event.json")
     done = gateway("explain", file)
     assert done.returncode == 0, done.stderr
@@ -47,8 +47,8 @@ def test_key_of_a_reading_is_shown_and_steers_nothing(tmp_path: Path) -> None:
     assert not steers(done.stdout)
 
 
-def test_errors_steer_nothing(tmp_path: Path) -> None:
-    """Neither does what an error quotes, nor a file's name."""
+def test_errors_are_sanitised(tmp_path: Path) -> None:
+    """Neither quoted values nor file names control the terminal."""
     file = write(tmp_path, "infodeck: {}\n", "gateway.yaml")
     done = gateway("points", "-c", file.with_name(f"none{STEERING}"))
     assert done.returncode == 1
@@ -57,8 +57,8 @@ def test_errors_steer_nothing(tmp_path: Path) -> None:
 
 
 @given(st.text(st.characters(codec="utf-8")))
-def test_documents_stay_what_they_are(text: str) -> None:
-    """What is printed as JSON is read back as it was, and other text is changed in nothing but such marks."""
+def test_other_output_is_unchanged(text: str) -> None:
+    """JSON is parsed as it was, and other text differs in control characters only."""
     shown = printed(orjson.dumps(text).decode())
     assert orjson.loads(shown) == text
     if text.isprintable():
@@ -72,8 +72,8 @@ def test_half_a_character_can_be_printed(capsys: pytest.CaptureFixture[str]) -> 
     assert capsys.readouterr().out == "a\\udcffb\n"
 
 
-def test_output_that_is_closed() -> None:
-    """A command that has nowhere to print to does its work, and ends as always."""
+def test_a_closed_output_is_no_failure() -> None:
+    """A command without an output does its work, and has its usual exit code."""
     command = [sys.executable, "-m", "gateway", "points", "-c", "config/gateway.yaml"]
     done = subprocess.run(
         ["sh", "-c", '"$@" >&-', "sh", *command],
@@ -86,7 +86,7 @@ def test_output_that_is_closed() -> None:
 
 
 def printed(text: str) -> str:
-    """Return what is printed of a text."""
+    """Return the output for a text."""
     out = io.StringIO()
     with redirect_stdout(out), sanitised_output():
         sys.stdout.write(text)

@@ -1,4 +1,4 @@
-"""Receivers that know nothing yet, for each test."""
+"""A fresh receiver for each test."""
 
 from __future__ import annotations
 

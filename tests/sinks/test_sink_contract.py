@@ -1,4 +1,4 @@
-"""What every sink promises (`gateway.ports.Sink`), seen by its receivers; one line adds another sink."""
+"""The promises of every sink (`gateway.ports.Sink`), checked at its receiver; one line adds another sink."""
 
 from __future__ import annotations
 
@@ -26,33 +26,33 @@ EARLIER_MS = 60_000
 
 @pytest.fixture(params=list(RECEIVERS.values()), ids=list(RECEIVERS))
 def receiver(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Receiver]:
-    """Return a receiver that was shown nothing yet."""
+    """Return a receiver that has no values yet."""
     with request.param(tmp_path) as made:
         yield made
 
 
 def updates(receiver: Receiver, *values: float, earlier_ms: int = 0) -> list[Update]:
-    """Make an update of the first point, and one of the second where there is a second value."""
+    """Return an update of the first point, and of the second if there is a second value."""
     time_ms = now_ms() - earlier_ms
     points = receiver.points[: len(values)]
     return [make_update(point, value, time_ms=time_ms) for point, value in zip(points, values, strict=True)]
 
 
 async def until_shown(receiver: Receiver, *expected: float | None) -> None:
-    """Wait until these are the values of the two points."""
+    """Wait until the receiver shows these values of the two points."""
     async with asyncio.timeout(5):
         while await receiver.shown() != list(expected):  # noqa: ASYNC110 - what others see has no event
             await asyncio.sleep(0.02)
 
 
 async def test_entering_restores_the_latest_values(receiver: Receiver) -> None:
-    """What was known before the start is shown without a write; what was not has no value."""
+    """Values of before the start are shown without a write; a point without one has no value."""
     receiver.latest.take(updates(receiver, 21.5))
     async with receiver.make_sink():
         await until_shown(receiver, 21.5, None)
 
 
-async def test_what_was_written_is_shown(receiver: Receiver) -> None:
+async def test_written_values_are_shown(receiver: Receiver) -> None:
     """When a write returns, the receiver has every update of it."""
     async with receiver.make_sink() as sink:
         for batch in (updates(receiver, 21.5, 40.0), updates(receiver, 22.0)):
@@ -61,8 +61,8 @@ async def test_what_was_written_is_shown(receiver: Receiver) -> None:
         assert await receiver.shown() == [22.0, 40.0]
 
 
-async def test_what_is_not_newest_replaces_nothing(receiver: Receiver) -> None:
-    """Not before, together with or after the newer value, and not where that one was never written."""
+async def test_an_older_value_never_replaces_a_newer(receiver: Receiver) -> None:
+    """Before, with or after the newer value, and even if that was never written."""
     older, newer = updates(receiver, 1.0, 2.0, earlier_ms=EARLIER_MS), updates(receiver, 21.5, 40.0)
     async with receiver.make_sink() as sink:
         receiver.latest.take(newer)
@@ -79,7 +79,7 @@ async def test_what_is_not_newest_replaces_nothing(receiver: Receiver) -> None:
 
 
 async def test_the_same_batch_may_come_again(receiver: Receiver) -> None:
-    """After an error or a restart it does: the outcome is the same as after one time."""
+    """The outcome is the same as after one write."""
     batch = [*updates(receiver, 20.0, earlier_ms=EARLIER_MS), *updates(receiver, 21.5, 40.0)]
     receiver.latest.take(batch)
     for _ in range(2):
@@ -89,8 +89,8 @@ async def test_the_same_batch_may_come_again(receiver: Receiver) -> None:
                 assert await receiver.shown() == [21.5, 40.0]
 
 
-async def test_a_refused_update_does_not_keep_the_others(receiver: Receiver) -> None:
-    """It is named with its reason after all others were delivered; the sink goes on."""
+async def test_a_refused_update_does_not_stop_the_others(receiver: Receiver) -> None:
+    """It has its reason; all others are delivered, and the sink goes on."""
     impossible = make_update(receiver.points[0], receiver.impossible)
     async with receiver.make_sink() as sink:
         batch = [impossible, *updates(receiver, 21.5, 40.0)[1:]]
@@ -107,7 +107,7 @@ async def test_a_refused_update_does_not_keep_the_others(receiver: Receiver) -> 
 
 
 async def test_leaving_is_prompt_and_seen(receiver: Receiver) -> None:
-    """Within a few seconds everything is closed, and the building can see that the gateway is away."""
+    """Within a few seconds everything is closed, and the receiver sees that the gateway is away."""
     async with receiver.make_sink() as sink:
         batch = updates(receiver, 21.5, 40.0)
         receiver.latest.take(batch)
@@ -118,8 +118,8 @@ async def test_leaving_is_prompt_and_seen(receiver: Receiver) -> None:
     assert await receiver.knows_that_the_gateway_is_away()
 
 
-async def test_a_fresh_sink_takes_the_place_of_one_that_left(receiver: Receiver) -> None:
-    """Several times in a row at the same address, with what was learnt in between."""
+async def test_a_new_sink_follows_one_that_left(receiver: Receiver) -> None:
+    """Several times at the same address."""
     for value in (1.0, 2.0, 3.0):
         async with receiver.make_sink() as sink:
             batch = updates(receiver, value, value)
@@ -131,8 +131,8 @@ async def test_a_fresh_sink_takes_the_place_of_one_that_left(receiver: Receiver)
         await until_shown(receiver, 3.5, 3.0)
 
 
-async def test_an_error_inside_comes_out_as_it_is(receiver: Receiver) -> None:
-    """Leaving hides nothing of what went wrong, and closes all the same."""
+async def test_an_error_inside_is_raised_unchanged(receiver: Receiver) -> None:
+    """Leaving closes everything all the same."""
     error = LookupError("inside")
 
     async def run() -> None:
@@ -147,7 +147,7 @@ async def test_an_error_inside_comes_out_as_it_is(receiver: Receiver) -> None:
 
 
 async def test_a_cancelled_sink_leaves_too(receiver: Receiver) -> None:
-    """Stopping the gateway cancels its sinks: they close promptly and the cancellation goes on."""
+    """It closes promptly, and the cancellation goes on."""
 
     async def run() -> None:
         async with receiver.make_sink() as sink:
@@ -170,7 +170,7 @@ async def test_a_cancelled_sink_leaves_too(receiver: Receiver) -> None:
 async def test_a_receiver_that_is_away_does_not_make_entering_fail(
     tmp_path: Path, make: type[Broker | WrittenController]
 ) -> None:
-    """A sink that dials out goes on trying, says so to whoever writes, and can leave at any time."""
+    """A sink that connects keeps trying, a write fails with the reason, and it can be left at any time."""
     receiver = make(tmp_path)
     sink = receiver.make_sink()
     batch = updates(receiver, 21.5, 40.0)
@@ -185,8 +185,8 @@ async def test_a_receiver_that_is_away_does_not_make_entering_fail(
             pass
 
 
-async def test_a_port_that_is_taken_cannot_be_waited_for(tmp_path: Path) -> None:
-    """A sink that listens says which address another program has, and can be entered once it is free."""
+async def test_a_port_in_use_is_an_error(tmp_path: Path) -> None:
+    """The error names the address, and once the port is free the sink can be entered."""
     controller = Controller(tmp_path)
     with (
         socket.create_server(("127.0.0.1", controller.port)),

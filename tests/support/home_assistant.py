@@ -1,4 +1,4 @@
-"""What Home Assistant makes of discovery messages and values: its documented rules, played by others' parts.
+"""What Home Assistant makes of discovery messages and values, by its documented rules.
 
 The messages are read by the models of ha-mqtt-discoverable; templates are rendered by Jinja, on which Home
 Assistant's own are built.
@@ -30,7 +30,7 @@ _ENVIRONMENT = ImmutableSandboxedEnvironment()
 
 @dataclass
 class Entity:
-    """One entity, by its discovery message: its state, availability and attributes as messages come."""
+    """One entity by its discovery message: state, availability and attributes after each message."""
 
     component: str
     config: dict[str, Any]
@@ -41,7 +41,7 @@ class Entity:
 
     @classmethod
     def discover(cls, topic: str, payload: str | bytes) -> Entity:
-        """Read a discovery message; raise where it is none, or has a key that nobody knows."""
+        """Read a discovery message; raise if it is none or has an unknown key."""
         found = _CONFIG.fullmatch(topic)
         assert found, f"Home Assistant does not listen on {topic}"
         config = json.loads(payload)
@@ -54,12 +54,12 @@ class Entity:
 
     @property
     def is_available(self) -> bool:
-        """Whether every topic of the availability has said so last."""
+        """Whether every topic of the availability was last available."""
         assert self.config["availability_mode"] == "all"
         return all(self._available.values())
 
     def receive(self, topic: str, payload: str | bytes) -> None:
-        """Take in a message: state first, then attributes and availability, the order that shows most."""
+        """Apply a message: first the state, then attributes and availability."""
         text = payload if isinstance(payload, str) else payload.decode()
         if topic == self.config["state_topic"]:
             self._take(render(self.config["value_template"], text))
@@ -71,7 +71,7 @@ class Entity:
                 self._available[topic] = {"online": True, "offline": False}.get(said, self._available[topic])
 
     def receive_all(self, messages: Iterable[tuple[str, str | bytes]]) -> Entity:
-        """Take in messages in order; return itself."""
+        """Apply messages in order; return itself."""
         for topic, payload in messages:
             self.receive(topic, payload)
         return self
@@ -90,7 +90,7 @@ class Entity:
 
 
 def render(template: str, payload: str) -> str:
-    """Render a template as Home Assistant does: `value` always, `value_json` where the payload is JSON."""
+    """Render a template as Home Assistant does: `value` always, `value_json` if the payload is JSON."""
     variables: dict[str, Any] = {"value": payload}
     with contextlib.suppress(ValueError):
         variables["value_json"] = json.loads(payload)

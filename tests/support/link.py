@@ -1,4 +1,4 @@
-"""A network between the gateway and its receiver that can be cut: a port that forwards to another one."""
+"""A network between gateway and receiver that can be cut: a port that forwards to another one."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Link:
         self._server = await asyncio.start_server(self._forward, "127.0.0.1", self.port)
 
     async def cut(self) -> None:
-        """Drop the listener and every connection."""
+        """Close the listener and every connection."""
         server, self._server = self._server, None
         if server is not None:
             server.close()

@@ -1,4 +1,4 @@
-"""An MQTT sink with all that it needs around it, and short ways to make points and updates."""
+"""An MQTT sink with everything around it, and short ways to make points and updates."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def make_point(
 def make_update(
     point: Point, value: Scalar, *, time_ms: int | None = None, quality: Quality = Quality.GOOD, seq: int = 1
 ) -> Update:
-    """Return a value of `point`, measured now unless `time_ms` says otherwise, from the event `evt_<seq>`."""
+    """Return a value of `point` from the event `evt_<seq>`; `time_ms` None: measured now."""
     return Update(
         point=point,
         value=value,
@@ -73,7 +73,7 @@ class PointTable:
 
 
 class MqttRig:
-    """A sink named `bms` of the gateway `edge-1`, and the latest values that it looks at."""
+    """A sink named `bms` of the gateway `edge-1`, and its latest values."""
 
     def __init__(self, url: str, points: Sequence[Point], **settings: Any) -> None:
         retained: dict[str, bool] | None = settings.pop("retained", None)  # of a former run, not a setting
@@ -93,14 +93,14 @@ class MqttRig:
         )
 
     async def deliver(self, *updates: Update) -> None:
-        """Do as the delivery loop does: remember what is newest, then write."""
+        """Record what is newest, then write, as the delivery loop does."""
         self.latest.take(updates)
         await self.sink.write(updates)
 
     def swap(self, *points: Point, news: Sequence[Update] = ()) -> None:
-        """Take over another point table whose values are told to `latest`, as a reload does."""
+        """Change the point table, as a reload does."""
         self.sink.prepare(PointTable(points), self.latest)(news)
 
     async def until(self, state: str, *, timeout_s: float = 60.0) -> None:
-        """Wait for the sink's state."""
+        """Wait for a state of the sink."""
         await until(lambda: self.status.state == state, within_s=timeout_s)

@@ -1,4 +1,4 @@
-"""Rooms with several points on MQTT, and what subscribers see of their messages."""
+"""Rooms with several points on MQTT, and their messages."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ ROOM = "gw/v1/hq/R1"
 
 
 def room(*names: str, tag: str = "R1", lasting: bool = False) -> list[Point]:
-    """Return points of one room. `lasting`: their values never expire on the broker, however old they are."""
+    """Return points of one room. `lasting`: their values never expire on the broker."""
     points = [make_point(f"{tag}/{name}") for name in names]
     return [replace(point, stale_after_ms=None) for point in points] if lasting else points
 
 
 def on(subscriber: Subscriber, topic: str) -> list[Seen]:
-    """Return what came on one topic."""
+    """Return the messages on one topic."""
     return [message for message in subscriber.seen if message.topic == topic]
 
 
@@ -33,7 +33,7 @@ def values(message: Seen) -> dict[str, object]:
 
 
 async def retained(broker: Mosquitto) -> dict[str, Seen]:
-    """Return what a subscriber that comes now is given, by topic, without the gateway's status."""
+    """Return the retained messages by topic, without the gateway's status."""
     async with subscribe(broker.port) as late:
         found = {message.topic: message for message in (*late.seen, *late.meta)}
     return {topic: seen for topic, seen in found.items() if "$gateway" not in topic}

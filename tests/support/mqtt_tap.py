@@ -1,4 +1,4 @@
-"""A listener between an MQTT 3.1.1 client and a broker that notes what the broker has acknowledged."""
+"""A proxy between an MQTT 3.1.1 client and a broker that records what the broker acknowledged."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _PUBLISH, _PUBACK = 3, 4
 
 @dataclass(frozen=True)
 class Published:
-    """One PUBLISH with QoS 1 as it went by."""
+    """One PUBLISH with QoS 1."""
 
     topic: str
     payload: bytes
@@ -25,7 +25,7 @@ class Published:
 
 
 class Tap:
-    """Passes everything on. `acknowledged` grows, in order, with what the broker says that it has."""
+    """Forwards everything. `acknowledged` has the acknowledged messages, in order."""
 
     def __init__(self, broker_port: int) -> None:
         self.port = free_port()
@@ -65,7 +65,7 @@ class Tap:
 async def _pass_on(
     reader: asyncio.StreamReader, writer: asyncio.StreamWriter, note: Callable[[int, int, bytes], None]
 ) -> None:
-    """Pass on packet by packet until the stream ends."""
+    """Forward packet by packet until the stream ends."""
     with suppress(OSError, asyncio.IncompleteReadError):
         while True:
             packet = await reader.readexactly(1)

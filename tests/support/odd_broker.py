@@ -1,4 +1,4 @@
-"""A broker of our own that is odd: it refuses, hangs up, or answers what nobody asked."""
+"""A broker of our own that refuses, disconnects, or answers with wrong identifiers."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
-    Take = Callable[[str, bytes], int]
-    """Gets topic and payload of each PUBLISH, gives the reason of its PUBACK, or raises `HangUp`."""
+    Answer = Callable[[str, bytes], int]
+    """Gets topic and payload of each PUBLISH, gives the reason of its PUBACK, or raises `Disconnect`."""
 
 _CONNECT, _PUBLISH, _SUBSCRIBE, _UNSUBSCRIBE, _PING, _DISCONNECT = 1, 3, 8, 10, 12, 14
 _MQTT_5 = 5
@@ -21,8 +21,8 @@ _QOS_BITS = 0b110  # of a PUBLISH's first byte
 _LIMIT_BYTES = 1 << 16
 
 
-class HangUp(Exception):  # noqa: N818 - no error but what the broker does
-    """Close the connection: with MQTT 5's DISCONNECT and this reason, or without a word."""
+class Disconnect(Exception):  # noqa: N818 - no error but what the broker does
+    """Close the connection: with MQTT 5's DISCONNECT and this reason, or without any."""
 
     def __init__(self, reason: int | None = None) -> None:
         self.reason = reason
@@ -30,12 +30,12 @@ class HangUp(Exception):  # noqa: N818 - no error but what the broker does
 
 @dataclass
 class OddBroker:
-    """Takes publishes as `take` says. `received` has topic and payload of each one, in order.
+    """Answers publishes as `answer` returns. `received` has topic and payload of each, in order.
 
-    `wrong_ids`: SUBACK and UNSUBACK are for packets that nobody sent. `garbage` follows CONNACK.
+    `wrong_ids`: SUBACK and UNSUBACK have unknown identifiers. `garbage` follows CONNACK.
     """
 
-    take: Take
+    answer: Answer
     wrong_ids: bool = False
     garbage: bytes = b""
     port: int = 0
@@ -45,11 +45,11 @@ class OddBroker:
 
     @property
     def url(self) -> str:
-        """Where sinks connect."""
+        """The URL for sinks."""
         return f"mqtt://127.0.0.1:{self.port}"
 
     def payloads(self, topic: str) -> list[bytes]:
-        """Return what came on one topic."""
+        """Return the payloads on one topic."""
         return [payload for each, payload in self.received if each == topic]
 
     def drop(self) -> None:
@@ -64,9 +64,9 @@ class OddBroker:
         with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
             try:
                 await self._serve(reader, writer)
-            except HangUp as hang_up:
-                if hang_up.reason is not None:
-                    writer.write(bytes([_DISCONNECT << 4, 1, hang_up.reason]))
+            except Disconnect as end:
+                if end.reason is not None:
+                    writer.write(bytes([_DISCONNECT << 4, 1, end.reason]))
         writer.close()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -83,10 +83,10 @@ class OddBroker:
                 identifier, rest = (rest[:2], rest[2:]) if has_answer else (b"", rest)
                 payload = rest[1 + rest[0] :] if no_properties else rest
                 self.received.append((topic, payload))
-                reason = self.take(topic, payload)
-                told = bytes([reason]) if reason else b""
+                reason = self.answer(topic, payload)
+                code = bytes([reason]) if reason else b""
                 if has_answer:
-                    writer.write(bytes([0x40, 2 + len(told)]) + identifier + told)
+                    writer.write(bytes([0x40, 2 + len(code)]) + identifier + code)
             elif kind in (_SUBSCRIBE, _UNSUBSCRIBE):
                 identifier = b"\xff\xf0" if self.wrong_ids else body[:2]
                 answer = identifier + no_properties + b"\0"
@@ -97,14 +97,14 @@ class OddBroker:
 
 @asynccontextmanager
 async def odd_broker(
-    take: Take = lambda _topic, _payload: 0,
+    answer: Answer = lambda _topic, _payload: 0,
     *,
     wrong_ids: bool = False,
     garbage: bytes = b"",
     sip_bytes: int = _LIMIT_BYTES,
 ) -> AsyncIterator[OddBroker]:
-    """Run it on a free loopback port; its network takes `sip_bytes` at a time."""
-    broker = OddBroker(take, wrong_ids=wrong_ids, garbage=garbage)
+    """Run it on a free loopback port; its network accepts `sip_bytes` at a time."""
+    broker = OddBroker(answer, wrong_ids=wrong_ids, garbage=garbage)
     with socket.create_server(("127.0.0.1", 0)) as listening:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, sip_bytes)
         broker.port = listening.getsockname()[1]

@@ -1,4 +1,4 @@
-"""Every kind of sink together with a real receiver that can say what it was shown."""
+"""Every kind of sink with a real receiver that shows its values."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ TEMPERATURE, HUMIDITY = "L03/ZN-T", "L03/ZN-RH"
 
 
 class Receiver(Protocol):
-    """One receiver, its two points, and the latest values that all its sinks look at."""
+    """One receiver, its two points, and the latest values of all its sinks."""
 
     latest: DictLatestValues
     points: tuple[Point, Point]
@@ -45,23 +45,23 @@ class Receiver(Protocol):
     """What no message or register of this kind can hold."""
 
     def __enter__(self) -> Self:
-        """Be there for sinks."""
+        """Start."""
 
     def __exit__(self, *_: object) -> None:
-        """Go."""
+        """Stop."""
 
     def make_sink(self) -> Sink:
-        """Return a fresh sink, always for the same address."""
+        """Return a new sink, always for the same address."""
 
     async def shown(self) -> list[float | None]:
-        """Return what is shown for the two points; None where there is no value."""
+        """Return the values of the two points; None: no value."""
 
     async def knows_that_the_gateway_is_away(self) -> bool:
-        """Say whether somebody in the building can see it."""
+        """Return whether the receiver shows that the gateway is away."""
 
 
 class Broker:
-    """Mosquitto, and a subscriber that comes when it is asked."""
+    """Mosquitto, and a new subscriber at each look."""
 
     impossible: ClassVar[Scalar] = 2**64
     layout: Literal["point", "asset"] = "point"
@@ -104,7 +104,7 @@ class Broker:
 
 
 class AssetBroker(Broker):
-    """A broker whose subscribers get both points in one message."""
+    """A broker whose messages have both points."""
 
     layout = "asset"
 
@@ -117,7 +117,7 @@ class AssetBroker(Broker):
 
 
 class Scada:
-    """Mosquitto, and a Sparkplug host that listens all the time, for nothing is retained."""
+    """Mosquitto, and a Sparkplug host that is always subscribed, because nothing is retained."""
 
     impossible: ClassVar[Scalar] = 10**400
 
@@ -125,12 +125,12 @@ class Scada:
         self.mosquitto = Mosquitto(folder)
         self.points = (make_point(TEMPERATURE), make_point(HUMIDITY))
         self.latest = DictLatestValues()
-        self._heard = folder / "heard"
+        self._output = folder / "output"
 
     def __enter__(self) -> Self:
         self.mosquitto.start()
-        with self._heard.open("wb") as heard:
-            self._process = subprocess.Popen(subscription(self.mosquitto.port), stdout=heard)
+        with self._output.open("wb") as output:
+            self._process = subprocess.Popen(subscription(self.mosquitto.port), stdout=output)
         eventually(lambda: "Sending SUBACK" in self.mosquitto.log, expected=True)
         return self
 
@@ -156,11 +156,11 @@ class Scada:
 
     async def _host(self) -> SparkplugHost:
         """Return what the host knows when everything has come that the broker has now."""
-        return await SparkplugHost(self.mosquitto.port).replay(self._heard.read_text)
+        return await SparkplugHost(self.mosquitto.port).replay(self._output.read_text)
 
 
 class Controller:
-    """A controller that polls two registers, on a connection of its own each time."""
+    """A controller that polls two registers, on a new connection each time."""
 
     impossible: ClassVar[Scalar] = "open"
 
@@ -207,7 +207,7 @@ class Controller:
 
 
 class WrittenController:
-    """A controller, libmodbus's, that is written into; its own program has put no value there yet."""
+    """A controller of libmodbus that is written into; its registers have no value yet."""
 
     impossible: ClassVar[Scalar] = "open"
 
@@ -243,7 +243,7 @@ class WrittenController:
         return [None if math.isnan(value) else value for value in self.controller.floats(0, 2)]
 
     async def knows_that_the_gateway_is_away(self) -> bool:
-        """Wait for a moment until no connection is open: the controller hears of its end by itself."""
+        """Wait for a moment until no connection is open: the controller notices the end by itself."""
         for _ in range(50):
             is_open, _ = self.controller.connections()
             if not is_open:

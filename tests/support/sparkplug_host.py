@@ -1,4 +1,4 @@
-"""A Sparkplug host by the book: it follows births, data and deaths, and notes whatever breaks the rules."""
+"""A Sparkplug host that follows births, data and deaths, and records each violation of the rules."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class SeenMessage:
 
 @dataclass
 class SparkplugHost:
-    """What a host application knows of the one node, from when it began to listen.
+    """What a host application has of the one node, from when it subscribed.
 
     `tags` are by device and metric, those of the node itself under "". `stale` are devices that are dead.
     """
@@ -58,28 +58,28 @@ class SparkplugHost:
 
     @property
     def order(self) -> list[str]:
-        """Verbs and devices as they came."""
+        """Verbs and devices in the order received."""
         return [message.line for message in self.seen]
 
     def value(self, device: str, metric: str) -> Scalar:
-        """Return what a tag shows; None also where the device is dead."""
+        """Return the value of a tag; None also if the device is dead."""
         return None if self.is_dead(device) else self.tags[device][metric].value
 
     def is_dead(self, device: str) -> bool:
-        """Say whether the host knows that a device does not speak."""
+        """Return whether a device is dead."""
         return not self.is_online or device in self.stale or device not in self.tags
 
-    def forget(self) -> None:
-        """Look at what comes from now on only, knowing what is known."""
+    def clear(self) -> None:
+        """Clear the received messages, and keep the tags."""
         self.seen.clear()
         self.history.clear()
 
-    async def demand_rebirth(self, payload: bytes | None = None) -> None:
-        """Send the command, or another one."""
+    async def request_rebirth(self, payload: bytes | None = None) -> None:
+        """Send the rebirth command, or another one."""
         payload = command(**{"Node Control/Rebirth": True}) if payload is None else payload
         await self.publish(f"spBv1.0/{GROUP}/NCMD/{NODE}", payload)
 
-    async def say_state(self, text: str, *, name: str = "scada") -> None:
+    async def publish_state(self, text: str, *, name: str = "scada") -> None:
         """Publish a retained STATE message of a host application."""
         await self.publish(f"spBv1.0/STATE/{name}", text.encode(), "-r", "-q", "1")
 
@@ -94,12 +94,12 @@ class SparkplugHost:
         await process.communicate(payload)
 
     async def until(self, condition: Callable[[], bool], *, timeout_s: float = 60.0) -> None:
-        """Return once `condition` holds; it is looked at after every message."""
+        """Return once `condition` holds; it is checked after every message."""
         async with asyncio.timeout(timeout_s), self._more:
             await self._more.wait_for(condition)
 
     async def catch_up(self) -> None:
-        """Return once everything that the broker had until now has come."""
+        """Return once everything that the broker has now was received."""
         mark = uuid.uuid4().hex
         for _ in range(50):
             await self.publish(_MARK, mark.encode(), "-q", "1")
@@ -108,37 +108,37 @@ class SparkplugHost:
                 return
         raise RuntimeError("mosquitto_sub does not get what mosquitto_pub publishes")
 
-    async def replay(self, heard: Callable[[], str]) -> Self:
-        """Follow what a `subscription` has printed, up to everything that the broker has now."""
+    async def replay(self, read_output: Callable[[], str]) -> Self:
+        """Follow the output of a `subscription`, up to everything that the broker has now."""
         mark = uuid.uuid4().hex
         for _ in range(50):
             await self.publish(_MARK, mark.encode(), "-q", "1")
-            text = heard()
+            text = read_output()
             if mark.encode().hex() in text.lower():
                 for line in text[: text.rindex("\n")].splitlines():
-                    self.take(line)
+                    self.apply_line(line)
                 assert self.faults == [], self.faults
                 return self
             await asyncio.sleep(0.05)
         raise RuntimeError("mosquitto_sub does not get what mosquitto_pub publishes")
 
     async def read(self, stream: asyncio.StreamReader) -> None:
-        """Take in messages until the subscriber ends."""
+        """Read messages until the subscriber ends."""
         async for line in stream:
             async with self._more:
-                self.take(line.decode())
+                self.apply_line(line.decode())
                 self._more.notify_all()
 
-    def take(self, line: str) -> None:
-        """Take in a message: a line that `subscription` prints."""
+    def apply_line(self, line: str) -> None:
+        """Apply a line that `subscription` prints."""
         qos, retained, topic, payload = line.rstrip("\n").split("|")
         if topic == _MARK:
             self._marks.add(bytes.fromhex(payload).decode())
         else:
-            self.hear(topic, bytes.fromhex(payload), qos=int(qos), retained=retained == "1")
+            self.apply(topic, bytes.fromhex(payload), qos=int(qos), retained=retained == "1")
 
-    def hear(self, topic: str, payload: bytes, *, qos: int = 0, retained: bool = False) -> None:
-        """Follow one message."""
+    def apply(self, topic: str, payload: bytes, *, qos: int = 0, retained: bool = False) -> None:
+        """Apply one message."""
         verb, device = topic.split("/")[2], topic.partition(f"/{NODE}")[2].removeprefix("/")
         if "STATE" in topic or verb == "NCMD":
             return
@@ -166,11 +166,11 @@ class SparkplugHost:
                 self.tags[device] = {metric.name: metric for metric in payload}
                 self.stale.discard(device)
             case "NDATA" | "DDATA":
-                self._take_data(message)
+                self._apply_data(message)
             case "DDEATH":
                 self.stale.add(device)
 
-    def _take_data(self, message: SeenMessage) -> None:
+    def _apply_data(self, message: SeenMessage) -> None:
         device = message.device
         if self.is_dead(device):
             self.faults.append(f"{message.line} of a device that is not born")
@@ -188,14 +188,14 @@ class SparkplugHost:
 
 
 def subscription(port: int) -> tuple[str, ...]:
-    """Return the command that prints a line for every message that a host may hear."""
+    """Return the command that prints a line for every message."""
     broker = ("-h", "127.0.0.1", "-p", str(port), "-V", "5", "-q", "1")
     return ("mosquitto_sub", *broker, "-t", "spBv1.0/#", "-t", _MARK, "-F", "%q|%r|%t|%x")
 
 
 @contextlib.asynccontextmanager
 async def listen(port: int) -> AsyncIterator[SparkplugHost]:
-    """Run `mosquitto_sub` under a host; on leaving there must have been no fault."""
+    """Run `mosquitto_sub` for a host; on leaving, check that there was no fault."""
     host = SparkplugHost(port)
     async with read_output(*subscription(port), read=host.read):
         await host.catch_up()

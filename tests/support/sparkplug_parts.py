@@ -1,4 +1,4 @@
-"""A Sparkplug sink with all that it needs around it."""
+"""A Sparkplug sink with everything around it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class SparkplugRig:
-    """A sink named `scada` of the gateway `edge-1`, and the latest values that it looks at."""
+    """A sink named `scada` of the gateway `edge-1`, and its latest values."""
 
     def __init__(
         self,
@@ -54,22 +54,22 @@ class SparkplugRig:
 
     @asynccontextmanager
     async def watched(self) -> AsyncIterator[SparkplugHost]:
-        """Run the sink while a host listens, which knows all births already."""
+        """Run the sink with a host that has received all births."""
         async with listen(self.port) as host, self.sink:
             await self.until("up")
             await host.catch_up()
             yield host
 
     async def deliver(self, *updates: Update) -> None:
-        """Do as the delivery loop does: remember what is newest, then write."""
+        """Record what is newest, then write, as the delivery loop does."""
         self.latest.take(updates)
         await self.sink.write(updates)
 
     def swap(self, *points: Point, latest: DictLatestValues | None = None) -> None:
-        """Take over another point table, as a reload does."""
+        """Change the point table, as a reload does."""
         self.latest = latest or self.latest
         self.sink.prepare(PointTable(points), self.latest)(())
 
     async def until(self, state: str, *, timeout_s: float = 10.0) -> None:
-        """Wait for the sink's state."""
+        """Wait for a state of the sink."""
         await until(lambda: self.status.state == state, within_s=timeout_s)

@@ -1,4 +1,4 @@
-"""Sparkplug payloads read by another maker's library and by Eclipse's own definition of them."""
+"""Sparkplug payloads decoded by another maker's library and by Eclipse's definition."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _VALUES = {
 
 @dataclass(frozen=True)
 class SeenMetric:
-    """One metric as it was received. `properties` have the numbers as signed ones."""
+    """One received metric. `properties` have signed numbers."""
 
     name: str
     type: str
@@ -43,7 +43,7 @@ class SeenMetric:
 
 @dataclass(frozen=True)
 class SeenPayload:
-    """One payload as it was received; `seq` and `time_ms` None: not there."""
+    """One received payload; `seq` and `time_ms` None: missing."""
 
     seq: int | None
     time_ms: int | None
@@ -58,7 +58,7 @@ class SeenPayload:
 
 
 def decode(raw: bytes) -> SeenPayload:
-    """Read a payload by Eclipse's definition; every field must be one that it knows."""
+    """Decode a payload by Eclipse's definition; unknown fields are an error."""
     payload = eclipse.Payload.FromString(raw)
     assert payload.SerializeToString() == raw
     return SeenPayload(
@@ -69,7 +69,7 @@ def decode(raw: bytes) -> SeenPayload:
 
 
 def command(**metrics: Any) -> bytes:
-    """Return the payload of a command as a host sends it, with these booleans."""
+    """Return the payload of a host's command with these booleans."""
     payload = eclipse.Payload(timestamp=1)
     for name, value in metrics.items():
         payload.metrics.add(name=name, timestamp=1, datatype=11, boolean_value=value)

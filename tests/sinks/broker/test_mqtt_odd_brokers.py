@@ -1,4 +1,4 @@
-"""Brokers that break MQTT's rules, refuse one topic, or hang up at it: nothing else is lost or held up."""
+"""Brokers that break MQTT's rules, refuse one topic or disconnect at it: nothing else is lost or delayed."""
 
 from __future__ import annotations
 
@@ -11,12 +11,14 @@ import pytest
 from support.link import Link
 from support.mosquitto import Mosquitto
 from support.mqtt_parts import MqttRig, make_point, make_update
-from support.odd_broker import HangUp, odd_broker
+from support.odd_broker import Disconnect, odd_broker
 from support.sparkplug_parts import SparkplugRig
 from support.sparkplug_payloads import decode
 from support.waiting import until, until_delivered
 
 from gateway.errors import RefusedError, TransientError
+from gateway.sinks.broker import skipped_topics
+from gateway.sinks.mqtt import sink as mqtt_sink
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -34,16 +36,23 @@ _GARBAGE = {
 }
 
 
-def note_unhandled() -> list[dict[str, Any]]:
-    """Return what callbacks of this event loop will raise."""
+@pytest.fixture(autouse=True)
+def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Shorten the pauses before retries and before a suspect is published."""
+    monkeypatch.setattr(mqtt_sink, "_RETRY_PAUSES_S", (0.05, 0.1, 0.2, 0.4))
+    monkeypatch.setattr(skipped_topics, "_QUIET_S", 0.2)
+
+
+def record_unhandled() -> list[dict[str, Any]]:
+    """Return a list that collects exceptions of callbacks on this event loop."""
     unhandled: list[dict[str, Any]] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: unhandled.append(context))
     return unhandled
 
 
-async def test_an_answer_to_what_nobody_asked_ends_the_connection() -> None:
-    """SUBACK and UNSUBACK with unknown numbers: the sink is away, says why, and tries again with pauses."""
-    unhandled = note_unhandled()
+async def test_an_unknown_packet_identifier_ends_the_connection() -> None:
+    """SUBACK and UNSUBACK with unknown numbers: the sink is away with the reason, and reconnects."""
+    unhandled = record_unhandled()
     async with odd_broker(wrong_ids=True) as broker:
         rig = SparkplugRig(broker.url, [make_point()])
         async with rig.sink:
@@ -54,9 +63,9 @@ async def test_an_answer_to_what_nobody_asked_ends_the_connection() -> None:
 
 
 @pytest.mark.parametrize("garbage", _GARBAGE.values(), ids=_GARBAGE)
-async def test_what_is_no_mqtt_ends_the_connection(garbage: bytes) -> None:
-    """Whatever comes: one line says that the broker is away and why, and nothing spins."""
-    unhandled = note_unhandled()
+async def test_malformed_packets_end_the_connection(garbage: bytes) -> None:
+    """The status has the reason, and no callback raises."""
+    unhandled = record_unhandled()
     async with odd_broker(garbage=garbage) as broker:
         rig = MqttRig(broker.url, [make_point()])
         async with rig.sink:
@@ -66,12 +75,12 @@ async def test_what_is_no_mqtt_ends_the_connection(garbage: bytes) -> None:
 
 
 def rooms(*names: str) -> list[Point]:
-    """Return points on topics of their own."""
+    """Return points with topics of their own."""
     return [make_point(f"T/{name}") for name in names]
 
 
 async def refused_points(rig: MqttRig | SparkplugRig, *updates: Update) -> list[str]:
-    """Deliver as the delivery loop does; return the points whose updates became dead letters."""
+    """Write as the delivery loop does; return the points whose updates became dead letters."""
     rig.latest.take(updates)
     found: list[str] = []
 
@@ -85,14 +94,14 @@ async def refused_points(rig: MqttRig | SparkplugRig, *updates: Update) -> list[
     return found
 
 
-async def test_a_topic_that_is_refused_for_now_for_ever_holds_up_no_other() -> None:
-    """It alone is published again, and becomes a dead letter at last; all others are written once."""
+async def test_a_topic_that_is_always_over_quota_delays_no_other() -> None:
+    """Only its message is retried; after some retries it is a dead letter."""
     points = rooms("A", "ODD", "B")
 
-    def take(topic: str, _: bytes) -> int:
+    def answer(topic: str, _: bytes) -> int:
         return 0x97 if topic.endswith("T/ODD") else 0
 
-    async with odd_broker(take) as broker:
+    async with odd_broker(answer) as broker:
         rig = MqttRig(broker.url, points)
         async with rig.sink:
             await rig.until("up")
@@ -106,37 +115,37 @@ async def test_a_topic_that_is_refused_for_now_for_ever_holds_up_no_other() -> N
     assert rig.status.reconnects == 0
 
 
-async def test_a_broker_over_its_quota_gets_everything_as_it_can() -> None:
-    """A quota that lets some messages through makes no dead letter, and what was taken is not repeated."""
+async def test_a_quota_delays_messages_and_loses_none() -> None:
+    """Refused messages are retried until they are accepted; accepted ones are not repeated."""
     points = rooms(*(f"P{number}" for number in range(60)))
-    taken: list[str] = []
+    accepted: list[str] = []
     asked = itertools.count()
 
-    def take(topic: str, _: bytes) -> int:
+    def answer(topic: str, _: bytes) -> int:
         if "$" in topic:
             return 0
         if next(asked) % 3:
             return 0x97
-        taken.append(topic)
+        accepted.append(topic)
         return 0
 
-    async with odd_broker(take) as broker:
+    async with odd_broker(answer) as broker:
         rig = MqttRig(broker.url, points)
         async with rig.sink:
             await rig.until("up")
             assert await refused_points(rig, *(make_update(point, 1) for point in points)) == []
-    assert sorted(taken) == sorted(f"gw/v1/hq/{point.name}" for point in points)
+    assert sorted(accepted) == sorted(f"gw/v1/hq/{point.name}" for point in points)
 
 
-async def test_a_broker_that_takes_nothing_for_a_while_gets_all_of_it_later() -> None:
-    """Where it refuses every message for now, no topic is at fault: the batch comes again."""
+async def test_a_broker_that_accepts_nothing_gets_the_batch_again() -> None:
+    """If every message is refused for now, no topic is at fault."""
     points = rooms("A", "B")
     busy = [True]
 
-    def take(_: str, __: bytes) -> int:
+    def answer(_: str, __: bytes) -> int:
         return 0x97 if busy[0] else 0
 
-    async with odd_broker(take) as broker:
+    async with odd_broker(answer) as broker:
         rig = MqttRig(broker.url, points)
         busy[0] = False
         async with rig.sink:
@@ -148,22 +157,17 @@ async def test_a_broker_that_takes_nothing_for_a_while_gets_all_of_it_later() ->
             assert await refused_points(rig, *(make_update(point, 1) for point in points)) == []
 
 
-_HANGING_UP = [("5", 0x87), ("5", None), ("3.1.1", None)]
-
-
-@pytest.mark.parametrize(("protocol", "reason"), _HANGING_UP)
-async def test_a_topic_at_which_the_broker_hangs_up_is_found_and_skipped(
-    protocol: str, reason: int | None
-) -> None:
-    """Its readings become dead letters, all others arrive, and it stays so when state is restored."""
+@pytest.mark.parametrize(("protocol", "reason"), [("5", 0x87), ("3.1.1", None)])
+async def test_a_topic_at_which_the_broker_disconnects_is_skipped(protocol: str, reason: int | None) -> None:
+    """Its readings become dead letters, all others arrive, also after a reconnection."""
     points = rooms(*(f"P{number}" for number in range(50)), "ODD")
 
-    def take(topic: str, _: bytes) -> int:
+    def answer(topic: str, _: bytes) -> int:
         if topic.endswith("T/ODD"):
-            raise HangUp(reason)
+            raise Disconnect(reason)
         return 0
 
-    async with odd_broker(take) as broker:
+    async with odd_broker(answer) as broker:
         rig = MqttRig(broker.url, points, protocol=protocol)
         async with rig.sink:
             await rig.until("up")
@@ -180,15 +184,15 @@ async def test_a_topic_at_which_the_broker_hangs_up_is_found_and_skipped(
             assert values[-1] == 3
 
 
-@pytest.mark.parametrize("protocol", ["5", "3.1.1"])
-async def test_a_network_that_breaks_while_a_message_is_on_its_way_has_no_topic_skipped(
-    tmp_path: Path, protocol: str
+async def test_a_breaking_network_has_no_topic_skipped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Connections live for a few slow round trips: a message is lost each time, and comes in the end."""
+    """Each short connection loses a message; in the end all arrive."""
+    monkeypatch.setattr(skipped_topics, "_QUIET_S", 1.0)  # longer than connections last
     points = rooms("A", "B", "C")
     with Mosquitto(tmp_path) as broker:
         async with Link(broker.port, delay_s=0.1, breaks_after_s=0.5) as link:
-            rig = MqttRig(f"mqtt://127.0.0.1:{link.port}", points, protocol=protocol)
+            rig = MqttRig(f"mqtt://127.0.0.1:{link.port}", points)
             rig.latest.take([make_update(point, 1) for point in points])
             async with rig.sink:
                 await until(lambda: link.connections >= 7)
@@ -196,16 +200,16 @@ async def test_a_network_that_breaks_while_a_message_is_on_its_way_has_no_topic_
                 assert await refused_points(rig, *(make_update(point, 2, seq=2) for point in points)) == []
 
 
-async def test_a_history_at_which_the_broker_hangs_up_costs_nothing_else() -> None:
-    """Late readings of a point alone are dead letters; its live topic goes on."""
+async def test_only_the_history_topic_is_skipped() -> None:
+    """If the broker disconnects at `$history`, the live topic of the point goes on."""
     point = make_point("T/P")
 
-    def take(topic: str, _: bytes) -> int:
+    def answer(topic: str, _: bytes) -> int:
         if topic.endswith("$history"):
-            raise HangUp
+            raise Disconnect
         return 0
 
-    async with odd_broker(take) as broker:
+    async with odd_broker(answer) as broker:
         rig = MqttRig(broker.url, [point])
         async with rig.sink:
             await rig.until("up")
@@ -215,16 +219,16 @@ async def test_a_history_at_which_the_broker_hangs_up_costs_nothing_else() -> No
     assert orjson.loads(broker.payloads("gw/v1/hq/T/P")[-1])["value"] == 3
 
 
-async def test_a_description_at_which_the_broker_hangs_up_costs_no_value() -> None:
-    """A topic that no write waits for is found and skipped as well."""
+async def test_a_metadata_topic_is_skipped() -> None:
+    """A topic that no write waits for is found and skipped, too."""
     points = rooms("A", "ODD", "B")
 
-    def take(topic: str, _: bytes) -> int:
+    def answer(topic: str, _: bytes) -> int:
         if topic.endswith("T/ODD/$meta"):
-            raise HangUp
+            raise Disconnect
         return 0
 
-    async with odd_broker(take) as broker:
+    async with odd_broker(answer) as broker:
         rig = MqttRig(broker.url, points)
         async with rig.sink:
             await until(lambda: bool(broker.payloads("gw/v1/hq/T/B/$meta")), within_s=30)
@@ -233,20 +237,20 @@ async def test_a_description_at_which_the_broker_hangs_up_costs_no_value() -> No
 
 
 @pytest.mark.parametrize("verb", ["DBIRTH", "DDATA"])
-async def test_a_sparkplug_device_at_which_the_broker_hangs_up_holds_up_no_other(verb: str) -> None:
-    """Its readings become dead letters, and the numbers of all other messages have no gap."""
+async def test_a_sparkplug_device_is_skipped(verb: str) -> None:
+    """Its readings become dead letters; the sequence of all other messages has no gap."""
     points = [make_point(f"R{number}/T") for number in range(6)]
     odd = f"spBv1.0/hq/{verb}/edge-1/R3"
 
-    def take(topic: str, _: bytes) -> int:
+    def answer(topic: str, _: bytes) -> int:
         if topic == odd:
-            raise HangUp
+            raise Disconnect
         return 0
 
-    async with odd_broker(take) as broker:
+    async with odd_broker(answer) as broker:
         rig = SparkplugRig(broker.url, points)
         async with rig.sink:
-            for value in range(9):  # what a birth has told by then is not refused
+            for value in range(9):  # a value that a birth has sent is not refused
                 if await refused_points(rig, *(make_update(point, value) for point in points)) == ["R3/T"]:
                     break
             connections = broker.connections

@@ -1,4 +1,4 @@
-"""How often a broker that does not hold connections is tried, and what is read anew each time."""
+"""Pauses between connections, and what is read again at each."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-async def test_a_broker_that_lets_in_and_drops_makes_no_storm() -> None:
-    """Being let in is no success: the pauses grow until a connection holds."""
+async def test_pauses_grow_though_the_broker_accepts() -> None:
+    """Pauses grow until a connection lasts."""
     loop = asyncio.get_running_loop()
     came_s: list[float] = []
     enough = asyncio.Event()
@@ -46,8 +46,8 @@ async def test_a_broker_that_lets_in_and_drops_makes_no_storm() -> None:
     assert rig.status.state == "away"
 
 
-def test_gateways_do_not_march_in_step() -> None:
-    """Every pause is drawn between half and whole of its time, so that two that lose one broker part."""
+def test_pauses_are_jittered() -> None:
+    """Each pause is between half and all of its time, so that gateways do not reconnect in step."""
     boxes = [Backoff() for _ in range(20)]
     for longest_s in (0.5, 1, 2, 4, 8, 16, 30, 30):
         pauses_s = {box.next_s() for box in boxes}
@@ -55,8 +55,8 @@ def test_gateways_do_not_march_in_step() -> None:
         assert all(longest_s / 2 <= pause_s <= longest_s for pause_s in pauses_s)
 
 
-async def test_certificates_are_read_anew_at_each_connection(tmp_path: Path) -> None:
-    """A certificate that is replaced on disk is used from the next attempt on, without a restart."""
+async def test_certificates_are_read_at_each_connection(tmp_path: Path) -> None:
+    """A replaced certificate is used by the next connection, without a restart."""
     ours, theirs, used = (tmp_path / name for name in ("ours", "theirs", "used"))
     for folder in (ours, theirs, used):
         folder.mkdir()

@@ -1,4 +1,4 @@
-"""Passwords and TLS of the MQTT sink, against a mosquitto that insists on them."""
+"""Passwords and TLS of the MQTT sink."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ TOPIC = "gw/v1/hq/L03-RM312/ZN-T"
 
 @pytest.fixture
 def guarded(tmp_path: Path) -> Iterator[Mosquitto]:
-    """Return a mosquitto that lets only the user `gw` in."""
+    """Return a mosquitto that accepts only the user `gw`."""
     passwords = tmp_path / "passwords"
     write_password_file(passwords, user="gw", password="right")
     with Mosquitto(tmp_path, "allow_anonymous false", f"password_file {passwords}") as broker:
@@ -32,7 +32,7 @@ def guarded(tmp_path: Path) -> Iterator[Mosquitto]:
 async def test_the_password_comes_from_its_secret(
     guarded: Mosquitto, protocol: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With user and password, the sink gets in and publishes."""
+    """With user and password, the sink connects and publishes."""
     monkeypatch.setenv("MQTT_PASSWORD", "right")
     point = make_point()
     password = SecretSource("env", "MQTT_PASSWORD")
@@ -44,10 +44,10 @@ async def test_the_password_comes_from_its_secret(
 
 
 @pytest.mark.parametrize("protocol", ["5", "3.1.1"])
-async def test_a_wrong_password_is_said_and_not_shown(
+async def test_a_wrong_password_is_not_shown(
     guarded: Mosquitto, protocol: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """The sink stays away and says what to check; once the secret is right, it gets in by itself."""
+    """The status says what to check; once the secret is right, the sink connects."""
     monkeypatch.setenv("MQTT_PASSWORD", "wrong-one")
     password = SecretSource("env", "MQTT_PASSWORD")
     rig = MqttRig(guarded.url, [make_point()], protocol=protocol, user="gw", password=password)
@@ -61,8 +61,8 @@ async def test_a_wrong_password_is_said_and_not_shown(
     assert "wrong-one" not in "".join(capfd.readouterr())
 
 
-async def test_a_secret_that_cannot_be_read_is_said(guarded: Mosquitto) -> None:
-    """A password whose variable went missing keeps the sink away, with the variable's name."""
+async def test_an_unreadable_secret_keeps_the_sink_away(guarded: Mosquitto) -> None:
+    """The status names the missing variable."""
     password = SecretSource("env", "NO_SUCH_VARIABLE")
     rig = MqttRig(guarded.url, [make_point()], user="gw", password=password)
     async with rig.sink:
@@ -72,13 +72,13 @@ async def test_a_secret_that_cannot_be_read_is_said(guarded: Mosquitto) -> None:
 
 @pytest.fixture
 def authority(tmp_path: Path) -> Path:
-    """Return a folder with `ca.pem`, and with key and certificate of the broker and of a client."""
+    """Return a folder with `ca.pem`, and with keys and certificates of the broker and of a client."""
     return make_authority(tmp_path)
 
 
 @pytest.fixture
 def encrypted(authority: Path) -> Iterator[Mosquitto]:
-    """Return a mosquitto that speaks TLS with clients that have a certificate of its authority."""
+    """Return a mosquitto with TLS that requires a client certificate."""
     settings = [f"{key} {authority / name}" for key, name in
                 (("cafile", "ca.pem"), ("certfile", "broker.pem"), ("keyfile", "broker.key"))]  # fmt: skip
     with Mosquitto(authority, "allow_anonymous true", "require_certificate true", *settings) as broker:
@@ -86,13 +86,13 @@ def encrypted(authority: Path) -> Iterator[Mosquitto]:
 
 
 def subscriber_options(authority: Path) -> list[str]:
-    """Return how mosquitto's own clients get in."""
+    """Return the TLS options of mosquitto's own clients."""
     files = {"--cafile": "ca.pem", "--cert": "client.pem", "--key": "client.key"}
     return [part for option, name in files.items() for part in (option, str(authority / name))]
 
 
 async def test_tls_with_a_client_certificate(encrypted: Mosquitto, authority: Path) -> None:
-    """`mqtts://` checks the broker's certificate against `ca` and shows the gateway's own."""
+    """`mqtts://` checks the broker's certificate against `ca` and sends the gateway's own."""
     updates = [make_update(make_point(f"T/P{n}"), n) for n in range(300)]
     files = {"ca": "ca.pem", "certificate": "client.pem", "key": "client.key"}
     rig = MqttRig(
@@ -128,10 +128,10 @@ async def test_tls_with_a_client_certificate(encrypted: Mosquitto, authority: Pa
         ),
     ],
 )
-async def test_tls_that_does_not_fit_keeps_the_sink_away(
+async def test_wrong_certificates_keep_the_sink_away(
     encrypted: Mosquitto, authority: Path, settings: dict[str, Any], words: str
 ) -> None:
-    """An unknown authority, a file of no use, a client certificate that is missing or strange: it is said."""
+    """The status has the reason: unknown authority, unusable file, missing or foreign client certificate."""
     Authority(authority, "strange").issue("client")
     files = {key: authority / name for key, name in settings.items()}
     rig = MqttRig(f"mqtts://127.0.0.1:{encrypted.port}", [], **files)

@@ -1,4 +1,4 @@
-"""The ways to a broker that firewalls leave open: websockets, and TLS that names its protocol (ALPN)."""
+"""Websockets and ALPN, for brokers behind firewalls."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ SIP_BYTES = 4096  # what a narrow network takes at a time
 
 
 async def deliver_many(url: str, port: int, **settings: object) -> None:
-    """Deliver to `url`, and see with a plain subscriber at `port` that everything came, in one connection."""
+    """Deliver to `url` in one connection; check with a plain subscriber at `port` that everything arrived."""
     updates = [make_update(make_point(f"T/P{n}"), n) for n in range(MANY)]
     rig = MqttRig(url, [update.point for update in updates], **settings)
     async with rig.sink:
@@ -44,7 +44,7 @@ async def deliver_many(url: str, port: int, **settings: object) -> None:
 
 @pytest.mark.parametrize("protocol", ["5", "3.1.1"])
 async def test_websockets(tmp_path: Path, protocol: str) -> None:
-    """`ws://` carries the same messages, all of them, and the same farewell."""
+    """All messages arrive, and the status at the end."""
     plain = free_port()
     lines = ("protocol websockets", "allow_anonymous true", f"listener {plain} 127.0.0.1")
     with Mosquitto(tmp_path, *lines) as broker:
@@ -52,21 +52,21 @@ async def test_websockets(tmp_path: Path, protocol: str) -> None:
 
 
 async def test_websockets_within_tls(tmp_path: Path) -> None:
-    """`wss://` checks the broker's certificate as mqtts:// does."""
+    """`wss://` checks the broker's certificate."""
     plain, files = free_port(), make_authority(tmp_path)
     tls = (f"certfile {files / 'broker.pem'}", f"keyfile {files / 'broker.key'}")
     lines = ("protocol websockets", "allow_anonymous true", *tls, f"listener {plain} 127.0.0.1")
     with Mosquitto(tmp_path, *lines) as broker:
         url = f"wss://127.0.0.1:{broker.port}"
         await deliver_many(url, plain, ca=files / "ca.pem")
-        stranger = MqttRig(url, [])
-        async with stranger.sink:
-            await stranger.until("away")
-        assert "certificate verify failed" in str(stranger.status.last_error)
+        untrusting = MqttRig(url, [])
+        async with untrusting.sink:
+            await untrusting.until("away")
+        assert "certificate verify failed" in str(untrusting.status.last_error)
 
 
-async def test_a_server_without_websockets_is_said_and_left_alone(tmp_path: Path) -> None:
-    """A plain MQTT port asked for a websocket keeps the sink away, with words that help."""
+async def test_a_server_without_websockets_keeps_the_sink_away(tmp_path: Path) -> None:
+    """The status has the reason."""
     with Mosquitto(tmp_path) as broker:
         rig = MqttRig(f"ws://127.0.0.1:{broker.port}", [])
         async with rig.sink:
@@ -74,10 +74,8 @@ async def test_a_server_without_websockets_is_said_and_left_alone(tmp_path: Path
         assert "cannot connect: WebSocket handshake error" in str(rig.status.last_error)
 
 
-async def test_websockets_over_a_network_that_takes_a_part_of_a_frame(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Messages that do not fit into the network at once arrive whole, each once, in one connection."""
+async def test_websockets_over_a_slow_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Messages arrive whole and once, though the socket accepts frames in parts."""
     connect = PahoClient._create_socket_connection
 
     def connect_narrowly(client: PahoClient) -> socket.socket:
@@ -105,7 +103,7 @@ async def test_websockets_over_a_network_that_takes_a_part_of_a_frame(
 
 @asynccontextmanager
 async def websocket_front(broker_port: int) -> AsyncIterator[str]:
-    """Listen for websockets on a narrow network and pass their bytes on to a plain broker; yield the URL."""
+    """Listen for websockets with small buffers and forward to a plain broker; yield the URL."""
 
     async def serve(request: web.Request) -> web.WebSocketResponse:
         front = web.WebSocketResponse(protocols=("mqtt",))
@@ -140,7 +138,7 @@ async def websocket_front(broker_port: int) -> AsyncIterator[str]:
 
 
 class AlpnFront:
-    """A TLS front that passes to a broker only whoever names the protocol `mqtt`, as shared ports do."""
+    """A TLS server that forwards only clients that offer the protocol `mqtt`."""
 
     def __init__(self, files: Path, broker_port: int) -> None:
         self.port = free_port()
@@ -151,7 +149,7 @@ class AlpnFront:
         self._context.set_alpn_protocols(["mqtt"])
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Pass on one connection, or close it."""
+        """Forward one connection, or close it."""
         self.chosen.append(writer.get_extra_info("ssl_object").selected_alpn_protocol())
         with suppress(OSError):
             if self.chosen[-1] == "mqtt":
@@ -172,7 +170,7 @@ async def _pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -
 
 
 async def test_alpn_names_the_protocol(tmp_path: Path) -> None:
-    """`alpn: [mqtt]` opens a port that several protocols share; without it the sink stays away."""
+    """`alpn: [mqtt]` connects to a port that several protocols share; without it the sink is away."""
     files = make_authority(tmp_path)
     with Mosquitto(tmp_path) as broker:
         front = AlpnFront(files, broker.port)

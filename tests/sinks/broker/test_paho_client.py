@@ -1,4 +1,4 @@
-"""What the MQTT client does in another way than paho: partial writes, quick acknowledgements."""
+"""The replaced methods of paho's client: partial writes and acknowledgements."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from gateway.sinks.broker.paho_client import PahoClient
 _SIP_BYTES = 4096  # what the listener's network takes at a time
 
 
-async def test_many_packets_over_a_narrow_network_arrive_whole_and_in_order(
+async def test_many_packets_over_a_slow_network_arrive_in_order(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """2,000 messages arrive one by one as they were, over a network that takes a part of a few at a time."""
+    """2,000 messages arrive unchanged, though the socket accepts a few at a time."""
     connect = PahoClient._create_socket_connection
 
     def connect_narrowly(client: PahoClient) -> socket.socket:
@@ -41,14 +41,14 @@ async def test_many_packets_over_a_narrow_network_arrive_whole_and_in_order(
     assert [value for value in values if not value[0].endswith("/$meta")] == expected
 
 
-async def test_a_reason_that_nobody_knows_refuses_one_message_and_no_other() -> None:
-    """A broker that acknowledges one topic with a code outside of the standard goes on being used."""
+async def test_an_unknown_reason_code_refuses_one_message() -> None:
+    """Other messages go on in the same connection."""
 
-    def take(topic: str, _: bytes) -> int:
+    def answer(topic: str, _: bytes) -> int:
         return 0x33 if topic.endswith("T/ODD") else 0
 
     odd, even = make_point("T/ODD"), make_point("T/EVEN")
-    async with odd_broker(take) as broker:
+    async with odd_broker(answer) as broker:
         rig = MqttRig(broker.url, [odd, even], payload="value")
         async with rig.sink:
             await rig.until("up")
@@ -60,21 +60,21 @@ async def test_a_reason_that_nobody_knows_refuses_one_message_and_no_other() -> 
 
 
 @pytest.mark.parametrize("layout", ["point", "asset"])
-async def test_state_that_a_broker_refuses_for_now_is_told_later(layout: Literal["point", "asset"]) -> None:
-    """A quota that was exceeded right after connecting leaves no topic without its value."""
+async def test_state_refused_for_now_is_published_later(layout: Literal["point", "asset"]) -> None:
+    """A quota that is exceeded right after connecting leaves no topic without its value."""
     answers = iter([0x97])
-    taken = asyncio.Event()
+    accepted = asyncio.Event()
 
-    def take(topic: str, _: bytes) -> int:
+    def answer(topic: str, _: bytes) -> int:
         if "$" in topic:
             return 0
         if (answer := next(answers, 0)) == 0:
-            taken.set()
+            accepted.set()
         return answer
 
     point = make_point()
-    async with odd_broker(take) as broker:
+    async with odd_broker(answer) as broker:
         rig = MqttRig(broker.url, [point], layout=layout)
         rig.latest.take([make_update(point, 21.5)])
         async with rig.sink, asyncio.timeout(10):
-            await taken.wait()
+            await accepted.wait()

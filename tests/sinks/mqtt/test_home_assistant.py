@@ -1,4 +1,4 @@
-"""Home Assistant's view of a sink: what mosquitto really delivers, read by another maker's parts."""
+"""Home Assistant's entities, as mosquitto delivers them and other makers' libraries read them."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ ON = HomeAssistantKeys()
 
 
 def temperature() -> Point:
-    """Return a point of numbers."""
+    """Return a numeric point."""
     return replace(make_point(), conversion=Conversion(kind=ValueKind.NUMBER))
 
 
@@ -41,7 +41,7 @@ def door() -> Point:
 
 
 def discovered(messages: Iterable[Seen]) -> dict[str, Entity]:
-    """Return the entities of all discovery messages that stand, having received all else in order."""
+    """Return the entities of all retained discovery messages, with all other messages applied in order."""
     messages = list(messages)
     standing = {each.topic: each for each in messages if each.topic.startswith("homeassistant/")}
     assert all(each.retained and each.qos == 1 for each in standing.values())
@@ -54,7 +54,7 @@ def discovered(messages: Iterable[Seen]) -> dict[str, Entity]:
 
 
 async def home(broker: Mosquitto, *expected: str) -> dict[str, Entity]:
-    """Return what a Home Assistant knows that starts now, once it is exactly what is `expected`."""
+    """Wait until a new subscriber finds exactly the `expected` entities; return them."""
     async with asyncio.timeout(10):
         while True:
             async with subscribe(broker.port) as late:
@@ -65,18 +65,18 @@ async def home(broker: Mosquitto, *expected: str) -> dict[str, Entity]:
 
 
 async def discovery_topics(broker: Mosquitto) -> list[str]:
-    """Return the topics of all discovery messages that are retained, under whatever prefix."""
+    """Return the topics of all retained discovery messages, under any prefix."""
     async with subscribe(broker.port) as late:
         return [each.topic for each in late.seen if each.topic.endswith("/config")]
 
 
 async def until_discovered(subscriber: Subscriber, *topics: str) -> None:
-    """Wait until these discovery messages have come."""
+    """Wait until these discovery messages have been received."""
     await subscriber.wait_for(lambda: set(topics) <= {each.topic for each in subscriber.seen})
 
 
-async def test_nothing_is_told_unless_it_is_asked_for(broker: Mosquitto) -> None:
-    """The profile is off by default: no topic of Home Assistant's appears."""
+async def test_discovery_is_off_by_default(broker: Mosquitto) -> None:
+    """Without `home_assistant`, no discovery message is published."""
     point = temperature()
     rig = MqttRig(broker.url, [point])
     async with rig.sink, subscribe(broker.port) as subscriber:
@@ -92,10 +92,10 @@ async def test_nothing_is_told_unless_it_is_asked_for(broker: Mosquitto) -> None
     [(21.5, "21.5"), (-0.25, "-0.25"), (21, "21"), (1e-7, "1e-07"), (12345678901234, "12345678901234")],
 )
 @pytest.mark.parametrize("payload", ["json", "value"])
-async def test_the_state_is_the_number_that_was_sent(
+async def test_the_state_is_the_published_number(
     broker: Mosquitto, value: float, state: str, payload: str
 ) -> None:
-    """The template finds in the payload that came exactly what the sink was given."""
+    """The template finds in the payload exactly the value that was written."""
     point = temperature()
     rig = MqttRig(broker.url, [point], payload=payload, home_assistant=ON)
     async with rig.sink:
@@ -107,7 +107,7 @@ async def test_the_state_is_the_number_that_was_sent(
 
 @pytest.mark.parametrize("payload", ["json", "value"])
 async def test_a_contact_is_on_or_off(broker: Mosquitto, payload: str) -> None:
-    """A point of 0 and 1 is a binary sensor, which follows its value."""
+    """A point of 0 and 1 is a binary sensor that follows its value."""
     point = door()
     rig = MqttRig(broker.url, [point], payload=payload, home_assistant=ON)
     async with rig.sink:
@@ -117,7 +117,7 @@ async def test_a_contact_is_on_or_off(broker: Mosquitto, payload: str) -> None:
 
 
 async def test_a_value_is_unavailable_once_it_is_stale_bad_or_offline(broker: Mosquitto) -> None:
-    """Each quality as it comes over the broker: only good and forced values are shown."""
+    """Only values of quality good or forced are available."""
     point = temperature()
     rig = MqttRig(broker.url, [point], home_assistant=ON)
     async with rig.sink, subscribe(broker.port) as subscriber:
@@ -139,7 +139,7 @@ async def test_a_value_is_unavailable_once_it_is_stale_bad_or_offline(broker: Mo
 
 
 async def test_everything_is_unavailable_once_the_gateway_is_gone(broker: Mosquitto) -> None:
-    """The gateway's status is part of each entity's availability, by a goodbye and by the will."""
+    """The gateway's status is part of each entity's availability, after a clean end and after a kill."""
     point = temperature()
     rig = MqttRig(broker.url, [point], home_assistant=ON)
     async with rig.sink:
@@ -150,8 +150,8 @@ async def test_everything_is_unavailable_once_the_gateway_is_gone(broker: Mosqui
     assert not (await home(broker, ROOM))[ROOM].is_available
 
 
-async def test_a_reload_tells_what_is_new_and_clears_what_is_gone(broker: Mosquitto) -> None:
-    """Entities come, change and go with the points of the table in force."""
+async def test_entities_follow_a_reload(broker: Mosquitto) -> None:
+    """Entities are added, changed and removed with the points of the table."""
     point = temperature()
     rig = MqttRig(broker.url, [point], home_assistant=ON)
     async with rig.sink:
@@ -167,8 +167,8 @@ async def test_a_reload_tells_what_is_new_and_clears_what_is_gone(broker: Mosqui
 
 
 @pytest.mark.parametrize("layout", ["point", "asset"])
-async def test_a_renamed_asset_is_told_again(broker: Mosquitto, layout: str) -> None:
-    """What the API says of an asset reaches its device by the reload that it causes; the entity stays."""
+async def test_a_renamed_asset_renames_its_device(broker: Mosquitto, layout: str) -> None:
+    """A new name in Infodeck changes the device; the entity stays the same."""
     point = temperature()
     rig = MqttRig(broker.url, [point], layout=layout, home_assistant=ON)
     async with rig.sink:
@@ -184,8 +184,8 @@ async def test_a_renamed_asset_is_told_again(broker: Mosquitto, layout: str) -> 
     assert after.config["unique_id"] == before.config["unique_id"]
 
 
-async def test_a_point_that_becomes_another_kind_of_entity_is_told_once(broker: Mosquitto) -> None:
-    """A number that a new table maps to on and off is cleared as the one and told as the other."""
+async def test_a_point_that_becomes_a_binary_sensor_is_one_entity(broker: Mosquitto) -> None:
+    """The sensor is cleared, and the binary sensor is published."""
     point = temperature()
     rig = MqttRig(broker.url, [point], home_assistant=ON)
     async with rig.sink:
@@ -194,8 +194,8 @@ async def test_a_point_that_becomes_another_kind_of_entity_is_told_once(broker: 
         await home(broker, ROOM.replace("sensor", "binary_sensor"))
 
 
-async def test_turned_off_the_profile_leaves_nothing_behind(broker: Mosquitto) -> None:
-    """After a restart without it, or with another prefix, what a former run told is cleared."""
+async def test_entities_of_a_former_run_are_cleared(broker: Mosquitto) -> None:
+    """After a restart without discovery, or with another prefix, former discovery messages are cleared."""
     point, retained = temperature(), dict[str, bool]()
     async with MqttRig(broker.url, [point], retained=retained, home_assistant=ON).sink:
         await home(broker, ROOM)
@@ -213,7 +213,7 @@ async def test_turned_off_the_profile_leaves_nothing_behind(broker: Mosquitto) -
 @pytest.mark.parametrize("payload", ["json", "value"])
 @pytest.mark.parametrize("layout", ["asset", "both"])
 async def test_each_point_is_one_entity_in_every_layout(broker: Mosquitto, layout: str, payload: str) -> None:
-    """Where points share their asset's message, each is found there; where they have both, in its own."""
+    """With `asset`, its state is in the asset's message; with `both`, in the point's own."""
     points = [temperature(), door()]
     rig = MqttRig(broker.url, points, layout=layout, payload=payload, home_assistant=ON)
     async with rig.sink:
@@ -230,8 +230,8 @@ async def test_each_point_is_one_entity_in_every_layout(broker: Mosquitto, layou
         ]
 
 
-async def test_a_point_with_a_topic_of_its_own_is_told_once(broker: Mosquitto) -> None:
-    """With `layout: asset`, what is also on a topic of its own is told by that."""
+async def test_a_point_with_its_own_topic_is_one_entity(broker: Mosquitto) -> None:
+    """With `layout: asset`, the state of such a point is on its own topic."""
     points = [replace(temperature(), mqtt=Mqtt(topic="plant/t")), door()]
     rig = MqttRig(broker.url, points, layout="asset", home_assistant=ON)
     async with rig.sink:
@@ -241,8 +241,8 @@ async def test_a_point_with_a_topic_of_its_own_is_told_once(broker: Mosquitto) -
         assert entities[DOOR].config["state_topic"] == TOPIC.removesuffix("/ZN-T")
 
 
-async def test_a_broker_that_lost_everything_is_told_again(tmp_path: Path) -> None:
-    """Killed and started empty, the broker has entities, states and status again after the reconnection."""
+async def test_a_broker_that_lost_everything_gets_all_entities_again(tmp_path: Path) -> None:
+    """After the reconnection, entities, states and status are retained again."""
     point = temperature()
     with Mosquitto(tmp_path) as broker:
         rig = MqttRig(broker.url, [point], home_assistant=ON)

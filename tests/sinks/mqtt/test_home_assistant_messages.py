@@ -1,4 +1,4 @@
-"""What each point tells Home Assistant: read by another maker's models, rendered by Jinja."""
+"""The discovery message of each kind of point, read by another maker's models and rendered by Jinja."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.home_assistant import Entity
 
@@ -27,7 +27,7 @@ PLAIN = replace(DISCOVERY, bare=True)
 
 
 def make(**traits: Any) -> Point:
-    """Return a point of a room, with what a test says of it."""
+    """Return a point of a room with these traits."""
     usual: dict[str, Any] = {
         "site": "hq",
         "tag": "L03-RM312",
@@ -41,7 +41,9 @@ def make(**traits: Any) -> Point:
     return Point(**(usual | traits))
 
 
-def told(point: Point, discovery: HomeAssistantDiscovery = DISCOVERY, *, in_asset: bool = False) -> Entity:
+def entity_of(
+    point: Point, discovery: HomeAssistantDiscovery = DISCOVERY, *, in_asset: bool = False
+) -> Entity:
     """Return the entity that Home Assistant makes of a point."""
     message = discovery.entity(point, topic=TOPIC, in_asset=in_asset)
     assert message is not None
@@ -54,8 +56,8 @@ def live(point: Point, value: Scalar, quality: Quality = Quality.GOOD, *, plain:
     return ValueTopic(TOPIC, (point,), bare=plain).history((update,)).payload
 
 
-def test_a_temperature_says_all_that_is_certain() -> None:
-    """Name, unit and class, where its state is, who sends it, and when silence means something."""
+def test_a_temperature_has_all_fields() -> None:
+    """Name, unit, class, topic, device and origin, and when it expires."""
     point = make(unit_of_measure="degC", conversion=replace(NUMBER, decimals=1), description="Zone air")
     message = DISCOVERY.entity(point, topic=TOPIC)
     assert message is not None
@@ -112,11 +114,11 @@ def test_a_temperature_says_all_that_is_certain() -> None:
         (None, None, (None, None, None)),
     ],
 )
-def test_classes_are_told_only_where_unit_and_tags_leave_no_doubt(
+def test_classes_are_set_only_if_unit_and_tags_leave_no_doubt(
     unit: str | None, tags: dict[str, Any] | None, expected: tuple[str | None, ...]
 ) -> None:
-    """Units are in Home Assistant's spelling; a percentage is humidity only where it is tagged so."""
-    config = told(make(unit_of_measure=unit, tags=tags, conversion=NUMBER)).config
+    """Units are spelt as in Home Assistant; a percentage is humidity only if it is tagged so."""
+    config = entity_of(make(unit_of_measure=unit, tags=tags, conversion=NUMBER)).config
     assert (
         tuple(config.get(key) for key in ("unit_of_measurement", "device_class", "state_class")) == expected
     )
@@ -136,9 +138,9 @@ def test_classes_are_told_only_where_unit_and_tags_leave_no_doubt(
 def test_what_is_on_or_off_is_a_binary_sensor(
     traits: dict[str, Any], values: dict[Scalar, str], *, plain: bool
 ) -> None:
-    """A map to 0 and 1, a bit, a connection: on or off, by JSON and by bare values."""
+    """A map to 0 and 1, a switch and a connection are on or off, with JSON and with bare values."""
     point = make(**traits)
-    entity = told(point, PLAIN if plain else DISCOVERY)
+    entity = entity_of(point, PLAIN if plain else DISCOVERY)
     assert entity.component == "binary_sensor"
     for value, state in values.items():
         entity.receive(TOPIC, live(point, value, plain=plain))
@@ -157,52 +159,52 @@ def test_what_is_on_or_off_is_a_binary_sensor(
     ],
 )
 def test_all_else_is_a_sensor(conversion: Conversion, unit: str | None) -> None:
-    """What has a third state, a gain or a unit is more than on and off."""
-    assert told(make(conversion=conversion, unit_of_measure=unit)).component == "sensor"
+    """A third state, a gain or a unit makes a sensor."""
+    assert entity_of(make(conversion=conversion, unit_of_measure=unit)).component == "sensor"
 
 
 def test_words_of_a_map_are_an_enumeration() -> None:
-    """A map to words only has a fixed list of states; a unit has no place beside it."""
+    """A map to words only is a list of options, without a unit."""
     point = make(conversion=Conversion(map={"0": "off", "1": "heat", "2": "cool", "3": "heat", "4": None}))
-    config = told(replace(point, unit_of_measure="mode")).config
+    config = entity_of(replace(point, unit_of_measure="mode")).config
     assert (config["device_class"], config["options"]) == ("enum", ["off", "heat", "cool"])
     assert "unit_of_measurement" not in config
-    assert told(point).receive_all([(TOPIC, live(point, "cool"))]).state == "cool"
+    assert entity_of(point).receive_all([(TOPIC, live(point, "cool"))]).state == "cool"
 
 
 @pytest.mark.parametrize(
     ("source", "expected"),
     [("$quality", ("sensor", "diagnostic")), ("$online", ("binary_sensor", "diagnostic"))],
 )
-def test_what_the_gateway_makes_itself_is_diagnostic(source: str, expected: tuple[str, str]) -> None:
-    """The quality and the connection of a device stand apart from what it measures."""
-    entity = told(make(source=source, stale_after_ms=None))
+def test_pseudo_points_are_diagnostic(source: str, expected: tuple[str, str]) -> None:
+    """Quality and connection are in the diagnostic category."""
+    entity = entity_of(make(source=source, stale_after_ms=None))
     assert (entity.component, entity.config["entity_category"]) == expected
     assert "expire_after" not in entity.config
 
 
-def test_an_age_is_not_told() -> None:
-    """On MQTT it moves only with its asset's events: between them, zero seconds would look fresh."""
+def test_an_age_is_no_entity() -> None:
+    """It changes on MQTT only with its asset's events, so that an old 0 would look fresh."""
     assert DISCOVERY.entity(make(source="$age"), topic=TOPIC) is None
 
 
-def test_silence_within_a_deadband_is_no_bad_sign() -> None:
-    """Readings that hardly differ are held back for `every`, so that much longer nothing may come."""
-    assert told(make(cov=Cov(delta=0.1, every_ms=45_500))).config["expire_after"] == 136
-    assert "expire_after" not in told(make(stale_after_ms=None)).config
+def test_a_deadband_delays_the_expiry() -> None:
+    """Small changes are held back for up to `every`, which is added to `stale_after`."""
+    assert entity_of(make(cov=Cov(delta=0.1, every_ms=45_500))).config["expire_after"] == 136
+    assert "expire_after" not in entity_of(make(stale_after_ms=None)).config
 
 
-def test_a_device_is_what_infodeck_knows_of_the_asset() -> None:
-    """Name, make and place come from the API where it tells; the tag is the name where it does not."""
+def test_a_device_describes_the_asset() -> None:
+    """Name, model, maker and place come from Infodeck; without a name, the tag is the name."""
     known = KnownAsset(id="ast-a1", name="Room 312", model="IAQ-5", manufacturer="Acme", location="3rd floor")
-    assert told(make(known=known)).config["device"] == {
+    assert entity_of(make(known=known)).config["device"] == {
         "identifiers": ["edge-1__L03-RM312__ast-a1"],
         "name": "Room 312",
         "model": "IAQ-5",
         "manufacturer": "Acme",
         "suggested_area": "3rd floor",
     }
-    assert told(make(known=KnownAsset(id="ast-a1"))).config["device"]["name"] == "L03-RM312"
+    assert entity_of(make(known=KnownAsset(id="ast-a1"))).config["device"]["name"] == "L03-RM312"
 
 
 @pytest.mark.parametrize("quality", Quality)
@@ -210,9 +212,9 @@ def test_a_device_is_what_infodeck_knows_of_the_asset() -> None:
     "traits", [{"conversion": NUMBER}, {"conversion": Conversion(kind=ValueKind.SWITCH)}]
 )
 def test_only_a_value_that_can_be_trusted_is_available(traits: dict[str, Any], quality: Quality) -> None:
-    """Held, stale, bad and offline are unavailable at once, and their value is never taken for a state."""
+    """Values that are held, stale, bad or offline are unavailable at once and never become the state."""
     point = make(**traits)
-    entity = told(point).receive_all([(STATUS, "online"), (TOPIC, live(point, 1))])
+    entity = entity_of(point).receive_all([(STATUS, "online"), (TOPIC, live(point, 1))])
     assert entity.is_available
     entity.receive(TOPIC, live(point, 0, quality))
     trusted = quality in {Quality.GOOD, Quality.FORCED}
@@ -226,15 +228,15 @@ def test_only_a_value_that_can_be_trusted_is_available(traits: dict[str, Any], q
 )
 @pytest.mark.parametrize("in_asset", [False, True])
 def test_no_payload_makes_a_template_fail(payload: str, *, in_asset: bool) -> None:
-    """A cleared topic, or another's message there, is unavailable; an error would leave it as it was."""
-    entity = told(make(), in_asset=in_asset).receive_all([(STATUS, "online"), (TOPIC, payload)])
+    """A cleared topic or a foreign message makes the entity unavailable; a failing template would not."""
+    entity = entity_of(make(), in_asset=in_asset).receive_all([(STATUS, "online"), (TOPIC, payload)])
     assert (entity.is_available, entity.state, entity.attributes) == (False, None, {})
 
 
-def test_nothing_is_available_before_its_first_value_nor_without_its_gateway() -> None:
-    """An entity waits for its value; all are unavailable while the gateway is offline."""
+def test_an_entity_needs_a_value_and_the_gateway() -> None:
+    """An entity is unavailable before its first value and while the gateway is offline."""
     point = make()
-    entity = told(point).receive_all([(STATUS, "online")])
+    entity = entity_of(point).receive_all([(STATUS, "online")])
     assert not entity.is_available
     assert entity.receive_all([(TOPIC, live(point, 1))]).is_available
     assert not entity.receive_all([(STATUS, "offline")]).is_available
@@ -243,19 +245,22 @@ def test_nothing_is_available_before_its_first_value_nor_without_its_gateway() -
 @pytest.mark.parametrize(
     ("value", "state"), [(21.5, "21.5"), (21, "21"), ("cool", "cool"), (None, None), ("", None)]
 )
-def test_bare_values_are_shown_as_they_come_and_none_is_unavailable(value: Scalar, state: str | None) -> None:
-    """With `payload: value`, what `on_stale: sentinel` shows in place of a value is unavailable."""
+def test_a_bare_null_is_unavailable(value: Scalar, state: str | None) -> None:
+    """With `payload: value`, the `null` of a sentinel is unavailable; other values are the state."""
     point = make()
-    entity = told(point, PLAIN).receive_all([(STATUS, "online"), (TOPIC, live(point, value, plain=True))])
+    entity = entity_of(point, PLAIN).receive_all(
+        [(STATUS, "online"), (TOPIC, live(point, value, plain=True))]
+    )
     assert (entity.state, entity.is_available) == (state, state is not None)
 
 
 NAMES = st.text(min_size=1, max_size=12)
 
 
+@settings(max_examples=40)
 @given(places=st.lists(st.tuples(NAMES, NAMES), min_size=2, max_size=8, unique=True), gateway=NAMES)
 def test_no_two_points_share_a_topic_or_an_id(places: list[tuple[str, str]], gateway: str) -> None:
-    """Whatever tags and points are called, their ids are of the characters allowed, and their own."""
+    """Any names of tags and points lead to valid and unique ids."""
     discovery = replace(DISCOVERY, gateway=gateway)
     points = [make(tag=tag, point=point) for tag, point in places]
     messages = [discovery.entity(point, topic=f"t/{number}") for number, point in enumerate(points)]
@@ -264,16 +269,17 @@ def test_no_two_points_share_a_topic_or_an_id(places: list[tuple[str, str]], gat
     assert len({entity.info.unique_id for entity in entities}) == len(points)
 
 
+@settings(max_examples=40)
 @given(name=NAMES, value=st.floats(allow_nan=False, allow_infinity=False))
-def test_a_point_is_found_in_its_assets_message_whatever_it_is_called(name: str, value: float) -> None:
+def test_any_name_is_found_in_the_message_of_its_asset(name: str, value: float) -> None:
     """Quotes, braces and other alphabets in a point's name do not break its template."""
-    entity = told(make(point=name, conversion=NUMBER), in_asset=True)
+    entity = entity_of(make(point=name, conversion=NUMBER), in_asset=True)
     entity.receive(STATUS, "online")
     points = {"other": {"value": 0}, name: {"value": value, "quality": "good"}}
     entity.receive(TOPIC, orjson.dumps({"ts": "2026-11-24T08:00:00Z", "points": points}))
     assert entity.is_available
     assert float(entity.state or "nan") == value
-    plain = told(make(point=name, conversion=NUMBER), PLAIN, in_asset=True)
+    plain = entity_of(make(point=name, conversion=NUMBER), PLAIN, in_asset=True)
     plain.receive(STATUS, "online")
     plain.receive(TOPIC, orjson.dumps({name: value}))
     assert plain.is_available
@@ -283,11 +289,11 @@ def test_a_point_is_found_in_its_assets_message_whatever_it_is_called(name: str,
 
 @pytest.mark.parametrize("name", ["items", "keys", "value"])
 @pytest.mark.parametrize("discovery", [DISCOVERY, PLAIN])
-def test_a_point_that_its_assets_message_lacks_is_unavailable(
+def test_a_point_missing_from_the_message_of_its_asset_is_unavailable(
     name: str, discovery: HomeAssistantDiscovery
 ) -> None:
-    """Whatever a template could take its name for, what is not there is not found."""
+    """Also if its name is one of a method of dictionaries."""
     for payload in ('{"points":{}}', '{"points":null}', "{}"):
-        entity = told(make(point=name), discovery, in_asset=True).receive_all([(STATUS, "online")])
+        entity = entity_of(make(point=name), discovery, in_asset=True).receive_all([(STATUS, "online")])
         entity.receive(TOPIC, payload)
         assert (entity.is_available, entity.state) == (False, None)

@@ -1,4 +1,4 @@
-"""The alarms that hold, as a subscriber sees them on MQTT."""
+"""The current alarms on MQTT."""
 
 from __future__ import annotations
 
@@ -21,63 +21,63 @@ SILENT = {"alarm": "webhook-silent", "since": "2026-11-24T08:00:00Z", "reason": 
 
 
 def make_alarms() -> Alarms:
-    """Return alarms that begin at one time, none of which holds yet."""
+    """Return alarms that all begin at one time; none holds yet."""
     return Alarms(clock_ms=lambda: SINCE_MS)
 
 
-async def until_told(subscriber: Subscriber, *alarms: dict[str, str]) -> None:
-    """Wait until these are the alarms that were told last."""
+async def until_published(subscriber: Subscriber, *alarms: dict[str, str]) -> None:
+    """Wait until these are the alarms in the last message."""
 
-    def told() -> bool:
+    def is_last() -> bool:
         payloads = subscriber.payloads(ALARMS_TOPIC)
         return bool(payloads) and subscriber.last(ALARMS_TOPIC).json == {"alarms": list(alarms)}
 
-    await subscriber.wait_for(told)
+    await subscriber.wait_for(is_last)
 
 
-async def test_alarms_are_retained_and_told_as_they_change(broker: Mosquitto) -> None:
-    """None at first, then each change once, with the whole list: name, time since when, reason."""
+async def test_alarms_are_published_at_each_change(broker: Mosquitto) -> None:
+    """The message is retained and lists all current alarms; it is published once per change."""
     alarms = make_alarms()
     rig = MqttRig(broker.url, [], alarms=alarms)
     async with rig.sink, subscribe(broker.port) as subscriber:
-        await until_told(subscriber)
+        await until_published(subscriber)
         alarms.set("webhook-silent", "nothing has come")
-        await until_told(subscriber, SILENT)
+        await until_published(subscriber, SILENT)
         alarms.set("webhook-silent", "nothing has come")
         alarms.set("webhook-silent", "still nothing")
-        await until_told(subscriber, SILENT | {"reason": "still nothing"})
+        await until_published(subscriber, SILENT | {"reason": "still nothing"})
         alarms.set("webhook-silent", None)
-        await until_told(subscriber)
+        await until_published(subscriber)
         assert len(subscriber.payloads(ALARMS_TOPIC)) == 4
         assert subscriber.last(ALARMS_TOPIC).retained
     async with subscribe(broker.port) as later:
         assert later.last(ALARMS_TOPIC).json == {"alarms": []}
 
 
-async def test_a_broker_that_was_away_is_told_all(tmp_path: Path) -> None:
-    """What changed meanwhile is there after the connection; a broker that lost everything has it again."""
+async def test_alarms_are_published_again_after_an_outage(tmp_path: Path) -> None:
+    """Changes during the outage are published after the reconnection, also on an empty broker."""
     alarms = make_alarms()
     with Mosquitto(tmp_path) as broker:
         rig = MqttRig(broker.url, [], alarms=alarms)
         async with rig.sink:
             async with subscribe(broker.port) as subscriber:
-                await until_told(subscriber)
+                await until_published(subscriber)
             await asyncio.to_thread(broker.kill)
             await rig.until("away")
             alarms.set("webhook-silent", "nothing has come")
             await asyncio.to_thread(broker.start)
             await rig.until("up")
             async with subscribe(broker.port) as subscriber:
-                await until_told(subscriber, SILENT)
+                await until_published(subscriber, SILENT)
 
 
-async def test_another_prefix_takes_the_topic_along(broker: Mosquitto) -> None:
-    """What stood at the old place is cleared, the status too, and what stands at the new one stays."""
+async def test_another_prefix_clears_the_former_topics(broker: Mosquitto) -> None:
+    """Alarms and status under the former prefix are cleared."""
     alarms = make_alarms()
     retained: dict[str, bool] = {}
     alarms.set("webhook-silent", "nothing has come")
     async with MqttRig(broker.url, [], alarms=alarms, retained=retained).sink, subscribe(broker.port) as seen:
-        await until_told(seen, SILENT)
+        await until_published(seen, SILENT)
     assert retained == {STATUS_TOPIC: False, ALARMS_TOPIC: False}
     point = make_point()
     rig = MqttRig(broker.url, [point], alarms=alarms, retained=retained, prefix="other")
@@ -93,17 +93,17 @@ async def test_another_prefix_takes_the_topic_along(broker: Mosquitto) -> None:
         assert later.last(topic).json == {"alarms": [SILENT]}
 
 
-async def test_a_sink_of_a_connection_that_is_over_listens_no_more(broker: Mosquitto) -> None:
-    """Connections come and go; what is left of each of them is nothing."""
+async def test_a_lost_connection_is_unsubscribed_from_the_alarms(broker: Mosquitto) -> None:
+    """Each connection subscribes to changes once, and unsubscribes when it is lost."""
     alarms = make_alarms()
     for _ in range(3):
         async with MqttRig(broker.url, [], alarms=alarms).sink, subscribe(broker.port) as subscriber:
-            await until_told(subscriber)
+            await until_published(subscriber)
     assert alarms._listeners == []
 
 
-async def test_whatever_a_reason_says_the_sink_goes_on(broker: Mosquitto) -> None:
-    """Reasons have words of others in them: what no JSON can hold, or no end, is told as far as it goes."""
+async def test_any_reason_can_be_published(broker: Mosquitto) -> None:
+    """Reasons with surrogates or of any length do not stop the sink."""
     alarms = make_alarms()
     point = make_point()
     rig = MqttRig(broker.url, [point], alarms=alarms)
@@ -118,8 +118,8 @@ async def test_whatever_a_reason_says_the_sink_goes_on(broker: Mosquitto) -> Non
 
 
 def last_reason(subscriber: Subscriber) -> str:
-    """Return the reason of the alarm that was told last, empty while there is none."""
+    """Return the reason of the alarm in the last message; empty if there is none."""
     if not subscriber.payloads(ALARMS_TOPIC):
         return ""
-    told = subscriber.last(ALARMS_TOPIC).json["alarms"]
-    return str(told[-1]["reason"]) if told else ""
+    alarms = subscriber.last(ALARMS_TOPIC).json["alarms"]
+    return str(alarms[-1]["reason"]) if alarms else ""

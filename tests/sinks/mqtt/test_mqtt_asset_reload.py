@@ -1,4 +1,4 @@
-"""Another point table, or another layout, on MQTT: what becomes of messages of whole assets."""
+"""Messages of whole assets after a reload, or with another layout."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from support.mqtt_rooms import ROOM, on, room, until_retained, values
 from gateway.records import KnownAsset
 
 
-async def test_a_point_that_goes_is_gone_from_its_assets_message(broker: Mosquitto) -> None:
-    """A reload that takes a point away has the state published anew without it, with no new reading."""
+async def test_a_removed_point_leaves_the_message_of_its_asset(broker: Mosquitto) -> None:
+    """The reload publishes the state without the point, before any new reading."""
     kept, gone = room("KEPT", "GONE")
     rig = MqttRig(broker.url, [kept, gone], layout="asset")
     async with rig.sink, subscribe(broker.port) as subscriber:
@@ -26,8 +26,8 @@ async def test_a_point_that_goes_is_gone_from_its_assets_message(broker: Mosquit
     assert list(found[f"{ROOM}/$meta"].json["points"]) == ["KEPT"]
 
 
-async def test_a_renamed_asset_is_described_again_and_not_shown_again(broker: Mosquitto) -> None:
-    """Name and location are on the asset's `$meta`; its state is none the newer for another name."""
+async def test_a_renamed_asset_gets_new_metadata_only(broker: Mosquitto) -> None:
+    """`$meta` is published again, the state is not."""
     known = KnownAsset(id="ast-a1b2c3d4", name="Room 1", location="East wing")
     points = [replace(point, known=known) for point in room("A", "B")]
     rig = MqttRig(broker.url, points, layout="asset")
@@ -47,8 +47,8 @@ async def test_a_renamed_asset_is_described_again_and_not_shown_again(broker: Mo
     }
 
 
-async def test_an_asset_that_goes_is_cleared(broker: Mosquitto) -> None:
-    """Neither state nor description of it stays; the other asset is not told again."""
+async def test_a_removed_asset_is_cleared(broker: Mosquitto) -> None:
+    """Its state and `$meta` are cleared; the other asset is not published again."""
     one, two = room("A"), room("A", tag="R2")
     rig = MqttRig(broker.url, [*one, *two], layout="asset")
     async with rig.sink, subscribe(broker.port) as subscriber:
@@ -61,7 +61,7 @@ async def test_an_asset_that_goes_is_cleared(broker: Mosquitto) -> None:
 
 
 async def test_an_asset_without_values_is_cleared(broker: Mosquitto) -> None:
-    """What a former device measured under the tag is not shown as the new one's."""
+    """Values of a former device under the same tag are not shown as the new one's."""
     (point,) = room("A")
     rig = MqttRig(broker.url, [point], layout="asset")
     async with rig.sink:
@@ -75,8 +75,8 @@ ASSETS = {ROOM, f"{ROOM}/$meta"}
 LAYOUTS = {"point": POINTS, "asset": ASSETS, "both": POINTS | ASSETS}
 
 
-async def test_another_layout_after_a_restart_clears_what_the_former_one_left(broker: Mosquitto) -> None:
-    """Whatever layout follows whatever other, exactly the topics of the present one are retained."""
+async def test_another_layout_clears_the_topics_of_the_former(broker: Mosquitto) -> None:
+    """After any change of layout, exactly the topics of the present layout are retained."""
     retained: dict[str, bool] = {}
     for layout, after in pairwise(["point", "asset", "both", "asset", "point", "both", "point"]):
         for each in (layout, after):

@@ -1,4 +1,4 @@
-"""Assets on MQTT: one message with all points, always the whole state."""
+"""Messages of whole assets: always the whole state."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ AT_MS = 1_795_507_200_000  # 2026-11-24 08:00 UTC
 
 
 async def test_one_message_has_the_whole_state(broker: Mosquitto) -> None:
-    """Points of one event come in one message, with what earlier events gave; unread ones are left out."""
+    """A message has the values of its event and of earlier ones; points without a value are left out."""
     temperature, humidity, quality, unread = room("ZN-T", "ZN-RH", "QUAL", "CO2", lasting=True)
     humidity = replace(humidity, unit_of_measure="percent")
     quality = replace(quality, unit_of_measure=None, source="$quality")
@@ -57,7 +57,7 @@ async def test_one_message_has_the_whole_state(broker: Mosquitto) -> None:
 
 
 async def test_payload_value_is_an_object_of_bare_values(broker: Mosquitto) -> None:
-    """With `payload: value` a message says just the values, null where there is none."""
+    """With `payload: value`, a message has the bare values, `null` for no value."""
     points = room("T", "STATE", "BAD")
     rig = MqttRig(broker.url, points, layout="asset", payload="value")
     async with rig.sink, subscribe(broker.port) as subscriber:
@@ -67,8 +67,8 @@ async def test_payload_value_is_an_object_of_bare_values(broker: Mosquitto) -> N
     assert [message.payload for message in on(subscriber, ROOM)] == ['{"T":21.5,"STATE":"on","BAD":null}']
 
 
-async def test_what_is_not_newest_is_history_by_event(broker: Mosquitto) -> None:
-    """Late readings go to `$history`, one message per event with the points of that event only, in order."""
+async def test_late_readings_are_one_history_message_per_event(broker: Mosquitto) -> None:
+    """`$history` gets the late readings in order, those of one event in one message."""
     one, other = room("A", "B")
     rig = MqttRig(broker.url, [one, other], layout="asset")
     async with rig.sink, subscribe(broker.port) as subscriber:
@@ -95,7 +95,7 @@ async def test_what_is_not_newest_is_history_by_event(broker: Mosquitto) -> None
 
 
 async def test_history_can_be_turned_off_for_assets(broker: Mosquitto) -> None:
-    """With `history: false` a late reading goes nowhere."""
+    """With `history: false`, late readings are not published."""
     (point,) = room("A")
     rig = MqttRig(broker.url, [point], layout="asset", history=False)
     async with rig.sink, subscribe(broker.port) as subscriber:
@@ -105,7 +105,7 @@ async def test_history_can_be_turned_off_for_assets(broker: Mosquitto) -> None:
 
 
 async def test_a_batch_of_many_events_is_one_message_with_the_newest(broker: Mosquitto) -> None:
-    """What is overtaken within a batch is history; the live topic is spared states that are past already."""
+    """The live topic gets the newest state only; older readings of the batch are history."""
     one, other = room("A", "B")
     rig = MqttRig(broker.url, [one, other], layout="asset")
     batch = [make_update(point, n, time_ms=AT_MS + n, seq=n) for n in range(1, 6) for point in (one, other)]
@@ -116,8 +116,8 @@ async def test_a_batch_of_many_events_is_one_message_with_the_newest(broker: Mos
     assert [values(message) for message in on(subscriber, HISTORY)] == [{"A": n, "B": n} for n in range(1, 5)]
 
 
-async def test_the_message_goes_out_when_any_point_leaves_its_deadband(broker: Mosquitto) -> None:
-    """Small changes wait for a large one of any point; the message then has them, too."""
+async def test_one_point_beyond_its_deadband_publishes_all(broker: Mosquitto) -> None:
+    """Small changes are published with the first large change of any point."""
     cov = Cov(delta=1.0, every_ms=3_600_000)
     one, other = (replace(point, cov=cov) for point in room("A", "B"))
     rig = MqttRig(broker.url, [one, other], layout="asset")
@@ -139,7 +139,7 @@ async def test_the_message_goes_out_when_any_point_leaves_its_deadband(broker: M
 
 
 async def test_a_message_expires_with_the_first_of_its_good_values(broker: Mosquitto) -> None:
-    """A subscriber that comes later never finds a state of which a part is no longer fresh."""
+    """A late subscriber never finds a state with a value that is no longer fresh."""
     points = [
         make_point("R1/LONG", stale_after_ms=3_600_000),
         make_point("R1/SHORT", stale_after_ms=600_000),
@@ -158,7 +158,7 @@ async def test_a_message_expires_with_the_first_of_its_good_values(broker: Mosqu
 
 
 async def test_layout_both_has_points_and_assets(broker: Mosquitto) -> None:
-    """Each point on its topic and the whole state on the asset's; `asset_topic` says where."""
+    """Each point is on its topic, and the whole state on `asset_topic`."""
     points = room("A", "B")
     rig = MqttRig(broker.url, points, layout="both", asset_topic="{prefix}/rooms/{tag}")
     async with rig.sink:
@@ -169,8 +169,8 @@ async def test_layout_both_has_points_and_assets(broker: Mosquitto) -> None:
     assert found[f"{ROOM}/A"].json["value"] == 1
 
 
-async def test_a_topic_of_its_own_is_in_every_layout(broker: Mosquitto) -> None:
-    """A point with `mqtt.topic` has that topic, and is in its asset's message, which is whole."""
+async def test_a_point_with_its_own_topic_is_in_the_asset_too(broker: Mosquitto) -> None:
+    """`mqtt.topic` adds a topic; the asset's message still has the point."""
     (usual,) = room("A")
     own = make_point("R1/OWN", mqtt=Mqtt(topic="plant/{tag}/own"))
     elsewhere = make_point("R1/ELSEWHERE", mqtt=Mqtt(sinks=frozenset({"other"})))
@@ -182,7 +182,7 @@ async def test_a_topic_of_its_own_is_in_every_layout(broker: Mosquitto) -> None:
 
 
 async def test_devices_of_one_tag_share_its_message(broker: Mosquitto) -> None:
-    """A tag whose points come from several devices is one asset here; `$meta` says which is whose."""
+    """Points of several devices under one tag are in one message; `$meta` names the device of each."""
     supply, back = room("SUPPLY", "RETURN", lasting=True)
     back = replace(back, asset="ast-2", description="Return")
     rig = MqttRig(broker.url, [supply, back], layout="asset")
@@ -203,7 +203,7 @@ async def test_devices_of_one_tag_share_its_message(broker: Mosquitto) -> None:
 
 
 async def test_a_value_that_json_cannot_hold_is_left_out_and_refused(broker: Mosquitto) -> None:
-    """One impossible value becomes a dead letter, and the rest of the asset is shown without it."""
+    """The value becomes a dead letter, and the asset is published without it."""
     huge, fine = room("HUGE", "FINE")
     rig = MqttRig(broker.url, [huge, fine], layout="asset")
     async with rig.sink:
@@ -219,7 +219,7 @@ async def test_a_value_that_json_cannot_hold_is_left_out_and_refused(broker: Mos
 
 
 async def test_a_refused_asset_is_a_dead_letter_of_every_update_in_it(tmp_path: Path) -> None:
-    """The broker's access list keeps one asset off: its updates are refused, those of the other arrive."""
+    """If the broker refuses a topic, all updates in the message are refused; other assets are published."""
     access = tmp_path / "access"
     access.write_text("topic readwrite support/#\ntopic read gw/#\ntopic write gw/v1/hq/R2\n")
     kept_off, let_in = room("A", "B"), room("A", tag="R2")
@@ -234,8 +234,8 @@ async def test_a_refused_asset_is_a_dead_letter_of_every_update_in_it(tmp_path: 
     ]
 
 
-async def test_assets_are_there_again_on_a_broker_that_lost_them(broker: Mosquitto) -> None:
-    """After a restart without persistence, states and descriptions are retained as before."""
+async def test_assets_are_published_again_after_an_outage(broker: Mosquitto) -> None:
+    """States and metadata are retained again on a broker that came back empty."""
     one, two = room("A", "B"), room("A", tag="R2")
     rig = MqttRig(broker.url, [*one, *two], layout="asset")
     async with rig.sink:

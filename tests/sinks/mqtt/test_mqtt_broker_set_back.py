@@ -1,4 +1,4 @@
-"""A broker that loses its last minutes, as mosquitto does at a power cut: what was cleared is there again."""
+"""A broker that comes back with an older state, as mosquitto does after a power cut."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ GONE = (f"{ROOM}/B", f"{ROOM}/B/$meta")
 
 @pytest.fixture
 def broker(tmp_path: Path) -> Iterator[Mosquitto]:
-    """Return a mosquitto that comes back as it was when it was last ended in order."""
+    """Return a mosquitto that restarts with the state of its last clean stop."""
     with Mosquitto(tmp_path, is_persistent=True) as mosquitto:
         yield mosquitto
 
 
-async def test_what_was_cleared_is_cleared_again(broker: Mosquitto) -> None:
-    """A value of a point that is gone stays gone, however often the broker is set back."""
+async def test_a_cleared_topic_is_cleared_again(broker: Mosquitto) -> None:
+    """The value of a removed point is cleared after each restart of the broker."""
     kept, gone = room("A", "B")
     rig = MqttRig(broker.url, [kept, gone])
     async with rig.sink:
@@ -41,8 +41,8 @@ async def test_what_was_cleared_is_cleared_again(broker: Mosquitto) -> None:
             await until_retained(broker, *KEPT)
 
 
-async def test_also_after_a_restart_of_the_gateway(broker: Mosquitto) -> None:
-    """The broker is set back while the gateway is down: that remembers what it had cleared."""
+async def test_a_cleared_topic_is_cleared_again_after_a_restart_of_the_gateway(broker: Mosquitto) -> None:
+    """The gateway stores which topics it has cleared."""
     kept, gone = room("A", "B")
     retained: dict[str, bool] = {}
     rig = MqttRig(broker.url, [kept, gone], retained=retained)

@@ -1,4 +1,4 @@
-"""`type: mqtt` in gateway.yaml."""
+"""The settings of `type: mqtt`."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ LEAST = "type: mqtt\nurl: mqtts://broker.example\n"
 
 
 def test_defaults(tmp_path: Path) -> None:
-    """MQTT 5, JSON with history, under gw/v1; the port is the scheme's usual one."""
+    """MQTT 5, JSON with history, prefix gw/v1, the usual port of the scheme."""
     config = read_document(write(tmp_path, LEAST), MqttConfig).require()
     assert config.url == BrokerUrl("broker.example", 8883, tls=True)
     assert (config.prefix, config.protocol, config.payload, config.history) == ("gw/v1", "5", "json", True)
@@ -27,7 +27,7 @@ def test_defaults(tmp_path: Path) -> None:
 
 
 def test_all_settings(tmp_path: Path) -> None:
-    """Paths are relative to the file, and the protocol is written as a number or as text."""
+    """Paths are relative to the file; the protocol is a number or text."""
     text = (
         "prefix: plant/a\nprotocol: 5\npayload: value\nhistory: false\nclient_id: gw\nuser: gw\n"
         "password: {env: MQTT_PASSWORD}\nca: ca.pem\ncertificate: gw.pem\nkey: gw.key\n"
@@ -47,7 +47,7 @@ def test_all_settings(tmp_path: Path) -> None:
     ("text", "prefix"), [("{}", "homeassistant"), ("{discovery_prefix: ha/a}", "ha/a"), (None, None)]
 )
 def test_home_assistant(tmp_path: Path, text: str | None, prefix: str | None) -> None:
-    """Discovery is off unless it is written, and then where Home Assistant looks by itself."""
+    """Discovery is off by default; its prefix is Home Assistant's default."""
     written = "" if text is None else f"home_assistant: {text}\n"
     home = read_document(write(tmp_path, LEAST + written), MqttConfig).require().home_assistant
     assert (home and home.discovery_prefix) == prefix
@@ -65,7 +65,7 @@ def test_home_assistant(tmp_path: Path, text: str | None, prefix: str | None) ->
     ],
 )
 def test_urls(tmp_path: Path, url: str, broker: str) -> None:
-    """A broker's address is shown with its port, whether or not it was written."""
+    """A URL is shown with its port."""
     config = read_document(write(tmp_path, f"type: mqtt\nurl: '{url}'\n"), MqttConfig).require()
     assert str(config.url) == broker
 
@@ -101,7 +101,7 @@ def test_urls(tmp_path: Path, url: str, broker: str) -> None:
     ],
 )
 def test_wrong_settings(tmp_path: Path, setting: str, problem: str) -> None:
-    """Each wrong setting is one problem in words that help, and no secret is repeated."""
+    """Each wrong setting is one problem with a remedy, and no secret is repeated."""
     (found,) = complaints(read_document(write(tmp_path, f"type: mqtt\n{setting}\n"), MqttConfig))
     assert problem in found
     assert "hunter2" not in found
@@ -120,10 +120,10 @@ def test_wrong_settings(tmp_path: Path, setting: str, problem: str) -> None:
         ("{tag}/{point}/#", "topic: is a topic: it has no wildcard"),
     ],
 )
-def test_a_template_that_cannot_tell_points_apart_is_refused(
+def test_a_template_with_one_topic_for_two_points_is_refused(
     tmp_path: Path, topic: str, problem: str
 ) -> None:
-    """A sink's template needs what makes each topic another one, and says what."""
+    """The message names the missing placeholder."""
     file = write(tmp_path, f"type: mqtt\nurl: mqtt://b\ntopic: '{topic}'\n")
     (found,) = complaints(read_document(file, MqttConfig))
     assert found.startswith("file.yaml:3:8: ")
@@ -139,10 +139,10 @@ def test_a_template_that_cannot_tell_points_apart_is_refused(
         ("{tag}/+", "asset_topic: is a topic: it has no wildcard"),
     ],
 )
-def test_a_template_that_cannot_tell_assets_apart_is_refused(
+def test_a_template_with_one_topic_for_two_assets_is_refused(
     tmp_path: Path, topic: str, problem: str
 ) -> None:
-    """The topic of whole assets has no point in it, and is another one for each asset."""
+    """The topic of assets has no {point}, and differs between assets."""
     file = write(tmp_path, f"type: mqtt\nurl: mqtt://b\nlayout: asset\nasset_topic: '{topic}'\n")
     (found,) = complaints(read_document(file, MqttConfig))
     assert found.startswith("file.yaml:4:14: ")
@@ -157,10 +157,10 @@ def test_a_template_that_cannot_tell_assets_apart_is_refused(
         ("both", "{tag}.{point}", "{prefix}/{site}/{tag}"),
     ],
 )
-def test_a_layout_says_which_topics_there_are(
+def test_a_layout_selects_the_templates(
     tmp_path: Path, layout: str, points: str | None, assets: str | None
 ) -> None:
-    """The scheme of a sink has the templates of its layout only."""
+    """The topic scheme has the templates of the layout only."""
     file = write(tmp_path, f"type: mqtt\nurl: mqtt://b\nlayout: {layout}\ntopic: '{{tag}}.{{point}}'\n")
     scheme = read_document(file, MqttConfig).require().topics("edge-1")
     assert scheme == TopicScheme("gw/v1", "edge-1", points=points, assets=assets, broker="b:1883")

@@ -1,4 +1,4 @@
-"""What the building sees on MQTT, read by mosquitto_sub from a real mosquitto."""
+"""Messages of points, received by mosquitto_sub from a real mosquitto."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ HISTORY = f"{TOPIC}/$history"
 
 
 async def test_a_good_value_is_a_retained_json_message_with_qos_1(broker: Mosquitto) -> None:
-    """A value is on its topic for whoever subscribes later, with unit, quality, time and event."""
+    """The retained message has value, unit, quality, time and event."""
     point = make_point(stale_after_ms=None)  # of whatever time it is
     rig = MqttRig(broker.url, [point])
     async with rig.sink:
@@ -38,10 +38,8 @@ async def test_a_good_value_is_a_retained_json_message_with_qos_1(broker: Mosqui
 
 
 @pytest.mark.parametrize("odd", ["\0", "\n", "\x7f", "\x85", "\ufffe", "\ufdd0"])
-async def test_an_id_that_mqtt_has_no_text_for_does_not_cost_the_connection(
-    broker: Mosquitto, odd: str
-) -> None:
-    """Brokers hang up on some characters in properties: such an id stands in the message alone."""
+async def test_an_id_with_control_characters_is_no_user_property(broker: Mosquitto, odd: str) -> None:
+    """Brokers disconnect at such properties; the id is in the payload only."""
     point = make_point()
     rig = MqttRig(broker.url, [replace(point, asset=f"ast{odd}")])
     (point,) = rig.table.points
@@ -56,14 +54,14 @@ async def test_an_id_that_mqtt_has_no_text_for_does_not_cost_the_connection(
 
 @given(st.lists(st.integers(0, 253_402_300_799_999)))
 def test_times_sort_as_text(times_ms: list[int]) -> None:
-    """Whole seconds have milliseconds, too, so that all times are of one width."""
+    """All times have milliseconds, so that they have one width."""
     texts = [time_json(make_update(make_point(), 1, time_ms=time_ms)) for time_ms in sorted(times_ms)]
     assert texts == sorted(texts)
     assert {len(text) for text in texts} <= {len(b'2026-11-24T08:00:00.000Z"')}
 
 
 async def test_a_time_keeps_its_milliseconds(broker: Mosquitto) -> None:
-    """Nulls stay null."""
+    """Trailing zeros are kept."""
     point = make_point()
     rig = MqttRig(broker.url, [point])
     async with rig.sink, subscribe(broker.port) as subscriber:
@@ -84,7 +82,7 @@ async def test_a_time_keeps_its_milliseconds(broker: Mosquitto) -> None:
     [(21.5, "21.5"), (1, "1"), (True, "true"), ("vacant", "vacant"), (None, "null"), ("", "null")],
 )
 async def test_payload_value_is_the_bare_scalar(broker: Mosquitto, value: Scalar, text: str) -> None:
-    """`payload: value` sends the plain value as text, and never the empty text that deletes a topic."""
+    """`payload: value` publishes the value as text, and never an empty text, which would clear the topic."""
     point = make_point()
     rig = MqttRig(broker.url, [point], payload="value")
     async with rig.sink:
@@ -108,7 +106,7 @@ async def test_a_late_reading_goes_to_history_and_never_to_the_live_topic(broker
 
 
 async def test_of_a_batch_only_the_newest_reading_of_a_point_is_live(broker: Mosquitto) -> None:
-    """Readings that were overtaken before they could be sent are history, in order."""
+    """Older readings of the batch are history, in order."""
     point = make_point()
     rig = MqttRig(broker.url, [point])
     now = now_ms()
@@ -120,10 +118,8 @@ async def test_of_a_batch_only_the_newest_reading_of_a_point_is_live(broker: Mos
 
 
 @pytest.mark.parametrize("quality", [Quality.FORCED, Quality.OFFLINE, Quality.HELD, Quality.STALE])
-async def test_what_stands_in_for_a_reading_neither_expires_nor_is_history(
-    broker: Mosquitto, quality: Quality
-) -> None:
-    """Its flag stays to be seen; overtaken before it could be sent, it is of no use to a historian."""
+async def test_stand_ins_neither_expire_nor_are_history(broker: Mosquitto, quality: Quality) -> None:
+    """Values that replace a reading stay visible with their quality, and are not published late."""
     point = make_point(stale_after_ms=600_000)
     rig = MqttRig(broker.url, [point])
     async with rig.sink, subscribe(broker.port) as subscriber:
@@ -137,7 +133,7 @@ async def test_what_stands_in_for_a_reading_neither_expires_nor_is_history(
 
 
 async def test_history_can_be_turned_off(broker: Mosquitto) -> None:
-    """With `history: false` a late reading goes nowhere."""
+    """With `history: false`, a late reading is not published."""
     point = make_point()
     rig = MqttRig(broker.url, [point], history=False)
     async with rig.sink, subscribe(broker.port) as subscriber:
@@ -147,7 +143,7 @@ async def test_history_can_be_turned_off(broker: Mosquitto) -> None:
 
 
 async def test_a_good_value_expires_when_it_is_no_longer_fresh(broker: Mosquitto) -> None:
-    """The broker drops a value after what is left of `stale_after`, at least a second."""
+    """The expiry is the rest of `stale_after`, at least a second."""
     fresh, late, unlimited, held = (
         make_point("T/FRESH", stale_after_ms=600_000),
         make_point("T/LATE", stale_after_ms=60_000),
@@ -172,7 +168,7 @@ async def test_a_good_value_expires_when_it_is_no_longer_fresh(broker: Mosquitto
 
 
 async def test_mqtt_3_1_1_carries_the_same_values(broker: Mosquitto) -> None:
-    """A broker or policy of the older protocol gets topics and payloads, without properties."""
+    """Topics and payloads are the same, without properties."""
     point = make_point()
     rig = MqttRig(broker.url, [point], protocol="3.1.1")
     async with rig.sink:
@@ -185,7 +181,7 @@ async def test_mqtt_3_1_1_carries_the_same_values(broker: Mosquitto) -> None:
 
 
 async def test_a_point_can_have_its_own_topic_or_no_topic(broker: Mosquitto) -> None:
-    """`mqtt.topic` is the whole topic, `mqtt.to` names the sinks, and `mqtt: false` keeps a point off."""
+    """`mqtt.topic` is the whole topic, `mqtt.to` names sinks, and `mqtt: false` publishes nothing."""
     own = make_point("T/OWN", mqtt=Mqtt(topic="plant/chiller"))
     here = make_point("T/HERE", mqtt=Mqtt(sinks=frozenset({"bms", "other"})))
     elsewhere = make_point("T/ELSEWHERE", mqtt=Mqtt(sinks=frozenset({"other"})))
@@ -201,7 +197,7 @@ async def test_a_point_can_have_its_own_topic_or_no_topic(broker: Mosquitto) -> 
 
 
 async def test_changes_within_the_deadband_are_not_sent(broker: Mosquitto) -> None:
-    """Under `cov`, a number is sent when it moved by delta, changed quality, or nothing was for `every`."""
+    """With `cov`, a number is published after a change by delta, another quality, or `every`."""
     point = make_point(cov=Cov(delta=0.1, every_ms=60_000))
     rig = MqttRig(broker.url, [point])
     now = now_ms() - 120_000
@@ -216,8 +212,8 @@ async def test_changes_within_the_deadband_are_not_sent(broker: Mosquitto) -> No
     assert sent == [(21.6, "good"), (21.7, "good"), (21.62, "good"), (21.62, "held")]
 
 
-async def test_under_cov_a_text_is_sent_when_it_differs(broker: Mosquitto) -> None:
-    """What is no number has no deadband, but its repetition is not sent either."""
+async def test_with_a_deadband_a_text_is_sent_when_it_differs(broker: Mosquitto) -> None:
+    """The same text again is not published."""
     point = make_point(cov=Cov(delta=0.1, every_ms=60_000))
     rig = MqttRig(broker.url, [point])
     now = now_ms()
@@ -231,7 +227,7 @@ async def test_under_cov_a_text_is_sent_when_it_differs(broker: Mosquitto) -> No
 
 
 async def test_a_value_that_json_cannot_hold_is_refused_and_the_others_go_on(broker: Mosquitto) -> None:
-    """One impossible value becomes a dead letter; it does not hold up the building."""
+    """The value becomes a dead letter; other values are published."""
     huge, fine = make_point("T/HUGE"), make_point("T/FINE")
     rig = MqttRig(broker.url, [huge, fine])
     async with rig.sink:

@@ -1,4 +1,4 @@
-"""What stands beside the values on a broker: any number of retained messages for each topic."""
+"""Metadata topics beside the values."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def topics_of(*points: Point, has_entities: bool = True) -> TopicMap:
 
 
 class Publisher:
-    """A metadata publisher on a connection of its own; every point has a value."""
+    """A metadata publisher with its own connection; every point has a value."""
 
     def __init__(self, topics: TopicMap, retained: dict[str, bool]) -> None:
         self.now_s = 0.0
@@ -62,13 +62,13 @@ class Publisher:
             await connection.close(Message("publisher", b"", retain=True))
 
     def swap(self, topics: TopicMap) -> None:
-        """Do as the sink does at a reload."""
+        """Change the table as a reload does."""
         changed = topics.changes_from(self.builder.topics)
         self.builder.topics = topics
         self.metadata.mark_dirty(changed)
 
 
-async def until_there(broker: Mosquitto, *expected: str) -> None:
+async def until_retained(broker: Mosquitto, *expected: str) -> None:
     """Wait until exactly these topics are retained."""
     async with asyncio.timeout(10):
         found: set[str] = set()
@@ -82,52 +82,52 @@ ONES = ("gw/v1/hq/T/ONE/$meta", "ha/sensor/edge-1/T__ONE/config")
 OTHERS = ("gw/v1/hq/T/OTHER/$meta", "ha/sensor/edge-1/T__OTHER/config")
 
 
-async def test_companions_come_and_go_with_their_point(broker: Mosquitto) -> None:
-    """Everything that describes a point is retained, and cleared when a reload takes the point away."""
+async def test_metadata_follows_its_point(broker: Mosquitto) -> None:
+    """Metadata is retained, and cleared by the reload that removes its point."""
     retained: dict[str, bool] = {}
     async with Publisher(topics_of(ONE, OTHER), retained).open(broker) as publisher:
-        await until_there(broker, *ONES, *OTHERS)
+        await until_retained(broker, *ONES, *OTHERS)
         publisher.swap(topics_of(ONE))
-        await until_there(broker, *ONES)
+        await until_retained(broker, *ONES)
     assert retained == dict.fromkeys((*ONES, *OTHERS), False)
 
 
-async def test_companions_of_a_former_run_are_cleared(broker: Mosquitto) -> None:
-    """A kind of description that is turned off is gone after the restart that turns it off; values stay."""
+async def test_metadata_of_a_former_run_is_cleared(broker: Mosquitto) -> None:
+    """After a restart without discovery, its messages are cleared; `$meta` stays."""
     retained: dict[str, bool] = {}
     async with Publisher(topics_of(ONE, OTHER), retained).open(broker):
-        await until_there(broker, *ONES, *OTHERS)
+        await until_retained(broker, *ONES, *OTHERS)
     async with Publisher(topics_of(ONE, has_entities=False), retained).open(broker):
-        await until_there(broker, "gw/v1/hq/T/ONE/$meta")
+        await until_retained(broker, "gw/v1/hq/T/ONE/$meta")
     assert retained == dict.fromkeys((*ONES, *OTHERS), False)
 
 
-async def test_companions_are_there_again_on_a_broker_that_lost_them(tmp_path: Path) -> None:
-    """Each connection announces everything, whatever is remembered of the broker."""
+async def test_metadata_is_published_at_each_connection(tmp_path: Path) -> None:
+    """An empty broker gets all metadata, though it is stored as retained."""
     retained: dict[str, bool] = {}
     with Mosquitto(tmp_path) as before:
         async with Publisher(topics_of(ONE), retained).open(before):
-            await until_there(before, *ONES)
+            await until_retained(before, *ONES)
     with Mosquitto(tmp_path) as after:
         async with Publisher(topics_of(ONE), retained).open(after):
-            await until_there(after, *ONES)
+            await until_retained(after, *ONES)
 
 
-async def test_what_is_cleared_is_remembered_for_an_hour(broker: Mosquitto) -> None:
-    """A broker may be set back by minutes; what is there, or there again, is never forgotten."""
+async def test_a_cleared_topic_is_stored_for_an_hour(broker: Mosquitto) -> None:
+    """After that it is forgotten, unless it is in use again."""
     retained: dict[str, bool] = {}
     publisher = Publisher(topics_of(ONE, OTHER), retained)
     async with publisher.open(broker):
-        await until_there(broker, *ONES, *OTHERS)
+        await until_retained(broker, *ONES, *OTHERS)
         publisher.swap(topics_of(ONE))
-        await until_there(broker, *ONES)
+        await until_retained(broker, *ONES)
         publisher.now_s += 3599
         publisher.swap(topics_of(OTHER))
-        await until_there(broker, *OTHERS)
+        await until_retained(broker, *OTHERS)
         assert set(retained) == {*ONES, *OTHERS}
         publisher.swap(topics_of(ONE))
-        await until_there(broker, *ONES)
+        await until_retained(broker, *ONES)
         publisher.now_s += 3600
         publisher.swap(topics_of())
-        await until_there(broker)
+        await until_retained(broker)
         await until(lambda: set(retained) == {*ONES})

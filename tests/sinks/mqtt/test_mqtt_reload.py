@@ -1,4 +1,4 @@
-"""Another point table on MQTT: what subscribers see of points that come, go, move and change."""
+"""Topics of points that are added, removed, moved or changed by a reload."""
 
 from __future__ import annotations
 
@@ -25,24 +25,24 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def broker(tmp_path: Path) -> Iterator[Mosquitto]:
-    """Return a mosquitto that knows nothing yet, and that keeps what it learns over a restart."""
+    """Return an empty mosquitto that keeps its state over a restart."""
     with Mosquitto(tmp_path, is_persistent=True) as mosquitto:
         yield mosquitto
 
 
 def topic(point: Point) -> str:
-    """Return the usual topic of a point."""
+    """Return the default topic of a point."""
     return f"gw/v1/hq/{point.name}"
 
 
 async def retained(broker: Mosquitto) -> dict[str, Seen]:
-    """Return what a subscriber that comes now is given, by topic."""
+    """Return the retained messages by topic."""
     async with subscribe(broker.port) as subscriber:
         return {message.topic: message for message in (*subscriber.seen, *subscriber.meta)}
 
 
 async def until_retained(broker: Mosquitto, *expected: str) -> dict[str, Seen]:
-    """Wait until these are the topics beside the gateway's own status, and return the messages."""
+    """Wait until exactly these topics and the gateway's status are retained; return the messages."""
     async with asyncio.timeout(10):
         while True:
             found = {
@@ -53,14 +53,14 @@ async def until_retained(broker: Mosquitto, *expected: str) -> dict[str, Seen]:
 
 
 async def wait_for_meta(subscriber: Subscriber, *topics: str) -> None:
-    """Return once each of these topics was described."""
+    """Wait until `$meta` of each of these topics was received."""
     await subscriber.wait_for(
         lambda: {f"{each}/$meta" for each in topics} <= {m.topic for m in subscriber.meta}
     )
 
 
-async def test_a_point_is_described_beside_its_value(broker: Mosquitto) -> None:
-    """`$meta` is retained and says what the point is, without keys that would be empty."""
+async def test_meta_describes_a_point(broker: Mosquitto) -> None:
+    """`$meta` is retained and has no empty fields."""
     tags = {"brick": "Zone_Air_Temperature_Sensor", "haystack": ["zone", "air", "temp"]}
     rich = replace(make_point("L03/ZN-T"), description="Room temperature", tags=tags)
     bare = replace(make_point("L03/X", mqtt=Mqtt(topic="plant/x")), unit_of_measure=None)
@@ -79,8 +79,8 @@ async def test_a_point_is_described_beside_its_value(broker: Mosquitto) -> None:
     assert found["plant/x/$meta"].expiry_s is None
 
 
-async def test_name_and_location_are_told_where_the_api_knows_them(broker: Mosquitto) -> None:
-    """`$meta` has them, and is told again, without any value, when an asset is renamed."""
+async def test_meta_has_name_and_location_from_infodeck(broker: Mosquitto) -> None:
+    """A renamed asset gets a new `$meta`, and no new value."""
     point = replace(
         make_point("T/P"), known=KnownAsset(id="ast-a1b2c3d4", name="Room 3", location="East wing")
     )
@@ -106,8 +106,8 @@ async def test_name_and_location_are_told_where_the_api_knows_them(broker: Mosqu
         assert len(subscriber.seen) == seen
 
 
-async def test_topics_that_no_point_has_any_more_are_cleared(broker: Mosquitto) -> None:
-    """Removed, renamed, moved or taken off MQTT: neither value nor `$meta` stays; the rest does."""
+async def test_topics_without_a_point_are_cleared(broker: Mosquitto) -> None:
+    """If a point is removed, renamed, moved or taken off MQTT, its value and `$meta` are cleared."""
     kept, gone, moved, off = (make_point(f"T/{name}") for name in ("KEPT", "GONE", "MOVED", "OFF"))
     rig = MqttRig(broker.url, [kept, gone, moved, off])
     async with rig.sink, subscribe(broker.port) as subscriber:
@@ -126,8 +126,8 @@ async def test_topics_that_no_point_has_any_more_are_cleared(broker: Mosquitto) 
     assert rig.status.reconnects == 0
 
 
-async def test_a_topic_is_cleared_at_the_next_connection_where_the_broker_was_away(broker: Mosquitto) -> None:
-    """A point that went while nobody could be told is gone once the broker is back with all it had."""
+async def test_a_topic_is_cleared_after_an_outage(broker: Mosquitto) -> None:
+    """A point removed while the broker is away is cleared after the reconnection."""
     kept, gone = make_point("T/KEPT"), make_point("T/GONE")
     rig = MqttRig(broker.url, [kept, gone])
     async with rig.sink:
@@ -142,7 +142,7 @@ async def test_a_topic_is_cleared_at_the_next_connection_where_the_broker_was_aw
 
 
 async def test_a_topic_that_comes_back_is_not_cleared(broker: Mosquitto) -> None:
-    """Gone by one reload and back by the next one, all while the broker was away."""
+    """Removed by one reload and added by the next, while the broker is away."""
     point = make_point("T/P")
     rig = MqttRig(broker.url, [point])
     async with rig.sink:
@@ -160,7 +160,7 @@ async def test_a_topic_that_comes_back_is_not_cleared(broker: Mosquitto) -> None
 
 
 async def test_an_update_of_the_old_table_is_never_published_as_one_of_the_new(broker: Mosquitto) -> None:
-    """Same name, other unit: a value measured by the old rule must not appear with the new unit."""
+    """A value in the old unit must not appear with the new one."""
     old = make_point("T/P")
     new = replace(old, unit_of_measure="degF")
     rig = MqttRig(broker.url, [old])
@@ -173,23 +173,23 @@ async def test_an_update_of_the_old_table_is_never_published_as_one_of_the_new(b
     assert shown == [(68, "degF")]
 
 
-async def test_a_new_description_is_told_and_no_other(broker: Mosquitto) -> None:
-    """After a reload `$meta` comes again only where it says something else."""
+async def test_only_changed_metadata_is_published(broker: Mosquitto) -> None:
+    """A reload publishes `$meta` only if it differs."""
     one, other = make_point("T/ONE"), make_point("T/OTHER")
     rig = MqttRig(broker.url, [one, other])
     async with rig.sink, subscribe(broker.port) as subscriber:
         await wait_for_meta(subscriber, topic(one), topic(other))
-        told = len(subscriber.meta)
+        before = len(subscriber.meta)
         rig.swap(replace(one, description="Supply air"), replace(other))
-        await subscriber.wait_for(lambda: len(subscriber.meta) > told)
+        await subscriber.wait_for(lambda: len(subscriber.meta) > before)
         await subscriber.catch_up()
-        assert [(m.topic, m.json["description"]) for m in subscriber.meta[told:]] == [
+        assert [(m.topic, m.json["description"]) for m in subscriber.meta[before:]] == [
             (f"{topic(one)}/$meta", "Supply air")
         ]
 
 
-async def test_a_point_that_has_no_value_any_more_has_its_topic_cleared(broker: Mosquitto) -> None:
-    """Though it means what it did, such as the `$quality` of an asset that has no reading now."""
+async def test_a_point_without_a_value_is_cleared(broker: Mosquitto) -> None:
+    """Such as the `$quality` of an asset that has no reading."""
     changed, quality = make_point("T/P"), make_point("T/Q")
     rig = MqttRig(broker.url, [changed, quality])
     async with rig.sink:

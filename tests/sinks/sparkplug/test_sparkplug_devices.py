@@ -1,4 +1,4 @@
-"""Devices come and go: without connection, by a reloaded point table, and under other types."""
+"""Births and deaths of devices: without connection, after a reload, with another type."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ TEMPERATURE, HUMIDITY, SUPPLY = (
 
 
 async def test_a_device_without_connection_is_dead_until_it_reports(broker: Mosquitto) -> None:
-    """Its last data is stale, then it dies; when one of its points is back it is born, with all it shows."""
+    """Its last data is stale, then it dies; the next reading causes a birth with all its values."""
     online = replace(make_point(f"{ROOM}/ONLINE"), source="$online")
     rig = SparkplugRig(broker.url, [TEMPERATURE, HUMIDITY, online, SUPPLY])
     async with rig.watched() as host:
@@ -40,7 +40,7 @@ async def test_a_device_without_connection_is_dead_until_it_reports(broker: Mosq
         assert [(metric.quality, metric.value) for metric in host.seen[-2].payload] == [
             (500, 21.5), (500, None), (192, 0),
         ]  # fmt: skip
-        host.forget()
+        host.clear()
         await rig.deliver(make_update(online, 0), make_update(SUPPLY, 6.5))
         await rig.deliver(make_update(TEMPERATURE, 22.0), make_update(online, 1))
         await host.catch_up()
@@ -49,18 +49,18 @@ async def test_a_device_without_connection_is_dead_until_it_reports(broker: Mosq
 
 
 async def test_a_device_that_is_offline_at_the_start_is_not_born(broker: Mosquitto) -> None:
-    """The node and the other devices are; a demand for births does not revive it either."""
+    """Nor after a rebirth command; the node and other devices are."""
     rig = SparkplugRig(broker.url, [TEMPERATURE, SUPPLY], rebirth_pause_s=0.1)
     rig.latest.take([make_update(TEMPERATURE, 21.5, quality=Quality.OFFLINE)])
     async with rig.watched() as host:
         assert host.order == ["NBIRTH", f"DBIRTH {CHILLER}"]
-        await host.demand_rebirth()
+        await host.request_rebirth()
         await host.until(lambda: len(host.seen) == 4)
         assert host.order[2:] == ["NBIRTH", f"DBIRTH {CHILLER}"]
 
 
 async def test_history_of_a_dead_device_is_not_lost(broker: Mosquitto) -> None:
-    """It comes to life for what it measured before, and is dead again; its tags never look fresh."""
+    """The device is born, sends its history, and dies; its tags never look fresh."""
     rig = SparkplugRig(broker.url, [TEMPERATURE])
     now = now_ms()
     rig.latest.take([make_update(TEMPERATURE, 21.5, quality=Quality.OFFLINE, time_ms=now)])
@@ -78,12 +78,12 @@ def twin(point: Point, **changes: object) -> Point:
 
 
 async def test_after_a_reload_all_births_follow_the_new_table(broker: Mosquitto) -> None:
-    """Devices that are gone die, and all others are born again; data of the old table is not sent."""
+    """Removed devices die, and all others are born again; data of the old table is not sent."""
     rig = SparkplugRig(broker.url, [TEMPERATURE, SUPPLY, make_point("GONE/T")])
     async with rig.watched() as host:
         await rig.deliver(make_update(TEMPERATURE, 21.5), make_update(SUPPLY, 6.5))
         await host.catch_up()
-        host.forget()
+        host.clear()
         same, other = twin(TEMPERATURE), twin(SUPPLY, unit_of_measure="degF")
         rig.swap(same, other, make_point("NEW/T"))
         await host.until(lambda: len(host.seen) == 5)
@@ -98,8 +98,8 @@ async def test_after_a_reload_all_births_follow_the_new_table(broker: Mosquitto)
         assert host.is_dead("GONE")
 
 
-async def test_a_point_added_to_a_device_has_it_born_again(broker: Mosquitto) -> None:
-    """Data never tells of a metric that the birth has not."""
+async def test_an_added_point_is_in_the_birth_before_its_data(broker: Mosquitto) -> None:
+    """Data never has a metric that is not in the birth."""
     rig = SparkplugRig(broker.url, [TEMPERATURE])
     async with rig.watched() as host:
         same = twin(TEMPERATURE)
@@ -110,7 +110,7 @@ async def test_a_point_added_to_a_device_has_it_born_again(broker: Mosquitto) ->
 
 
 async def test_a_point_moved_to_another_asset_loses_its_value(broker: Mosquitto) -> None:
-    """What the host shows was measured by another device: it is null until that reports."""
+    """It is null until the new device reports."""
     rig = SparkplugRig(broker.url, [TEMPERATURE])
     async with rig.watched() as host:
         await rig.deliver(make_update(TEMPERATURE, 21.5))
@@ -121,17 +121,17 @@ async def test_a_point_moved_to_another_asset_loses_its_value(broker: Mosquitto)
         assert host.tags[ROOM]["ZN-T"].is_null
 
 
-async def test_a_change_of_the_node_itself_has_everything_born_again(broker: Mosquitto) -> None:
-    """Metrics of the node are in NBIRTH alone, which every DBIRTH follows."""
+async def test_a_point_of_the_node_is_in_its_birth(broker: Mosquitto) -> None:
+    """After the reload, NBIRTH and then every DBIRTH are sent."""
     rig = SparkplugRig(broker.url, [TEMPERATURE])
     async with rig.watched() as host:
-        host.forget()
+        host.clear()
         rig.swap(twin(TEMPERATURE), twin(make_point("gateway/Load"), asset=""))
         await host.until(lambda: host.order == ["NBIRTH", f"DBIRTH {ROOM}"])
 
 
-async def test_reloads_in_a_row_leave_nothing_behind(broker: Mosquitto) -> None:
-    """A device that went in the first of two reloads is dead, though the second no longer knows of it."""
+async def test_devices_removed_by_reloads_in_a_row_are_dead(broker: Mosquitto) -> None:
+    """Also a device removed by the first of two reloads."""
     rig = SparkplugRig(broker.url, [TEMPERATURE, SUPPLY, make_point("GONE/T")])
     async with rig.watched() as host:
         rig.swap(twin(TEMPERATURE), twin(SUPPLY))
@@ -148,7 +148,7 @@ async def test_after_a_reload_a_type_is_known_from_the_value(broker: Mosquitto) 
     async with rig.watched() as host:
         await rig.deliver(make_update(text, "open"))
         await host.catch_up()
-        host.forget()
+        host.clear()
         same = twin(text)
         rig.swap(same)
         await host.until(lambda: len(host.seen) == 2)

@@ -1,4 +1,4 @@
-"""What a SCADA host knows of the gateway through Sparkplug B: births, data by exception, quality, history."""
+"""Sparkplug messages as a SCADA host reads them: births, data, quality, history."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ TEMPERATURE, HUMIDITY = make_point(f"{ROOM}/ZN-T"), make_point(f"{ROOM}/ZN-RH")
 
 
 def any_kind(name: str, **keys: Any) -> Point:
-    """Return a point of which the table says nothing that would tell the type of its values."""
+    """Return a point whose type is not fixed by its table."""
     return replace(make_point(name), unit_of_measure=None, **keys)
 
 
 async def test_node_and_devices_are_born_in_order_before_any_data(broker: Mosquitto) -> None:
-    """NBIRTH has seq 0, bdSeq and the rebirth command; every device follows with every metric."""
+    """NBIRTH has seq 0, bdSeq and the rebirth command; a DBIRTH of each device follows with all metrics."""
     points = [TEMPERATURE, HUMIDITY, make_point("CH-1/CHWS-T")]
     rig = SparkplugRig(broker.url, points)
     async with rig.watched() as host:
@@ -43,8 +43,8 @@ async def test_node_and_devices_are_born_in_order_before_any_data(broker: Mosqui
         assert set(host.tags[ROOM]) == {"ZN-T", "ZN-RH"}
 
 
-async def test_a_birth_tells_value_time_unit_and_quality(broker: Mosquitto) -> None:
-    """What was measured before the connection is there with its own time; what was not, is null and bad."""
+async def test_a_birth_has_value_time_unit_and_quality(broker: Mosquitto) -> None:
+    """A value keeps its own time; a metric without a value is null and bad."""
     described = replace(TEMPERATURE, description="Zone temperature")
     rig = SparkplugRig(broker.url, [described, HUMIDITY])
     rig.latest.take([make_update(described, 21.5, time_ms=1_795_507_200_007)])
@@ -61,7 +61,7 @@ async def test_a_birth_tells_value_time_unit_and_quality(broker: Mosquitto) -> N
 
 
 async def test_only_changes_are_sent(broker: Mosquitto) -> None:
-    """The same value and quality again is no message at all; a batch is one message per device."""
+    """The same value and quality again is not sent; a batch is one message per device."""
     other = make_point("CH-1/CHWS-T")
     rig = SparkplugRig(broker.url, [TEMPERATURE, HUMIDITY, other])
     async with rig.watched() as host:
@@ -76,7 +76,7 @@ async def test_only_changes_are_sent(broker: Mosquitto) -> None:
 
 
 async def test_a_deadband_holds_back_small_changes(broker: Mosquitto) -> None:
-    """What differs less than `cov` is not sent, as on any other broker."""
+    """Changes below `cov` are not sent."""
     point = make_point(f"{ROOM}/ZN-T", cov=Cov(0.5, 3_600_000))
     rig = SparkplugRig(broker.url, [point])
     async with rig.watched() as host:
@@ -88,7 +88,7 @@ async def test_a_deadband_holds_back_small_changes(broker: Mosquitto) -> None:
 
 @pytest.mark.parametrize("codes", ["sparkplug", "ignition"])
 async def test_a_value_that_is_not_fresh_never_looks_fresh(broker: Mosquitto, codes: str) -> None:
-    """Quality goes with every value; Ignition reads codes whose top bits say how bad they are."""
+    """Each value has its quality, in the codes of the specification or of Ignition."""
     rig = SparkplugRig(broker.url, [TEMPERATURE], quality_codes=codes)
     stale, bad = (500, 0) if codes == "sparkplug" else (-2147483132, -2147483136)
     steps: list[tuple[Scalar, Quality, int]] = [
@@ -108,7 +108,7 @@ async def test_a_value_that_is_not_fresh_never_looks_fresh(broker: Mosquitto, co
 
 
 async def test_a_late_reading_is_history_and_changes_no_tag(broker: Mosquitto) -> None:
-    """What is not the newest is marked as historical, with its own time; a stand-in is no history."""
+    """It is marked as historical and has its own time; stand-ins are no history."""
     rig = SparkplugRig(broker.url, [TEMPERATURE])
     now = now_ms()
     async with rig.watched() as host:
@@ -129,7 +129,7 @@ async def test_a_late_reading_is_history_and_changes_no_tag(broker: Mosquitto) -
 
 
 async def test_history_can_be_turned_off(broker: Mosquitto) -> None:
-    """Then what is not the newest is not sent."""
+    """With `history: false`, late readings are not sent."""
     rig = SparkplugRig(broker.url, [TEMPERATURE], history=False)
     async with rig.watched() as host:
         await rig.deliver(make_update(TEMPERATURE, 21.5))
@@ -158,10 +158,10 @@ NUMBER = any_kind(f"{ROOM}/X", conversion=Conversion(kind=ValueKind.NUMBER))
         (TEXT, "STRING", "open", "open"),
     ],
 )
-async def test_the_table_says_what_type_a_metric_has(
+async def test_the_table_fixes_the_type_of_a_metric(
     broker: Mosquitto, point: Point, of_type: str, value: Scalar, shown: Scalar
 ) -> None:
-    """Known from unit, map, registers or source, before there is any reading; so one birth is enough."""
+    """Unit, map, registers or source fix the type before any reading."""
     rig = SparkplugRig(broker.url, [point])
     async with rig.watched() as host:
         assert host.tags[ROOM]["X"].type == of_type
@@ -182,10 +182,10 @@ async def test_the_table_says_what_type_a_metric_has(
         ((7, "open", 8.5), "STRING", "8.5"),
     ],
 )
-async def test_a_type_that_the_table_does_not_tell_is_learnt(
+async def test_a_value_of_another_type_widens_the_type(
     broker: Mosquitto, values: tuple[Scalar, ...], of_type: str, shown: Scalar
 ) -> None:
-    """A value of another type has the device born again with that type, which it then keeps."""
+    """The device is born again with a type that holds both."""
     point = any_kind(f"{ROOM}/X")
     rig = SparkplugRig(broker.url, [point])
     async with rig.watched() as host:
@@ -210,7 +210,7 @@ async def test_points_of_no_asset_are_metrics_of_the_node(broker: Mosquitto) -> 
 
 
 async def test_a_point_may_go_to_other_brokers_only(broker: Mosquitto) -> None:
-    """`mqtt: {to: […]}` and `mqtt: false` keep points away, and a device without points is none."""
+    """`mqtt: {to: […]}` and `mqtt: false` keep points away; a device without points does not exist."""
     elsewhere = make_point("CH-1/CHWS-T", mqtt=Mqtt(frozenset({"bms"})))
     nowhere = make_point("CH-2/CHWS-T", mqtt=None)
     here = make_point(f"{ROOM}/ZN-T", mqtt=Mqtt(frozenset({"scada"})))
@@ -222,7 +222,7 @@ async def test_a_point_may_go_to_other_brokers_only(broker: Mosquitto) -> None:
 
 
 async def test_the_sequence_wraps_over_all_messages_of_the_node(broker: Mosquitto) -> None:
-    """Births, data of all devices and deaths share one number, 0 to 255 and again; the host misses none."""
+    """Births, data and deaths of all devices share one sequence, 0 to 255 and again."""
     points = [make_point(f"R-{number}/T") for number in range(7)]
     rig = SparkplugRig(broker.url, points)
     async with rig.watched() as host:
@@ -234,7 +234,7 @@ async def test_the_sequence_wraps_over_all_messages_of_the_node(broker: Mosquitt
 
 
 async def test_a_value_that_no_type_holds_is_refused_alone(broker: Mosquitto) -> None:
-    """It is named with the reason, the others are delivered, and a birth says that there is no value."""
+    """The other values are sent, and a birth has no value for it."""
     rig = SparkplugRig(broker.url, [TEMPERATURE, HUMIDITY])
     async with rig.watched() as host:
         with pytest.raises(RefusedError, match="DOUBLE") as refused:
@@ -244,10 +244,10 @@ async def test_a_value_that_no_type_holds_is_refused_alone(broker: Mosquitto) ->
         assert (host.value(ROOM, "ZN-T"), host.value(ROOM, "ZN-RH")) == (None, 40.0)
 
 
-async def test_what_is_larger_than_the_broker_takes_is_refused_without_a_gap(
+async def test_a_birth_above_the_broker_limit_is_refused(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
-    """A device whose birth is too large is refused; the sequence of all others has no gap."""
+    """The updates of the device are refused; the sequence of all others has no gap."""
     folder = tmp_path_factory.mktemp("broker")
     large = [any_kind(f"HALL/P{number}") for number in range(40)]
     text = any_kind(f"{ROOM}/X", conversion=Conversion(map={"1": "x"}))
@@ -265,10 +265,10 @@ async def test_what_is_larger_than_the_broker_takes_is_refused_without_a_gap(
             assert "HALL" not in host.tags
 
 
-async def test_history_comes_in_messages_as_small_as_the_broker_wants(
+async def test_history_is_split_to_the_broker_limit(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
-    """What does not fit into one message comes in several, in order; what alone is too large is refused."""
+    """Too large messages are split, in order; a value that is too large alone is refused."""
     folder = tmp_path_factory.mktemp("broker")
     text = any_kind(f"{ROOM}/X", conversion=Conversion(map={"1": "x"}))
     with Mosquitto(folder, "allow_anonymous true", "max_packet_size 3000") as broker:
@@ -281,16 +281,14 @@ async def test_history_comes_in_messages_as_small_as_the_broker_wants(
             with pytest.raises(RefusedError, match="at most 3000 bytes") as refused:
                 await rig.deliver(*late)
             await host.catch_up()
-            told = [metric.value for _, metric in host.history]
+            values = [metric.value for _, metric in host.history]
     assert [refusal.update.value for refusal in refused.value.refusals] == ["x" * 3000]
-    assert told == list(range(300))
+    assert values == list(range(300))
 
 
 @pytest.mark.parametrize("types_in_data", [False, True])
-async def test_data_tells_types_where_hosts_cannot_do_without(
-    broker: Mosquitto, *, types_in_data: bool
-) -> None:
-    """A library that remembers no births reads the value only with its type."""
+async def test_types_in_data(broker: Mosquitto, *, types_in_data: bool) -> None:
+    """Some libraries read a value only with its type."""
     rig = SparkplugRig(broker.url, [TEMPERATURE], types_in_data=types_in_data)
     async with rig.watched() as host:
         await rig.deliver(make_update(TEMPERATURE, 21.5))
@@ -300,8 +298,8 @@ async def test_data_tells_types_where_hosts_cannot_do_without(
     assert data.payload["ZN-T"].type == ("DOUBLE" if types_in_data else "UNKNOWN")
 
 
-async def test_a_single_change_is_with_the_broker_at_once(broker: Mosquitto) -> None:
-    """The round trip that proves it does not wait until TCP has the data before it acknowledged, 40 ms."""
+async def test_a_single_change_is_delivered_at_once(broker: Mosquitto) -> None:
+    """The round trip does not wait 40 ms for TCP's delayed acknowledgement."""
     rig = SparkplugRig(broker.url, [TEMPERATURE])
     loop = asyncio.get_running_loop()
     took_s = []

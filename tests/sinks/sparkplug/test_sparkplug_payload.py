@@ -1,4 +1,4 @@
-"""What we encode is what another maker's decoder reads, by Eclipse's own definition of payloads."""
+"""Payloads, decoded by another maker's library and by Eclipse's definition."""
 
 from __future__ import annotations
 
@@ -49,10 +49,8 @@ def samples(draw: st.DrawFn) -> MetricValue:
 
 
 @given(st.lists(samples(), max_size=5), st.none() | TIMES, st.none() | st.integers(0, 255))
-def test_what_we_encode_theirs_decodes_equal(
-    made: list[MetricValue], time_ms: int | None, seq: int | None
-) -> None:
-    """Names, types, values, times, flags and properties come out as they went in, and nothing else."""
+def test_decoded_payloads_are_equal(made: list[MetricValue], time_ms: int | None, seq: int | None) -> None:
+    """Names, types, values, times, flags and properties are decoded as encoded."""
     seen = decode(encode(made, time_ms=time_ms, seq=seq))
     assert (seen.time_ms, seen.seq) == (time_ms, seq)
     for metric, sample in zip(seen, made, strict=True):
@@ -63,8 +61,8 @@ def test_what_we_encode_theirs_decodes_equal(
         assert metric.properties == {key: value for key, _, value in sample.properties}
 
 
-def test_a_birth_is_one_for_the_other_library() -> None:
-    """Its reader of births, which is strict about names and types, takes ours."""
+def test_another_library_reads_a_birth() -> None:
+    """Its strict reader of births accepts it."""
     made = [MetricValue("ZN-T", DataType.DOUBLE, 21.5, 7), MetricValue("OCC", DataType.BOOLEAN, None, 8)]
     birth = pysparkplug.DBirth.decode(encode(made, time_ms=9, seq=3))
     assert (birth.seq, birth.timestamp) == (3, 9)
@@ -74,8 +72,8 @@ def test_a_birth_is_one_for_the_other_library() -> None:
     ]
 
 
-def test_a_death_is_one_for_the_other_library() -> None:
-    """Its reader of deaths takes what will and farewell are: the number of the session, nothing else."""
+def test_another_library_reads_a_death() -> None:
+    """It has the session's number and nothing else."""
     raw = node_death(bd_seq=7, time_ms=9)
     death = pysparkplug.NDeath.decode(raw)
     assert (death.bd_seq_metric.name, death.bd_seq_metric.value) == ("bdSeq", 7)
@@ -96,7 +94,7 @@ def test_a_death_is_one_for_the_other_library() -> None:
     ],
 )
 def test_a_value_takes_the_type_of_its_metric(of_type: DataType, value: Scalar, encoded: Scalar) -> None:
-    """A metric has one type, whatever kinds of values come."""
+    """All values of a metric are converted to its type."""
     made = of_type.convert(value)
     assert made == encoded
     assert type(made) is type(encoded)
@@ -111,14 +109,14 @@ def test_a_value_takes_the_type_of_its_metric(of_type: DataType, value: Scalar, 
         (DataType.DOUBLE, "x"),
     ],
 )
-def test_what_no_type_holds_is_refused(of_type: DataType, value: Scalar) -> None:
-    """It is told, not cut to fit."""
+def test_a_value_beyond_its_type_raises(of_type: DataType, value: Scalar) -> None:
+    """It is not cut to fit."""
     with pytest.raises((ValueError, OverflowError)):
         of_type.convert(value)
 
 
 def test_only_a_rebirth_command_asks_for_rebirth() -> None:
-    """Neither another command, nor one that says false, nor bytes that are no payload."""
+    """Other commands, false and malformed payloads do not."""
     assert asks_for_rebirth(command(**{"Node Control/Rebirth": True}))
     assert not asks_for_rebirth(command(**{"Node Control/Rebirth": False}))
     assert not asks_for_rebirth(command(**{"Node Control/Reboot": True}))
@@ -126,19 +124,19 @@ def test_only_a_rebirth_command_asks_for_rebirth() -> None:
     assert not asks_for_rebirth(b"\xff\xff no payload")
 
 
-def test_commands_by_bytes_never_raise() -> None:
-    """A host that sends anything at all does not harm the gateway."""
+def test_malformed_commands_never_raise() -> None:
+    """Any bytes from a host are harmless."""
     raw = command(**{"Node Control/Rebirth": True})
     for cut in range(len(raw)):
         asks_for_rebirth(raw[:cut] + b"\xff" + raw[cut + 1 :])
 
 
 def test_protobuf_is_loaded_only_where_it_is_used() -> None:
-    """A gateway without such a sink neither imports the library nor needs its memory."""
+    """A gateway without a Sparkplug sink does not import the library."""
     check = "import gateway.settings, sys; sys.exit('google.protobuf' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", check], check=False).returncode == 0
 
 
-def test_both_definitions_live_in_one_process() -> None:
-    """Ours is kept apart from the one that another library registers for everybody."""
+def test_our_definition_is_apart_from_another_library() -> None:
+    """Both are in one process."""
     assert encode([], time_ms=1, seq=0) == eclipse.Payload(timestamp=1, seq=0).SerializeToString()

@@ -1,4 +1,4 @@
-"""The life of a Sparkplug session: births and deaths over reconnects, rebirth, the primary host."""
+"""A Sparkplug session: births and deaths over reconnects, rebirth, the primary host."""
 
 from __future__ import annotations
 
@@ -42,27 +42,27 @@ asyncio.run(main())
 
 
 async def take_the_connection_away(host: SparkplugHost) -> None:
-    """Have the broker end the gateway's connection, by another client of the same name."""
+    """Have the broker end the gateway's connection through a client with the same id."""
     await host.publish("support/other", b"", "-i", CLIENT_ID)
 
 
 async def deliver_for_sure(rig: SparkplugRig, *values: float) -> None:
-    """Do as the delivery loop does: the same batch again where the broker is away."""
+    """Write until it succeeds, as the delivery loop does."""
     updates = [make_update(POINT, value) for value in values]
     await until_delivered(partial(rig.deliver, *updates))
 
 
-async def test_a_lost_connection_is_a_death_and_the_next_one_a_birth_with_the_next_number(
+async def test_each_connection_has_the_next_number(
     broker: Mosquitto,
 ) -> None:
-    """The will has the number of its own birth; each CONNECT counts one further; births have all state."""
+    """The will has the number of its birth; each CONNECT counts on; births have all state."""
     rig = SparkplugRig(broker.url, [POINT])
     async with rig.watched() as host:
         for number in range(3):
             assert (host.is_online, host.bd_seq) == (True, number)
             await deliver_for_sure(rig, float(number))
             await host.catch_up()
-            host.forget()
+            host.clear()
             await take_the_connection_away(host)
             await host.until(lambda: host.order[-2:] == ["NBIRTH", f"DBIRTH {ROOM}"])
             assert host.order == ["NDEATH", "NBIRTH", f"DBIRTH {ROOM}"]
@@ -74,7 +74,7 @@ async def test_a_lost_connection_is_a_death_and_the_next_one_a_birth_with_the_ne
 
 
 async def test_the_number_goes_on_after_a_restart(broker: Mosquitto) -> None:
-    """So the will of a killed gateway, which the broker may publish late, is no death of the next one."""
+    """A late will of a killed gateway is no death of the next one."""
     retained: dict[str, bool] = {}
     for number in (0, 1, 2):
         rig = SparkplugRig(broker.url, [POINT], retained=dict(retained))
@@ -84,8 +84,8 @@ async def test_the_number_goes_on_after_a_restart(broker: Mosquitto) -> None:
     assert len(retained) == 1
 
 
-async def test_a_gateway_that_was_killed_is_dead_to_hosts(broker: Mosquitto) -> None:
-    """After kill -9, the broker publishes the death that belongs to the birth."""
+async def test_the_broker_publishes_the_death_after_a_kill(broker: Mosquitto) -> None:
+    """After kill -9, the will has the number of the birth."""
     path = os.pathsep.join([str(TESTS), str(TESTS.parent)])
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-c", PROGRAM, broker.url, env={**os.environ, "PYTHONPATH": path}
@@ -103,8 +103,8 @@ async def test_a_gateway_that_was_killed_is_dead_to_hosts(broker: Mosquitto) -> 
 
 
 @pytest.mark.parametrize("protocol", ["5", "3.1.1"])
-async def test_a_clean_end_says_so_before_it_disconnects(broker: Mosquitto, protocol: str) -> None:
-    """NDEATH is published; with MQTT 5, the broker is told to publish the will, too, as is demanded there.
+async def test_a_clean_end_publishes_the_death(broker: Mosquitto, protocol: str) -> None:
+    """NDEATH is published; with MQTT 5, the broker publishes the will, too, as specified.
 
     The session is a clean one, and the will has QoS 1 and is not retained.
     """
@@ -125,8 +125,8 @@ async def test_a_clean_end_says_so_before_it_disconnects(broker: Mosquitto, prot
         assert "bytes) (r0, q1)." in broker.log
 
 
-async def test_a_broker_that_comes_back_empty_is_told_everything_again(broker: Mosquitto) -> None:
-    """A host that comes after an outage, and demands births, knows what was measured before and during it."""
+async def test_births_after_an_outage_have_all_state(broker: Mosquitto) -> None:
+    """A host that requests births after an outage gets all values of before and meanwhile."""
     rig = SparkplugRig(broker.url, [POINT, make_point("CH-1/CHWS-T")], rebirth_pause_s=0.1)
     async with rig.sink:
         await deliver_for_sure(rig, 21.0)
@@ -136,7 +136,7 @@ async def test_a_broker_that_comes_back_empty_is_told_everything_again(broker: M
         await asyncio.to_thread(broker.start)
         await delivering
         async with listen(broker.port) as host:
-            await host.demand_rebirth()
+            await host.request_rebirth()
             await host.until(lambda: len(host.tags) == 3)
             assert host.value(ROOM, "ZN-T") == 21.5
             assert host.value("CH-1", "CHWS-T") is None
@@ -144,7 +144,7 @@ async def test_a_broker_that_comes_back_empty_is_told_everything_again(broker: M
 
 
 async def test_a_frozen_broker_gets_the_batch_again(tmp_path: Path) -> None:
-    """A write whose end the broker does not confirm has not succeeded, though its bytes were sent."""
+    """A write that the broker does not confirm fails, though its bytes were sent."""
     with Mosquitto(tmp_path) as broker:
         rig = SparkplugRig(broker.url, [POINT], keepalive="1s")
         async with rig.sink:
@@ -156,13 +156,13 @@ async def test_a_frozen_broker_gets_the_batch_again(tmp_path: Path) -> None:
             await deliver_for_sure(rig, 21.5)
 
 
-async def test_a_host_that_demands_births_gets_all_of_them(broker: Mosquitto) -> None:
-    """The number of the session stays, the sequence begins again; a host that came late knows all."""
+async def test_a_rebirth_command_is_answered_with_all_births(broker: Mosquitto) -> None:
+    """The session's number stays, and the sequence starts at 0."""
     rig = SparkplugRig(broker.url, [POINT])
     async with rig.sink:
         await deliver_for_sure(rig, 21.5)
         async with listen(broker.port) as host:
-            await host.demand_rebirth()
+            await host.request_rebirth()
             await host.until(lambda: host.order == ["NBIRTH", f"DBIRTH {ROOM}"])
             assert (host.bd_seq, host.value(ROOM, "ZN-T")) == (0, 21.5)
             await deliver_for_sure(rig, 22.0)
@@ -170,13 +170,13 @@ async def test_a_host_that_demands_births_gets_all_of_them(broker: Mosquitto) ->
             assert host.value(ROOM, "ZN-T") == 22.0
 
 
-async def test_a_hostile_host_makes_no_storm(broker: Mosquitto) -> None:
-    """Of many demands one is answered at once, and all others together after a pause; data goes on."""
+async def test_many_rebirth_commands_are_answered_twice(broker: Mosquitto) -> None:
+    """The first at once, all others together after a pause; data goes on."""
     rig = SparkplugRig(broker.url, [POINT], rebirth_pause_s=1.0)
     async with rig.watched() as host:
-        host.forget()
+        host.clear()
         for demand in [None] * 20 + [b"no payload", b"", command(**{"Node Control/Reboot": True})]:
-            await host.demand_rebirth(demand)
+            await host.request_rebirth(demand)
         await deliver_for_sure(rig, 21.5)
         await host.catch_up()
         assert 1 <= host.order.count("NBIRTH") <= 2
@@ -185,7 +185,7 @@ async def test_a_hostile_host_makes_no_storm(broker: Mosquitto) -> None:
 
 
 async def test_births_wait_for_the_primary_host(broker: Mosquitto) -> None:
-    """Until it says that it is online nothing is sent, and whoever writes is told why."""
+    """Until it is online, nothing is sent, and a write fails with the reason."""
     rig = SparkplugRig(broker.url, [POINT], primary_host="scada")
     async with listen(broker.port) as host, rig.sink:
         for text in (
@@ -194,38 +194,38 @@ async def test_births_wait_for_the_primary_host(broker: Mosquitto) -> None:
             '{"online":true}',
             '{"online":true,"timestamp":4}',
         ):
-            await host.say_state(text)
-        await host.say_state('{"online":true,"timestamp":9}', name="another")
+            await host.publish_state(text)
+        await host.publish_state('{"online":true,"timestamp":9}', name="another")
         with pytest.raises(TransientError, match="waiting for the primary host scada"):
             await rig.deliver(make_update(POINT, 21.5))
         assert host.order == []
-        await host.say_state('{"online":true,"timestamp":6}')
+        await host.publish_state('{"online":true,"timestamp":6}')
         await deliver_for_sure(rig, 21.5)
         await host.catch_up()
         assert host.value(ROOM, "ZN-T") == 21.5
 
 
 async def test_a_primary_host_that_leaves_ends_the_session(broker: Mosquitto) -> None:
-    """The node dies in order and is born again when the host is back; an older message changes nothing."""
+    """The node dies, and is born again when the host is back; an older state changes nothing."""
     rig = SparkplugRig(broker.url, [POINT], primary_host="scada")
     async with listen(broker.port) as host:
-        await host.say_state('{"online":true,"timestamp":6}')
+        await host.publish_state('{"online":true,"timestamp":6}')
         async with rig.sink:
             await rig.until("up")
-            await host.say_state('{"online":false,"timestamp":5}')
+            await host.publish_state('{"online":false,"timestamp":5}')
             await deliver_for_sure(rig, 21.5)
-            await host.say_state('{"online":false,"timestamp":7}')
+            await host.publish_state('{"online":false,"timestamp":7}')
             await rig.until("away")
             assert rig.status.last_error == "the primary host scada is offline"
             await host.until(lambda: not host.is_online)
-            await host.say_state('{"online":true,"timestamp":8}')
+            await host.publish_state('{"online":true,"timestamp":8}')
             await rig.until("up")
             await host.catch_up()
             assert host.value(ROOM, "ZN-T") == 21.5
 
 
-async def test_a_broker_that_lets_nobody_command_says_so(tmp_path: Path) -> None:
-    """Without the subscription a host could not demand births: the node is not born, the reason is told."""
+async def test_without_its_subscription_the_node_is_not_born(tmp_path: Path) -> None:
+    """If the broker refuses the subscription to commands, the status has the reason."""
     rules = tmp_path / "rules.json"
     may = {"publishClientSend": True, "publishClientReceive": True, "subscribe": False, "unsubscribe": True}
     rules.write_text(json.dumps({"defaultACLAccess": may}))
