@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from gateway.model import Refusal
@@ -17,17 +18,17 @@ if TYPE_CHECKING:
     from gateway.sinks.mqtt.topics import TopicMap, ValueTopic
 
 
+@dataclass
 class MessageBuilder:
-    """Builds each message of a sink when it is sent, by the topics and latest values of that moment."""
+    """Builds each message of a sink when it is sent, by the topics and latest values of that moment.
 
-    def __init__(
-        self, topics: TopicMap, latest: LatestValues, *, has_history: bool, retained: dict[str, bool]
-    ) -> None:
-        """`retained`: topics that the broker may retain a message on, and whether that is a value."""
-        self.topics = topics
-        self.latest = latest
-        self._has_history = has_history
-        self._retained = retained
+    `retained`: topics that the broker may retain a message on, and whether that is a value.
+    """
+
+    topics: TopicMap
+    latest: LatestValues
+    has_history: bool
+    retained: dict[str, bool]
 
     def messages(self, updates: Sequence[Update], refusals: list[Refusal]) -> Iterator[Message]:
         """Yield the messages; add to `refusals` the updates that no message can hold.
@@ -64,8 +65,8 @@ class MessageBuilder:
     def state(self, topic: ValueTopic, news: Mapping[Point, Update]) -> Message | None:
         """Return the present state of a topic, if there is any; `news` are the updates it is sent for."""
         message = topic.live(self.latest, news)
-        if message is not None and not self._retained.get(topic.topic):
-            self._retained[topic.topic] = True
+        if message is not None and not self.retained.get(topic.topic):
+            self.retained[topic.topic] = True
         return message
 
     def refused_updates(self, rejections: Iterable[Rejection]) -> list[Refusal]:
@@ -105,7 +106,7 @@ class MessageBuilder:
 
     def _is_history(self, update: Update) -> bool:
         """Return whether an update that is not the newest is a reading, and not one that came twice."""
-        if not self._has_history:
+        if not self.has_history:
             return False
         return update.is_measured and not update.is_repeated_by(self.latest.latest(update.point))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from dataclasses import dataclass, field
 from itertools import islice
 from typing import TYPE_CHECKING
 
@@ -30,6 +31,7 @@ _CLEAR_AGAIN_FOR_S = 3600.0  # mosquitto saves itself every half hour; much late
 _log = structlog.get_logger()
 
 
+@dataclass
 class MetadataPublisher:
     """Publishes metadata of the topics that are dirty, and clears those that have no point or no value.
 
@@ -38,27 +40,14 @@ class MetadataPublisher:
     a broker that lost power restarts with what it last saved.
     """
 
-    def __init__(
-        self,
-        builder: MessageBuilder,
-        *,
-        sink: str,
-        retained: dict[str, bool],
-        other_topics: Collection[str] = (),
-        clock_s: Callable[[], float] = time.monotonic,
-    ) -> None:
-        """`retained`: topics that the broker may retain a message on, and whether that is a value.
-
-        `other_topics` belong to no point, and are left alone. `clock_s` only moves forward.
-        """
-        self._builder = builder
-        self._sink = sink
-        self._retained = retained
-        self._other_topics = other_topics
-        self._clock_s = clock_s
-        self._cleared_at_s: dict[str, float] = {}  # oldest first
-        self._dirty: dict[str, None] = {}
-        self._has_dirty = asyncio.Event()
+    builder: MessageBuilder
+    sink: str
+    other_topics: Collection[str] = ()
+    """Topics that belong to no point, and are left alone."""
+    clock_s: Callable[[], float] = time.monotonic
+    _cleared_at_s: dict[str, float] = field(default_factory=dict)  # oldest first
+    _dirty: dict[str, None] = field(default_factory=dict)
+    _has_dirty: asyncio.Event = field(default_factory=asyncio.Event)
 
     def mark_dirty(self, topics: Iterable[str]) -> None:
         """Mark these topics as dirty: their metadata is published, or cleared if they are gone."""
@@ -67,8 +56,10 @@ class MetadataPublisher:
 
     def mark_all_dirty(self) -> None:
         """Mark everything as dirty: all metadata is published, and whatever else is retained is cleared."""
-        topics = self._builder.topics
-        gone = [each for each in self._retained if each not in self._other_topics and each not in topics]
+        topics = self.builder.topics
+        gone = [
+            each for each in self.builder.retained if each not in self.other_topics and each not in topics
+        ]
         self.mark_dirty((*topics.by_topic, *gone))
 
     async def run(self, publish: Publish) -> None:
@@ -82,7 +73,7 @@ class MetadataPublisher:
                     del self._dirty[topic]
                 cleared: dict[str, None] = {}
                 rejections = await publish(self._messages(topics, cleared))
-                log_rejected(rejections, sink=self._sink)
+                log_rejected(rejections, sink=self.sink)
                 for rejection in rejections:
                     cleared.pop(rejection.message.topic, None)
                 self._record_cleared(cleared)
@@ -90,38 +81,38 @@ class MetadataPublisher:
     def _messages(self, dirty: Iterable[str], cleared: dict[str, None]) -> Iterator[Message]:
         """Yield messages by the table in force when each is sent; add to `cleared` the topics cleared."""
         for name in dirty:
-            topics = self._builder.topics
+            topics = self.builder.topics
             topic = topics.by_topic.get(name)
             if topic is None and topics.is_metadata(name):
                 continue  # published with the topic that it describes
-            if name in self._retained and (topic is None or not has_value(topic, self._builder.latest)):
+            if name in self.builder.retained and (topic is None or not has_value(topic, self.builder.latest)):
                 cleared[name] = None
                 yield Message(name, b"", retain=True)
             if topic is None:
                 continue
-            if topic.is_outdated and (state := self._builder.state(topic, {})) is not None:
+            if topic.is_outdated and (state := self.builder.state(topic, {})) is not None:
                 yield state
             for each in topics.describe(topic):
-                if self._retained.get(each.topic) is not False:
-                    self._retained[each.topic] = False
+                if self.builder.retained.get(each.topic) is not False:
+                    self.builder.retained[each.topic] = False
                 cleared.pop(each.topic, None)  # a reload during this loop has brought it back
                 self._cleared_at_s.pop(each.topic, None)
                 yield each
 
     def _record_cleared(self, topics: Iterable[str]) -> None:
         """Record topics as cleared, and forget those cleared an hour ago."""
-        now_s = self._clock_s()
+        now_s = self.clock_s()
         for topic in topics:
-            if self._retained[topic]:  # a value was published there after it was last cleared
-                self._retained[topic] = False
+            if self.builder.retained[topic]:  # a value was published there after it was last cleared
+                self.builder.retained[topic] = False
                 self._cleared_at_s.pop(topic, None)
             self._cleared_at_s.setdefault(topic, now_s)
         for topic, cleared_at_s in list(self._cleared_at_s.items()):
             if now_s - cleared_at_s < _CLEAR_AGAIN_FOR_S:
                 return
             del self._cleared_at_s[topic]
-            if not self._retained[topic]:  # otherwise it has a value again
-                del self._retained[topic]
+            if not self.builder.retained[topic]:  # otherwise it has a value again
+                del self.builder.retained[topic]
 
 
 async def publish_alarms(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import TYPE_CHECKING
 
 from gateway.errors import RefusedError, TransientError
@@ -53,27 +54,25 @@ class MqttSink(BrokerSink):
         to publish.
         """
         super().__init__(name=name, broker=config, gateway=gateway, status=status)
-        self._config = config
         self._status_topic = f"{config.prefix}/$gateway/{gateway}/status"
         self._alarms_topic = f"{config.prefix}/$gateway/{gateway}/alarms"
-        self._topics = config.topics(gateway)
-        self._discovery = None
+        is_bare, discovery = config.payload == "value", None
         if config.home_assistant is not None:
-            self._discovery = HomeAssistantDiscovery(
+            discovery = HomeAssistantDiscovery(
                 prefix=config.home_assistant.discovery_prefix,
                 gateway=gateway,
                 status_topic=self._status_topic,
-                bare=config.payload == "value",
+                bare=is_bare,
             )
+        self._map_topics = partial(
+            TopicMap, sink=name, topics=config.topics(gateway), bare=is_bare, discovery=discovery
+        )
         self._retained = {} if retained is None else retained
         self._builder = MessageBuilder(
-            self._map_topics(points), latest, has_history=config.history, retained=self._retained
+            self._map_topics(points.points), latest, has_history=config.history, retained=self._retained
         )
         self._metadata = MetadataPublisher(
-            self._builder,
-            sink=name,
-            retained=self._retained,
-            other_topics=(self._status_topic, self._alarms_topic),
+            self._builder, sink=name, other_topics=(self._status_topic, self._alarms_topic)
         )
         self._alarms = alarms
         self._exhausted: set[str] = set()  # topics refused at every retry: on this connection without retries
@@ -91,7 +90,7 @@ class MqttSink(BrokerSink):
 
     def prepare(self, points: PointSource, latest: LatestValues) -> Adopt:
         """Make the topics of another point table; those without a point, or a value, will be cleared."""
-        topics = self._map_topics(points)
+        topics = self._map_topics(points.points)
         dirty = topics.changes_from(self._builder.topics)
         dirty += [
             name
@@ -104,15 +103,6 @@ class MqttSink(BrokerSink):
             self._metadata.mark_dirty(dirty)
 
         return adopt
-
-    def _map_topics(self, points: PointSource) -> TopicMap:
-        return TopicMap(
-            points.points,
-            sink=self.name,
-            topics=self._topics,
-            bare=self._config.payload == "value",
-            discovery=self._discovery,
-        )
 
     async def session(self) -> str:
         """Connect, restore, and publish until the connection is lost; return why it was."""

@@ -7,7 +7,7 @@ Sparkplug 3.0.0.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from typing import TYPE_CHECKING
 
@@ -31,34 +31,25 @@ _MOST_VALUES = 100  # in one message: some kilobytes, less than any broker's lim
 _NOT_ENCODABLE = (TypeError, ValueError, OverflowError)
 
 
+@dataclass(kw_only=True)
 class EdgeNode:
     """Builds the messages of one node, to be sent in their order, on one connection at a time.
 
     Each message is built by what is in force when it is sent: a reload may come between two of them.
     """
 
-    def __init__(
-        self,
-        *,
-        name: NodeName,
-        config: MqttSparkplugConfig,
-        devices: DeviceMap,
-        latest: LatestValues,
-        is_skipped: Callable[[str], bool] = lambda _: False,
-        clock: Callable[[], int] = now_ms,
-    ) -> None:
-        """`is_skipped` returns whether a topic is skipped, since the broker disconnects at it."""
-        self._name = name
-        self._config = config
-        self._devices = devices
-        self._latest = latest
-        self._is_skipped = is_skipped
-        self._clock = clock
-        self._bd_seq = 0
-        self._seq = 0
-        self._largest_bytes = 0
-        self._born: set[str] = set()  # devices that are alive for hosts
-        self._due: list[str] = []  # those that may need a birth or a death, the next one last
+    name: NodeName
+    config: MqttSparkplugConfig
+    devices: DeviceMap
+    latest: LatestValues
+    is_skipped: Callable[[str], bool] = lambda _: False
+    """Returns whether a topic is skipped, since the broker disconnects at it."""
+    clock: Callable[[], int] = now_ms
+    _bd_seq: int = 0
+    _seq: int = 0
+    _largest_bytes: int = 0
+    _born: set[str] = field(default_factory=set)  # devices that are alive for hosts
+    _due: list[str] = field(default_factory=list)  # those that may need a birth or a death, the next one last
 
     def begin_session(self, *, bd_seq: int, largest_bytes: int) -> None:
         """Begin a session, in which hosts have no births yet."""
@@ -69,11 +60,11 @@ class EdgeNode:
 
     def request_rebirth(self) -> None:
         """Send all births again (section 6.4.23), after the deaths of devices that are gone."""
-        self._due = [NODE, *(self._born - self._devices.by_id.keys())]
+        self._due = [NODE, *(self._born - self.devices.by_id.keys())]
 
     def change_table(self, devices: DeviceMap, latest: LatestValues) -> None:
         """Use another table: devices that are gone die, and all others are born again."""
-        self._devices, self._latest = devices, latest
+        self.devices, self.latest = devices, latest
         self.request_rebirth()
 
     def births_and_deaths(self) -> Iterator[Message]:
@@ -83,7 +74,7 @@ class EdgeNode:
             if device == NODE:
                 self._born.clear()
                 self._seq = 0
-                self._due = [each for each in reversed(self._devices.by_id) if each != NODE]
+                self._due = [each for each in reversed(self.devices.by_id) if each != NODE]
             message = self._birth_or_death(device)
             if message is not None:
                 yield message
@@ -96,26 +87,26 @@ class EdgeNode:
         yield from self.births_and_deaths()
         by_device: dict[Device, list[tuple[Metric, Update]]] = {}
         for update in updates:
-            found = self._devices.by_point.get(update.point)
+            found = self.devices.by_point.get(update.point)
             if found is not None:  # otherwise not on this sink, or of a former table
                 by_device.setdefault(found[0], []).append((found[1], update))
         for device, of_device in by_device.items():
-            if self._devices.by_id.get(device.id) is device:  # otherwise a reload came in between
+            if self.devices.by_id.get(device.id) is device:  # otherwise a reload came in between
                 yield from self._device_data(device, of_device, refusals)
         yield from self.births_and_deaths()
 
     def _birth_or_death(self, name: str) -> Message | None:
-        device = self._devices.by_id.get(name)
-        if device is not None and not device.is_offline(self._latest):  # an offline one is dead (section 5.7)
+        device = self.devices.by_id.get(name)
+        if device is not None and not device.is_offline(self.latest):  # an offline one is dead (section 5.7)
             return self._birth(device) if name not in self._born else None
         if name not in self._born:
             return None
         self._born.remove(name)
-        return self._message("DEATH", name, [], self._clock())  # section 6.4.26
+        return self._message("DEATH", name, [], self.clock())  # section 6.4.26
 
     def _birth(self, device: Device) -> Message | None:
         """Return NBIRTH or DBIRTH with all metrics; None where the broker does not accept it."""
-        time_ms = self._clock()
+        time_ms = self.clock()
         values: list[MetricValue] = []
         if device.id == NODE:
             values.append(bd_seq_metric(self._bd_seq, time_ms))
@@ -127,23 +118,23 @@ class EdgeNode:
         return message
 
     def _birth_value(self, metric: Metric, time_ms: int) -> MetricValue:
-        metric.published = update = self._latest.latest(metric.point)
+        metric.published = update = self.latest.latest(metric.point)
         if update is not None:
             metric.widen_type(update.value)
         try:
-            return metric.birth(update, self._config.codes, now_ms=time_ms)
+            return metric.birth(update, self.config.codes, now_ms=time_ms)
         except _NOT_ENCODABLE:  # its write is refused; so it has no value
             metric.published = None
-            return metric.birth(None, self._config.codes, now_ms=time_ms)
+            return metric.birth(None, self.config.codes, now_ms=time_ms)
 
     def _device_data(
         self, device: Device, updates: Iterable[tuple[Metric, Update]], refusals: list[Refusal]
     ) -> Iterator[Message]:
         """Yield the data of one device, after its birth where that must come first."""
-        pending = [each for each in updates if self._latest.is_newest(each[1]) or self._is_history(each[1])]
-        is_dead = device.is_offline(self._latest)
+        pending = [each for each in updates if self.latest.is_newest(each[1]) or self._is_history(each[1])]
+        is_dead = device.is_offline(self.latest)
         # A dead device has no data but history: for that, it is born and dies again.
-        has_history = any(not self._latest.is_newest(update) for _, update in pending)
+        has_history = any(not self.latest.is_newest(update) for _, update in pending)
         if not pending or (is_dead and device.id not in self._born and not has_history):
             return
         if [metric for metric, update in pending if metric.widen_type(update.value)]:
@@ -165,19 +156,19 @@ class EdgeNode:
 
     def _is_history(self, update: Update) -> bool:
         """Return whether an update that is not the newest is sent, marked as historical."""
-        is_repeated = update.is_repeated_by(self._latest.latest(update.point))
-        return self._config.history and update.is_measured and not is_repeated
+        is_repeated = update.is_repeated_by(self.latest.latest(update.point))
+        return self.config.history and update.is_measured and not is_repeated
 
     def _values(
         self, pending: Iterable[tuple[Metric, Update]], refusals: list[Refusal]
     ) -> Iterator[tuple[MetricValue, Metric, Update]]:
         """Yield the values to send, without those that hosts have already."""
         for metric, update in pending:
-            is_newest = self._latest.is_newest(update)
+            is_newest = self.latest.is_newest(update)
             if metric.is_unchanged(update) if is_newest else not self._is_history(update):
                 continue
             try:
-                value = metric.data(update, self._config.codes)
+                value = metric.data(update, self.config.codes)
             except _NOT_ENCODABLE as error:
                 refusals.append(Refusal(update, f"cannot be sent as {metric.type.name}: {error}"))
                 continue
@@ -189,7 +180,7 @@ class EdgeNode:
         self, device: Device, values: list[tuple[MetricValue, Metric, Update]], refusals: list[Refusal]
     ) -> Iterator[Message]:
         """Yield NDATA or DDATA, in halves if one message is too large; refuse a value that fits in none."""
-        message = self._message("DATA", device.id, [value for value, *_ in values], self._clock())
+        message = self._message("DATA", device.id, [value for value, *_ in values], self.clock())
         if message is not None:
             yield message
         elif len(values) > 1:
@@ -208,19 +199,19 @@ class EdgeNode:
         births, so a number is used only for what is sent.
         """
         topic = self._topic(verb, device)
-        with_types = self._config.types_in_data or verb == "BIRTH"
+        with_types = self.config.types_in_data or verb == "BIRTH"
         payload = encode(values, time_ms=time_ms, seq=self._seq, with_types=with_types)
         message = Message(topic, payload, retain=False, qos=0)
-        if message.size_bytes > self._largest_bytes or self._is_skipped(topic):
+        if message.size_bytes > self._largest_bytes or self.is_skipped(topic):
             return None
         self._seq = (self._seq + 1) % 256
         return message
 
     def _topic(self, verb: str, device: str) -> str:
-        return self._name.topic(f"{'N' if device == NODE else 'D'}{verb}", device)
+        return self.name.topic(f"{'N' if device == NODE else 'D'}{verb}", device)
 
     def _refusal_reason(self, verb: str, device: str) -> str:
-        is_skipped = self._is_skipped(self._topic(verb, device))
+        is_skipped = self.is_skipped(self._topic(verb, device))
         return SKIPPED if is_skipped else too_large_text(self._largest_bytes)
 
 

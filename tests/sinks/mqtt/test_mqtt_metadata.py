@@ -44,9 +44,7 @@ class Publisher:
         self.latest = DictLatestValues()
         self.latest.take([make_update(point, 1) for point in (ONE, OTHER)])
         self.builder = MessageBuilder(topics, self.latest, has_history=True, retained=retained)
-        self.metadata = MetadataPublisher(
-            self.builder, sink="bms", retained=retained, clock_s=lambda: self.now_s
-        )
+        self.metadata = MetadataPublisher(self.builder, sink="bms", clock_s=lambda: self.now_s)
 
     @asynccontextmanager
     async def open(self, broker: Mosquitto) -> AsyncIterator[Publisher]:
