@@ -73,6 +73,7 @@ class Alarms:
         for name, alarm in raised.items():
             before = self._current.get(name, alarm)
             self._store(replace(alarm, since_ms=before.since_ms))
+        self._notify()
 
     def current(self) -> tuple[Alarm, ...]:
         """Return the current alarms, oldest first."""
