@@ -64,8 +64,8 @@ def explained(points: PointMap, of: Event) -> Explanation:
 
 def steps_of(explanation: Explanation, name: str) -> list[tuple[str, Scalar]]:
     """Return the steps of a point's only reading."""
-    (way,) = (way for way in explanation.traces if way.point.name == name)
-    (arrival,) = way.arrivals
+    (trace,) = (trace for trace in explanation.traces if trace.point.name == name)
+    (arrival,) = trace.arrivals
     return [(step.what, step.value) for step in update_steps(arrival.update)]
 
 
@@ -83,8 +83,8 @@ def test_a_backfilled_event_has_readings_by_path(tmp_path: Path) -> None:
     refilled = parse_event(json.dumps(document).encode(), received_ms=CREATED_S * 1000)
     explanation = explained(load_good_tables(tmp_path, TABLE), refilled)
     assert steps_of(explanation, "R/X") == [("map", 1)]
-    (way,) = (way for way in explanation.traces if way.point.name == "R/X")
-    assert way.arrivals[0].update.time_ms == (CREATED_S - 60) * 1000
+    (trace,) = (trace for trace in explanation.traces if trace.point.name == "R/X")
+    assert trace.arrivals[0].update.time_ms == (CREATED_S - 60) * 1000
     assert [reading.key for reading in explanation.unused] == ["z"]
 
 
@@ -148,7 +148,7 @@ def test_updates_are_those_of_production(tmp_path: Path) -> None:
     assert telemetry is not None
     assert explanation.telemetry == telemetry
     mapped = map_telemetry(points.by_asset["ast-1"], telemetry, event=received, seq=1)
-    arrived = [arrival.update for way in explanation.traces for arrival in way.arrivals]
+    arrived = [arrival.update for trace in explanation.traces for arrival in trace.arrivals]
     assert sorted(arrived, key=lambda update: update.point.name) == sorted(
         mapped, key=lambda update: update.point.name
     )
@@ -160,7 +160,7 @@ def test_unused_readings_and_silent_points_are_listed(tmp_path: Path) -> None:
     explanation = explained(points, event({"t": 904, "lux": 3}))
     assert [reading.key for reading in explanation.unused] == ["lux"]
     assert [point.name for point in explanation.silent] == ["R/H", "R/X"]
-    (quality,) = (way for way in explanation.traces if way.point.name == "R/Q")
+    (quality,) = (trace for trace in explanation.traces if trace.point.name == "R/Q")
     assert quality.arrivals == []
     assert [output.update.value for output in quality.outputs] == [Quality.BAD.value]
 
@@ -177,8 +177,8 @@ def test_a_late_reading_goes_to_history(tmp_path: Path) -> None:
     """A reading older than `stale_after` at its receipt is history, and the point is stale."""
     points = load_good_tables(tmp_path, TABLE)
     late = {"value": 40, "timestamp": CREATED_S - 3600}
-    (way,) = explained(points, event({"h": late})).traces[:1]
-    assert [(output.is_newest, output.update.quality) for output in way.outputs] == [
+    (trace,) = explained(points, event({"h": late})).traces[:1]
+    assert [(output.is_newest, output.update.quality) for output in trace.outputs] == [
         (False, Quality.GOOD),
         (True, Quality.STALE),
     ]
