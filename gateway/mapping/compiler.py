@@ -50,7 +50,6 @@ if TYPE_CHECKING:
 
 __all__ = ["CompiledTables", "Compiler", "SlotRequest", "TableInputs", "load_point_map"]
 
-_LIKE_MODICON = {30_001, 40_001}  # a base in the numbers of a BMS
 _SYSTEM_TAG = "$gateway"  # no table can use it, because a tag cannot start with $
 _RUN_LOCK = "run `gateway lock -c …` (with `--replace OLD=NEW` for a sensor in the place of an old one)"
 
@@ -242,7 +241,7 @@ class Compiler:
             return None
         if base is None:
             return self._slot_base(entry.id, used, needed, place=place, tag=None)
-        if base in _LIKE_MODICON:
+        if base in {30_001, 40_001}:
             place.warn(NOT_MODICON, "base")
         if (last := base + needed.size - 1) > HIGHEST_ADDRESS:
             message = f"the asset would end at register {last}, the last is {HIGHEST_ADDRESS}"

@@ -14,7 +14,7 @@ from gateway.mapping.registers import common_limits, round_half_away
 from gateway.model import Quality, Scalar, ValueKind
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from gateway.model import Conversion, Register
 
@@ -79,7 +79,7 @@ def _reading_for_registers(read: _Read, registers: Sequence[Register]) -> Conver
 
 
 def _calculating(read: _Read, conversion: Conversion, registers: Sequence[Register]) -> Convert:
-    (gain, offset), factor = conversion.linear, _rounding_factor(conversion)
+    (gain, offset), factor = conversion.linear, _power_of_ten(conversion.decimals)
     is_linear = gain != 1 or offset != 0
     cancels_below, decimals = abs(offset), _exact_decimals(offset)
     lowest, highest, limit = _limits(conversion, registers)
@@ -104,9 +104,8 @@ def _calculating(read: _Read, conversion: Conversion, registers: Sequence[Regist
     return convert
 
 
-def _rounding_factor(conversion: Conversion) -> int | None:
-    """Return 10 to the power of the decimals, or None if the value is not rounded."""
-    return None if conversion.decimals is None else 10**conversion.decimals
+def _power_of_ten(decimals: int | None) -> int | None:
+    return None if decimals is None else 10**decimals
 
 
 def _limits(
@@ -117,7 +116,7 @@ def _limits(
     That function clamps, rounds and judges the number.
     """
     low, high = conversion.range or (-math.inf, math.inf)
-    clamp, factor = conversion.clamp, _rounding_factor(conversion)
+    clamp, factor = conversion.clamp, _power_of_ten(conversion.decimals)
     lowest, highest, holds = common_limits(registers)
     step = 0 if factor is None else 1 / factor  # the most that rounding adds
     good, bad = Quality.GOOD, Quality.BAD
@@ -203,18 +202,6 @@ def _map_reader(table: Mapping[str, Scalar]) -> _Read:
         return None if raw is None else by_number.get(raw)
 
     return look_up
-
-
-def conflicting_keys(table: Mapping[str, Scalar]) -> Iterator[tuple[str, str]]:
-    """Yield each key of a map that means the same as an earlier key but gives another value, and that key."""
-    first: dict[Scalar, str] = {}
-    for key, output in table.items():
-        lower = key.lower()
-        meaning: Scalar = lower if lower in _BOOLEANS else _number_in(key)
-        if meaning is not None:
-            earlier = first.setdefault(meaning, key)
-            if table[earlier] != output:
-                yield key, earlier
 
 
 def _number_in(text: str) -> float | None:

@@ -92,12 +92,6 @@ POINT_PROBLEMS = [
     ("map: {low: 1, high: 9}, gain: 1000, modbus: {register: 0, type: int16, scale: 10}", "9000 at scale 10"),
     ("map: {a: on}, modbus: {register: 0, type: int16}", "int16 holds numbers, not the text 'on'"),
     ("map: {a: long text}, modbus: {register: 0, type: string(4)}", "has 9 characters, the register holds 4"),
-    (
-        "map: {1: 5, 1.0: 6}",
-        'a.yaml:5:60: points[0].map."1.0": means the same as 1, which gives another value (6)',
-    ),
-    ("map: {0: 5, 1: 5, '01': 6}", "points[0].map.01: means the same as 1, which gives another"),
-    ("map: {true: 5, True: 6}", "points[0].map.True: means the same as true, which gives another value (6)"),
     ("map: {a: text}, gain: 2", "map.a: is text, but gain, offset, range, decimals and cov need numbers"),
     ("range: [0, 65535], clamp: true, modbus: {register: 0, type: uint16}", "65535 is beyond uint16"),
     ("gain: 0", "points[0].gain: must not be 0"),

@@ -15,7 +15,7 @@ from gateway.mapping.compile.register_blocks import (
     warn_of_bound,
     warn_of_decimals,
 )
-from gateway.mapping.convert import compile_conversion, conflicting_keys
+from gateway.mapping.convert import compile_conversion
 from gateway.mapping.paths import compile_path
 from gateway.mapping.plan import PathRule, Rule
 from gateway.mapping.registers import is_scalable
@@ -249,8 +249,6 @@ def _check_constants(draft: PointDraft, place: Place, on_stale: OnStale, *, need
             warn_of_bound(blocks, place, bound, "range", index)
     warn_of_decimals(blocks, place, conversion.decimals)
     table = conversion.map or {}
-    for key, earlier in conflicting_keys(table):
-        place.report(f"means the same as {earlier}, which gives another value", "map", key)
     convert = compile_conversion(conversion)
     for key, output in table.items():
         if isinstance(output, str) and needs_numbers:

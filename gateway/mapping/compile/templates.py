@@ -84,7 +84,8 @@ def compile_templates(
         for draft in drafts.values():
             _check_stride(draft, template.stride)
         used = CompiledTemplate(name, template, place, defaults, drafts, footprint(drafts), table.site)
-        _check_reserve(used)
+        if template.reserve is not None and template.stride is None:
+            place.report("`stride` is required with `reserve`: how many registers of it each asset is given")
         _check_automatic(used)
         compiled.append(used)
     return compiled
@@ -134,17 +135,6 @@ def _check_stride(draft: PointDraft, stride: int | None) -> None:
         if stride is not None and block.is_relative and last >= stride:
             message = f"ends at register {last}, beyond the template's stride of {stride}"
             draft.place.report(message, *block.steps, "register")
-
-
-def _check_reserve(used: CompiledTemplate) -> None:
-    reserve, stride = used.template.reserve, used.template.stride
-    if reserve is None:
-        return
-    size = reserve[1] - reserve[0] + 1
-    if stride is None:
-        used.place.report("`stride` is required with `reserve`: how many registers of it each asset is given")
-    elif size < stride:
-        used.place.report(f"has {size} registers, but the stride of a single asset is {stride}", "reserve")
 
 
 def _check_automatic(used: CompiledTemplate) -> None:
