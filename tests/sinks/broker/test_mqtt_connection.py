@@ -1,4 +1,4 @@
-"""What becomes of the MQTT sink's connection: broker away, killed, frozen, unwilling, and the sink killed."""
+"""The connection of the MQTT sink: broker away, killed, frozen or unwilling, and the sink killed."""
 
 from __future__ import annotations
 
@@ -38,17 +38,17 @@ asyncio.run(main())
 
 
 def updates_of_many_points(count: int) -> list[Update]:
-    """Return one update for each of `count` points, each with its own value."""
+    """Return one update for each of `count` points, with different values."""
     return [make_update(make_point(f"T/P{n}"), n, seq=n + 1) for n in range(count)]
 
 
 async def deliver_for_sure(rig: MqttRig, *updates: Update) -> int:
-    """Do as the delivery loop does, and return how often the batch had to be sent again."""
+    """Write until it succeeds, as the delivery loop does; return the number of retries."""
     return await until_delivered(partial(rig.deliver, *updates))
 
 
 async def test_online_while_it_runs_and_offline_after_a_clean_end(broker: Mosquitto) -> None:
-    """The status topic says `online` retained, and `offline` before a DISCONNECT, not through the will."""
+    """The sink publishes `online` retained, and `offline` itself before DISCONNECT."""
     rig = MqttRig(broker.url, [])
     async with subscribe(broker.port) as subscriber:
         async with rig.sink:
@@ -60,8 +60,8 @@ async def test_online_while_it_runs_and_offline_after_a_clean_end(broker: Mosqui
 
 
 @pytest.mark.parametrize("protocol", ["5", "3.1.1"])
-async def test_online_is_said_last(broker: Mosquitto, protocol: Literal["5", "3.1.1"]) -> None:
-    """Who waits for `online` finds nothing of yesterday: what went stale meanwhile is corrected before it."""
+async def test_online_is_published_last(broker: Mosquitto, protocol: Literal["5", "3.1.1"]) -> None:
+    """Everything retained is up to date before `online`."""
     former = updates_of_many_points(300)
     points = [update.point for update in former]
     async with MqttRig(broker.url, points, protocol=protocol).sink as sink:
@@ -77,8 +77,8 @@ async def test_online_is_said_last(broker: Mosquitto, protocol: Literal["5", "3.
     assert [one.json["quality"] for one in corrected] == ["stale"] * len(former)
 
 
-async def test_the_broker_says_offline_for_a_gateway_that_was_killed(broker: Mosquitto) -> None:
-    """After kill -9, the retained status is `offline`: the BMS notices a dead gateway."""
+async def test_the_broker_publishes_offline_after_a_kill(broker: Mosquitto) -> None:
+    """After kill -9, the will sets the retained status to `offline`."""
     path = os.pathsep.join([str(TESTS), str(TESTS.parent)])
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-c", PROGRAM, broker.url, env={**os.environ, "PYTHONPATH": path}
@@ -96,10 +96,10 @@ async def test_the_broker_says_offline_for_a_gateway_that_was_killed(broker: Mos
         assert late_subscriber.payloads(STATUS_TOPIC) == ["offline"]
 
 
-async def test_nothing_is_lost_when_the_broker_dies_in_mid_stream_and_comes_back_empty(
+async def test_nothing_is_lost_when_the_broker_is_killed(
     broker: Mosquitto,
 ) -> None:
-    """All retained state is there again after the outage, with what was sent before it."""
+    """All retained state is published again after the outage."""
     updates = updates_of_many_points(2_000)
     rig = MqttRig(broker.url, [update.point for update in updates])
     half_way = asyncio.Event()
@@ -124,8 +124,8 @@ async def test_nothing_is_lost_when_the_broker_dies_in_mid_stream_and_comes_back
     assert rig.status.reconnects == 1
 
 
-async def test_a_broker_that_is_away_at_the_start_gets_all_state_when_it_comes(tmp_path: Path) -> None:
-    """Entering does not fail; a write waits a little, then says that the broker is away, and why."""
+async def test_a_broker_that_is_away_at_the_start(tmp_path: Path) -> None:
+    """Entering succeeds, a write fails with the reason, and the broker gets all state once it is there."""
     broker = Mosquitto(tmp_path)
     point = make_point("T/P")
     rig = MqttRig(broker.url, [point])
@@ -141,8 +141,8 @@ async def test_a_broker_that_is_away_at_the_start_gets_all_state_when_it_comes(t
     assert "refused" in str(rig.status.last_error)
 
 
-async def test_a_write_waits_for_a_broker_that_is_just_coming(tmp_path: Path) -> None:
-    """A short outage costs no repeated batch."""
+async def test_a_write_waits_for_a_moment(tmp_path: Path) -> None:
+    """A short outage causes no retry."""
     broker = Mosquitto(tmp_path)
     point = make_point("T/P")
     rig = MqttRig(broker.url, [point])
@@ -154,8 +154,8 @@ async def test_a_write_waits_for_a_broker_that_is_just_coming(tmp_path: Path) ->
     assert rig.status.state == "up"
 
 
-async def test_a_frozen_broker_is_noticed_and_found_again(broker: Mosquitto) -> None:
-    """Without a word from the broker, a write fails after twice the keep-alive; until then it is kept up."""
+async def test_a_frozen_broker_is_detected(broker: Mosquitto) -> None:
+    """A write fails after twice the keep-alive without an answer."""
     point = make_point("T/P")
     rig = MqttRig(broker.url, [point], keepalive="1s")
     async with rig.sink:
@@ -172,7 +172,7 @@ async def test_a_frozen_broker_is_noticed_and_found_again(broker: Mosquitto) -> 
 
 
 async def test_a_refused_topic_is_named_and_the_others_go_on(tmp_path: Path) -> None:
-    """The broker's access list lets one topic through: the other becomes a refusal with its reason."""
+    """A topic that the access list forbids becomes a refusal with the reason."""
     access = tmp_path / "access"
     access.write_text("topic readwrite support/#\ntopic read gw/#\ntopic write gw/v1/hq/T/P1\n")
     updates = updates_of_many_points(3)
@@ -196,8 +196,8 @@ async def test_a_refused_topic_is_named_and_the_others_go_on(tmp_path: Path) -> 
         ("max_qos 0", "QoS not supported; have the broker take messages with QoS 1"),
     ],
 )
-async def test_a_broker_that_lacks_what_it_takes_is_told(tmp_path: Path, lacks: str, words: str) -> None:
-    """Without retained messages or acknowledgements nothing is published, and the reason is said."""
+async def test_a_broker_without_retain_or_qos_1_is_away(tmp_path: Path, lacks: str, words: str) -> None:
+    """Nothing is published, and the status has the reason and the remedy."""
     with Mosquitto(tmp_path, "allow_anonymous true", lacks) as broker:
         rig = MqttRig(broker.url, [])
         async with rig.sink:
@@ -205,19 +205,19 @@ async def test_a_broker_that_lacks_what_it_takes_is_told(tmp_path: Path, lacks: 
     assert rig.status.last_error == f"the broker refuses the connection: {words}"
 
 
-async def test_two_clients_of_one_id_are_told_of_each_other(broker: Mosquitto) -> None:
-    """A gateway that is thrown out by its double says what to look for."""
+async def test_two_clients_with_one_id_name_the_cause(broker: Mosquitto) -> None:
+    """A gateway that is disconnected by its double names the `client_id`."""
     one, other = MqttRig(broker.url, []), MqttRig(broker.url, [])
     async with one.sink:
         await one.until("up")
         async with other.sink:
             await one.until("away")
-    told = "the broker ended the connection: Session taken over; another client has the same `client_id`"
-    assert one.status.last_error == told
+    reason = "the broker ended the connection: Session taken over; another client has the same `client_id`"
+    assert one.status.last_error == reason
 
 
 async def test_the_brokers_receive_maximum_is_respected(tmp_path: Path) -> None:
-    """A broker that takes 3 messages at a time gets no more, whatever `in_flight` says."""
+    """The window is the smaller of `in_flight` and the broker's limit."""
     updates = updates_of_many_points(500)
     with Mosquitto(tmp_path, "allow_anonymous true", "max_inflight_messages 3") as broker:
         rig = MqttRig(broker.url, [update.point for update in updates], in_flight=1000)
@@ -228,7 +228,7 @@ async def test_the_brokers_receive_maximum_is_respected(tmp_path: Path) -> None:
 
 
 async def test_a_message_that_the_broker_finds_too_large_is_refused(tmp_path: Path) -> None:
-    """It becomes a refusal, instead of a connection that the broker ends again and again."""
+    """It is refused before it is sent, since the broker would disconnect each time."""
     long, short = make_point("T/LONG"), make_point("T/SHORT")
     with Mosquitto(tmp_path, "allow_anonymous true", "max_packet_size 300") as broker:
         rig = MqttRig(broker.url, [long, short])
@@ -242,8 +242,8 @@ async def test_a_message_that_the_broker_finds_too_large_is_refused(tmp_path: Pa
     assert rig.status.reconnects == 0
 
 
-async def test_an_error_that_nobody_foresaw_ends_the_sink(broker: Mosquitto) -> None:
-    """It reaches whoever runs the sink, who marks it failed and restarts it; the will says `offline`."""
+async def test_an_unexpected_error_ends_the_sink(broker: Mosquitto) -> None:
+    """It is raised to the caller, and the will sets the status to `offline`."""
     rig = MqttRig(broker.url, [make_point()])
     rig.latest.latest = lambda _point: 1 // 0  # type: ignore[assignment, return-value]
     with pytest.raises(ExceptionGroup) as failed:
@@ -253,7 +253,7 @@ async def test_an_error_that_nobody_foresaw_ends_the_sink(broker: Mosquitto) -> 
 
 
 async def test_no_more_than_in_flight_messages_are_unacknowledged() -> None:
-    """A listener that accepts the connection and acknowledges only `online` gets `in_flight` messages."""
+    """A listener that acknowledges only `online` gets `in_flight` messages."""
     received: list[int] = []
 
     async def listen(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -281,8 +281,8 @@ async def test_no_more_than_in_flight_messages_are_unacknowledged() -> None:
         write.cancel()
 
 
-async def test_a_burst_is_received_whole_while_the_event_loop_goes_on(broker: Mosquitto) -> None:
-    """5,000 updates at once arrive, and everything else in the process gets its turn again and again."""
+async def test_a_burst_does_not_block_the_event_loop(broker: Mosquitto) -> None:
+    """5,000 updates at once arrive, and other tasks run meanwhile."""
     updates = updates_of_many_points(5_000)
     rig = MqttRig(broker.url, [update.point for update in updates], in_flight=1000)
     pauses = 0
@@ -304,7 +304,7 @@ async def test_a_burst_is_received_whole_while_the_event_loop_goes_on(broker: Mo
 
 
 def test_it_runs_on_uvloop(broker: Mosquitto) -> None:
-    """The faster event loop serves as well as asyncio's own, from the connection to the farewell."""
+    """The sink connects, publishes and ends on uvloop."""
 
     async def deliver() -> None:
         point = make_point("T/P")
