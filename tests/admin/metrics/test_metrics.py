@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import urllib.request
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import pytest
@@ -20,14 +21,28 @@ if TYPE_CHECKING:
 ROOM = "ast-a1b2c3d4"
 
 
-@pytest.fixture
-def daemon(tmp_path: Path) -> Iterator[Daemon]:
-    """Run the daemon with a broker and the example tables."""
-    with Mosquitto(tmp_path) as broker:
-        gateway = Daemon(tmp_path, broker.port)
+@contextmanager
+def running(folder: Path) -> Iterator[Daemon]:
+    """Run a daemon with a broker and the example tables."""
+    with Mosquitto(folder) as broker:
+        gateway = Daemon(folder, broker.port)
         gateway.start()
         yield gateway
         gateway.kill()
+
+
+@pytest.fixture
+def new_daemon(tmp_path: Path) -> Iterator[Daemon]:
+    """Run a daemon for one test, whose counters begin at 0."""
+    with running(tmp_path) as gateway:
+        yield gateway
+
+
+@pytest.fixture(scope="module")
+def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
+    """Run one daemon for the other tests."""
+    with running(tmp_path_factory.mktemp("metrics")) as gateway:
+        yield gateway
 
 
 def scrape(daemon: Daemon, accept: str = "") -> tuple[str, str]:
@@ -49,15 +64,15 @@ def samples(daemon: Daemon) -> dict[str, float]:
     return found
 
 
-async def test_what_happens_to_events_is_counted(daemon: Daemon) -> None:
+async def test_what_happens_to_events_is_counted(new_daemon: Daemon) -> None:
     """Answers, refusals, duplicates, mapped and unmapped events, and updates written by each sink."""
-    assert daemon.post(telemetry("evt_1", ROOM, {"temperature": 21.5}))[0] == 200
-    assert daemon.post(telemetry("evt_1", ROOM, {"temperature": 21.5}))[0] == 200
-    assert daemon.post(telemetry("evt_2", "ast-unknown", {"temperature": 1}))[0] == 200
-    assert daemon.post(telemetry("evt_3", ROOM, {"temperature": 9}), "t=1,v1=00")[0] == 401
-    await until(lambda: samples(daemon)["gateway_sink_written_updates_total{sink=bms}"] > 0)
-    await until(lambda: samples(daemon)["gateway_sink_lag_events{sink=regs}"] == 0)
-    samples_now = samples(daemon)
+    assert new_daemon.post(telemetry("evt_1", ROOM, {"temperature": 21.5}))[0] == 200
+    assert new_daemon.post(telemetry("evt_1", ROOM, {"temperature": 21.5}))[0] == 200
+    assert new_daemon.post(telemetry("evt_2", "ast-unknown", {"temperature": 1}))[0] == 200
+    assert new_daemon.post(telemetry("evt_3", ROOM, {"temperature": 9}), "t=1,v1=00")[0] == 401
+    await until(lambda: samples(new_daemon)["gateway_sink_written_updates_total{sink=bms}"] > 0)
+    await until(lambda: samples(new_daemon)["gateway_sink_lag_events{sink=regs}"] == 0)
+    samples_now = samples(new_daemon)
     expected = {
         "gateway_ready": 1,
         "gateway_intake_requests_total{code=200}": 3,
@@ -78,7 +93,7 @@ async def test_what_happens_to_events_is_counted(daemon: Daemon) -> None:
     assert samples_now["gateway_points{quality=good}"] >= 1
     assert samples_now["gateway_journal_limit_bytes"] == 2 << 30
     shown = sum(value for name, value in samples_now.items() if name.startswith("gateway_points{"))
-    assert shown == daemon.status()["tables"]["points"]
+    assert shown == new_daemon.status()["tables"]["points"]
 
 
 async def test_commits_are_timed(daemon: Daemon) -> None:
