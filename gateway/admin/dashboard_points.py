@@ -32,6 +32,7 @@ _MOST_RECENT = 48  # numbers of a point
 _LEAST_RECENT = 8
 _RECENT_IN_ALL = 480_000  # with many points, fewer of each
 _COMPARED_PER_TICK = 20_000  # points; all have changed after a reload, and would hold up the event loop
+_COMPARED_WITHOUT_PAGES = 5_000
 _POINTS_PER_MESSAGE = 5_000  # 5 ms
 _DESCRIBED_AT_ONCE = 500  # points, half a millisecond
 _EXACT_IN_BROWSERS = 2**53  # all their numbers are floats
@@ -57,7 +58,7 @@ class LivePoints:
 
     def tick(self) -> None:
         """Compare values, and send open pages what has changed."""
-        self._send_changes(most=_COMPARED_PER_TICK)
+        self._send_changes(most=_COMPARED_PER_TICK if self._pages else _COMPARED_WITHOUT_PAGES)
         if self._pages:
             self._send("status", orjson.dumps(self._status()))
 
