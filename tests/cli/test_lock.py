@@ -1,11 +1,11 @@
-"""`gateway lock` as a user types it: what it prints, writes and refuses to write."""
+"""`gateway lock` as a user runs it."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 import pytest
-from support.lock_settings import gateway, remember, write_files
+from support.lock_settings import gateway, store_assets, write_files
 
 from gateway.records import KnownAsset
 
@@ -34,8 +34,8 @@ def config(tmp_path: Path) -> Path:
 
 
 async def test_slots_are_written_once_and_then_stay(config: Path) -> None:
-    """Listed and automatic assets get slots; the next time there is nothing to add; `check` finds nothing."""
-    await remember(
+    """Listed and automatic assets have slots after the first run; a second run changes nothing."""
+    await store_assets(
         config.parent,
         KnownAsset(id="ast-b", asset_type="at-iaq"),
         KnownAsset(id="ast-a", name="Hall", asset_type="at-iaq"),
@@ -65,7 +65,7 @@ async def test_slots_are_written_once_and_then_stay(config: Path) -> None:
 
 
 def test_nothing_is_written_while_there_are_problems(config: Path) -> None:
-    """Slots for tables that are not what they will be would be kept for ever."""
+    """Problems of the tables are printed, and no file is written."""
     (config.parent / "mappings" / "a.yaml").write_text(TABLE.replace("type: float32", "type: float33"))
     done = gateway(config, "lock")
     assert done.returncode == 1
@@ -74,8 +74,8 @@ def test_nothing_is_written_while_there_are_problems(config: Path) -> None:
     assert not (config.parent / "mappings" / "registers.lock").exists()
 
 
-def test_a_file_that_cannot_take_lines_is_left_alone(config: Path) -> None:
-    """A list on one line is right, but no line can be put into it."""
+def test_a_list_on_one_line_is_not_changed(config: Path) -> None:
+    """A valid list on one line cannot be extended; the message shows the needed layout."""
     file = config.parent / "mappings" / "registers.lock"
     text = "schema: gateway.registers/1\nslots: [{asset: x, template: iaq, base: 40, stride: 4}]\n"
     file.write_text(text)
@@ -86,7 +86,7 @@ def test_a_file_that_cannot_take_lines_is_left_alone(config: Path) -> None:
 
 
 def test_a_link_stays_a_link(config: Path) -> None:
-    """Folders of tables are often put together from links; the file behind them is what is written."""
+    """The file behind a link is replaced, and keeps its mode."""
     real = config.parent / "kept.lock"
     real.write_text("schema: gateway.registers/1\nslots: []\n")
     real.chmod(0o640)
@@ -98,8 +98,8 @@ def test_a_link_stays_a_link(config: Path) -> None:
     assert real.stat().st_mode & 0o777 == 0o640
 
 
-def test_an_unreadable_journal_stops_nobody(config: Path) -> None:
-    """What is known of assets is left out, with a warning that says why."""
+def test_an_unreadable_journal_is_a_warning(config: Path) -> None:
+    """Listed assets have slots; automatic assets are left out."""
     (config.parent / "journal.db").write_bytes(b"no database at all" * 100)
     done = gateway(config, "lock")
     assert done.returncode == 0

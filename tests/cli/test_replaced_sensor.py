@@ -1,11 +1,11 @@
-"""A sensor that was replaced by another one, with an id of its own: that one gets its registers and tag."""
+"""`gateway lock --replace`: a new sensor has the registers and the tag of the one that it replaces."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 import pytest
-from support.lock_settings import gateway, remember, write_files
+from support.lock_settings import gateway, store_assets, write_files
 
 from gateway.records import KnownAsset
 
@@ -53,15 +53,15 @@ def lock_text(config: Path) -> str:
     return (config.parent / "mappings" / "registers.lock").read_text()
 
 
-def test_check_names_the_command_that_hands_the_place_over(config: Path) -> None:
-    """Where a slot belongs to no asset any more, the new asset may be in its place."""
+def test_check_names_the_command(config: Path) -> None:
+    """The message about missing registers names `--replace`."""
     checked = gateway(config, "check")
     assert "no `base` and no slot in registers.lock for ast-new: write a base, or run" in checked.stderr
     assert "`gateway lock -c …` (with `--replace OLD=NEW` for a sensor" in checked.stderr
 
 
-def test_the_successor_has_the_registers_and_everything_else_stays(config: Path) -> None:
-    """One word of the lock file changes; comments and lines stay, and `check` is content."""
+def test_only_the_asset_id_changes_in_the_file(config: Path) -> None:
+    """The new sensor has the registers; comments and other lines stay."""
     done = gateway(config, "lock", "--replace", "ast-old=ast-new")
     assert (done.returncode, done.stderr) == (0, "")
     assert "ast-new  X1  iaq  100-103" in done.stdout
@@ -71,15 +71,15 @@ def test_the_successor_has_the_registers_and_everything_else_stays(config: Path)
     assert "100" in gateway(config, "points").stdout
 
 
-def test_a_dry_run_only_shows_it(config: Path) -> None:
-    """Nothing is written."""
+def test_a_dry_run_writes_nothing(config: Path) -> None:
+    """The change is printed only."""
     done = gateway(config, "lock", "--dry-run", "--replace", "ast-old=ast-new")
     assert (done.returncode, done.stderr, lock_text(config)) == (0, "", LOCK)
     assert "nothing was written" in done.stdout
 
 
-def test_the_base_of_the_old_sensor_is_no_dead_end(config: Path) -> None:
-    """Who writes the old base hears what to do instead; that works at once, without another refusal."""
+def test_a_base_in_the_old_slot_is_refused_with_the_command(config: Path) -> None:
+    """The message names the command, which works although the base is still there."""
     write_table(config, "use: iaq}", "use: iaq, base: 100}")
     checked = gateway(config, "check")
     assert "is inside the slot of ast-old" in checked.stderr
@@ -91,9 +91,9 @@ def test_the_base_of_the_old_sensor_is_no_dead_end(config: Path) -> None:
 
 
 async def test_an_automatic_successor_keeps_the_tag(config: Path) -> None:
-    """Its topics are those of the sensor before, whatever Infodeck calls it."""
+    """The topics stay the same, whatever the name in Infodeck."""
     write_table(config, "assets:\n  - {id: ast-new, tag: X1, use: iaq}\n", "")
-    await remember(config.parent, KnownAsset(id="ast-c", name="Corridor", asset_type="at-iaq"))
+    await store_assets(config.parent, KnownAsset(id="ast-c", name="Corridor", asset_type="at-iaq"))
     done = gateway(config, "lock", "--replace", "ast-b=ast-c")
     assert (done.returncode, done.stderr) == (0, "")
     assert "ast-c  Hall  iaq  96-99" in done.stdout
@@ -111,10 +111,10 @@ async def test_an_automatic_successor_keeps_the_tag(config: Path) -> None:
         (("use: iaq}", "use: iaq, base: 40}"), "ast-old=ast-new", "ast-new has its own base"),
     ],
 )
-def test_what_cannot_be_handed_over_is_refused_with_the_reason(
+def test_an_impossible_replacement_is_refused(
     config: Path, change: tuple[str, str], replace: str, reason: str
 ) -> None:
-    """Nothing is written then."""
+    """The reason is printed, and nothing is written."""
     if change[0]:
         write_table(config, *change)
     done = gateway(config, "lock", "--replace", replace)
@@ -122,8 +122,8 @@ def test_what_cannot_be_handed_over_is_refused_with_the_reason(
     assert reason in done.stderr
 
 
-def test_a_lock_file_edited_by_hand_is_checked_at_once(config: Path) -> None:
-    """One broken line hides no other mistake, of this file or of others."""
+def test_all_problems_of_an_edited_lock_file_are_reported(config: Path) -> None:
+    """A broken line hides no other problem, also of tables."""
     write_table(config, "assets:", "points: [{tag: P, point: Q, asset: p, from: q, unitt: K}]\nassets:")
     (config.parent / "mappings" / "registers.lock").write_text(
         LOCK
@@ -131,7 +131,7 @@ def test_a_lock_file_edited_by_hand_is_checked_at_once(config: Path) -> None:
         + "  - {asset: ast-d, template: iaq, base: 98, stride: 4}\n"
         + "  - {asset: ast-new, template: iaq, base: 200, stride: 4, tag: Y1}\n"
     )
-    told = gateway(config, "check").stderr
-    assert "points[0].unitt: unknown key" in told
-    assert "slots[2].base: a whole number is expected" in told
-    assert "slots[3].base: 98-101 of the input registers" in told
+    reported = gateway(config, "check").stderr
+    assert "points[0].unitt: unknown key" in reported
+    assert "slots[2].base: a whole number is expected" in reported
+    assert "slots[3].base: 98-101 of the input registers" in reported

@@ -1,4 +1,4 @@
-"""Automatic assets: what Infodeck knows and no table names gets the points of the template that fits."""
+"""Automatic assets have the points of the template that matches them, and no table names them."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ OTHER = KnownAsset(id="ast-0002", name="Room 2", asset_type="at-iaq")
 PUMP = KnownAsset(id="ast-0003", name="Pump", asset_type="at-pump")
 
 
-def test_an_asset_that_fits_gets_the_points(tmp_path: Path) -> None:
-    """By its slot it has registers and topics; an asset that does not fit has nothing."""
+def test_a_matching_asset_has_the_points(tmp_path: Path) -> None:
+    """A matching asset has registers by its slot, and topics; another asset has no points."""
     lock = "  - {asset: ast-0001, template: iaq, base: 100, stride: 4}\n"
     found = load(tmp_path, TEMPLATE, lock=lock, snapshot=known(ROOM, PUMP))
     assert (found.problems, found.warnings) == ([], [])
@@ -41,13 +41,13 @@ def test_an_asset_that_fits_gets_the_points(tmp_path: Path) -> None:
 
 
 def test_without_a_snapshot_nothing_is_automatic(tmp_path: Path) -> None:
-    """Before the API was asked, only the tables count."""
+    """Without an answer of the API, there are only the points of the tables."""
     found = load(tmp_path, TEMPLATE)
     assert (found.problems, found.warnings, found.tags()) == ([], [], {})
 
 
-def test_without_a_slot_it_is_on_mqtt_only(tmp_path: Path) -> None:
-    """The points that are only in registers wait; one warning names all such assets and the command."""
+def test_an_asset_without_a_slot_is_on_mqtt_only(tmp_path: Path) -> None:
+    """Points that only have registers are left out; one warning names all such assets and the command."""
     found = load(tmp_path, TEMPLATE, snapshot=known(ROOM, OTHER))
     assert found.point_map is not None
     assert list(found.point_map.by_name) == ["Room 1/T", "Room 2/T"]
@@ -62,7 +62,7 @@ def test_without_a_slot_it_is_on_mqtt_only(tmp_path: Path) -> None:
 
 
 def test_lock_gives_slots_to_automatic_assets_after_the_listed(tmp_path: Path) -> None:
-    """Listed ones in table order, then automatic ones by id, whose tags are kept with their slots."""
+    """Listed assets come first, in table order, then automatic ones by id, each with its tag in its slot."""
     listed = "assets:\n  - {id: z, tag: Z, use: iaq}\n"
     write_tables(tmp_path, TEMPLATE + listed)
     snapshot = known(OTHER, ROOM, PUMP)
@@ -75,8 +75,8 @@ def test_lock_gives_slots_to_automatic_assets_after_the_listed(tmp_path: Path) -
     ]
 
 
-def test_a_kept_tag_survives_a_new_name(tmp_path: Path) -> None:
-    """Renaming in Infodeck moves no topic of an asset that has a slot, nor does a namesake."""
+def test_a_tag_in_a_slot_stays(tmp_path: Path) -> None:
+    """A new name in Infodeck, or another asset of the same name, changes no topic of an asset with a slot."""
     write_tables(tmp_path, TEMPLATE)
     write_slots(tmp_path, snapshot=known(ROOM))
     renamed = KnownAsset(id=ROOM.id, name="Lobby", asset_type="at-iaq")
@@ -87,8 +87,8 @@ def test_a_kept_tag_survives_a_new_name(tmp_path: Path) -> None:
     }
 
 
-def test_a_tag_that_was_published_stays(tmp_path: Path) -> None:
-    """Whatever the asset or others are called now; what a table or registers.lock says is stronger."""
+def test_a_published_tag_stays(tmp_path: Path) -> None:
+    """A published tag stays, whatever Infodeck calls the asset; tables and registers.lock take precedence."""
     write_tables(tmp_path, TEMPLATE)
     renamed = KnownAsset(id=ROOM.id, name="Lobby", asset_type="at-iaq")
     namesake = KnownAsset(id="ast-0000", name="Room 1", asset_type="at-iaq")
@@ -108,8 +108,8 @@ def test_a_tag_that_was_published_stays(tmp_path: Path) -> None:
     }
 
 
-def test_a_table_wins_over_a_template(tmp_path: Path) -> None:
-    """An asset that a table names, also by a single point, is not added a second time; tags stay too."""
+def test_tables_take_precedence_over_automatic_templates(tmp_path: Path) -> None:
+    """An asset that a table names, also in a single point, is not added again, and keeps its tag."""
     listed = "assets:\n  - {id: ast-0001, tag: Room 2, use: iaq, base: 0}\n"
     listed += "points:\n  - {tag: P, point: X, asset: ast-0003, from: x}\n"
     pump = KnownAsset(id="ast-0003", asset_type="at-iaq")
@@ -132,8 +132,8 @@ def test_a_table_wins_over_a_template(tmp_path: Path) -> None:
         ('asset_type: at-iaq, model: AM319, manufacturer: Milesight, name: "IAQ 12"', True),
     ],
 )
-def test_all_criteria_must_hold(tmp_path: Path, match: str, *, fits: bool) -> None:
-    """Types are ids and compared as such; names are patterns, and case matters nowhere else."""
+def test_all_criteria_must_match(tmp_path: Path, match: str, *, fits: bool) -> None:
+    """Asset types are compared exactly; names are patterns; other criteria ignore capitals."""
     asset = KnownAsset(
         id="ast-1", name="IAQ 12", asset_type="at-iaq", model="AM319", manufacturer="Milesight"
     )
@@ -142,8 +142,8 @@ def test_all_criteria_must_hold(tmp_path: Path, match: str, *, fits: bool) -> No
     assert set(found.tags()) == ({"ast-1"} if fits else set())
 
 
-def test_an_asset_that_two_templates_take_is_left_out(tmp_path: Path) -> None:
-    """It is a warning that names both, for a new device must not break a table that runs."""
+def test_an_asset_that_two_templates_match_is_left_out(tmp_path: Path) -> None:
+    """A warning names both templates: a new device must not break a running table."""
     second = TEMPLATE.replace("iaq:", "air:").replace("asset_type: at-iaq", 'name: "Room*"')
     found = load(tmp_path, TEMPLATE, second, snapshot=known(ROOM))
     assert (found.problems, found.tags()) == ([], {})
@@ -155,8 +155,8 @@ def test_an_asset_that_two_templates_take_is_left_out(tmp_path: Path) -> None:
     ]
 
 
-def test_a_topic_that_is_taken_leaves_the_asset_out(tmp_path: Path) -> None:
-    """A point with a topic of its own may stand where an automatic one would be."""
+def test_an_asset_whose_topic_is_taken_is_left_out(tmp_path: Path) -> None:
+    """Another point may already have the topic of an automatic one; this is a warning."""
     single = 'points:\n  - {tag: Y, point: P, asset: y, from: t, mqtt: {topic: "gw/v1/hq/Room 1/T"}}\n'
     found = load(tmp_path, TEMPLATE + single, snapshot=known(ROOM, KnownAsset(id="y")))
     assert (found.problems, found.tags()) == ([], {"y": "Y"})
@@ -189,13 +189,13 @@ def test_a_topic_that_is_taken_leaves_the_asset_out(tmp_path: Path) -> None:
 def test_a_template_that_cannot_be_automatic_is_refused(
     tmp_path: Path, change: tuple[str, str], problem: str
 ) -> None:
-    """It is reported when the table is written, not when the first device comes."""
+    """The problem is reported when the table is written, not when the first device appears."""
     (reported,) = load(tmp_path, TEMPLATE.replace(*change)).problems
     assert problem in reported
 
 
 def test_a_slot_that_does_not_fit_an_automatic_asset_only_warns(tmp_path: Path) -> None:
-    """Its type may have changed in Infodeck at any time: it goes on without registers."""
+    """Its type may change in Infodeck at any time, so the asset stays on MQTT without registers."""
     lock = "  - {asset: ast-0001, template: iaq, base: 0, stride: 2}\n"
     found = load(tmp_path, TEMPLATE, lock=lock, snapshot=known(ROOM))
     assert (found.problems, found.bases(), found.tags()) == ([], {}, {"ast-0001": "Room 1"})
@@ -203,15 +203,15 @@ def test_a_slot_that_does_not_fit_an_automatic_asset_only_warns(tmp_path: Path) 
     assert "Until then it is on MQTT only" in found.warnings[0]
 
 
-def test_cases_are_about_what_tables_name(tmp_path: Path) -> None:
-    """Whether a case is right does not depend on what the API says today."""
+def test_cases_ignore_automatic_assets(tmp_path: Path) -> None:
+    """Cases compile to the same with and without assets from the API."""
     case = "cases: [{given: {asset: ast-0001, telemetry: {t: 1}}, expect: {Room 1/T: 1}}]\n"
     reported = load(tmp_path, TEMPLATE + case, snapshot=known(ROOM)).problems
     assert reported == load(tmp_path, TEMPLATE + case).problems != []
 
 
-def test_assets_that_infodeck_does_not_know_are_warned_of(tmp_path: Path) -> None:
-    """Each listed asset is named; for single points once per asset."""
+def test_unknown_assets_are_warned_of(tmp_path: Path) -> None:
+    """Each asset that Infodeck does not have is named once."""
     listed = "assets:\n  - {id: ast-001, tag: A, use: iaq, base: 0}\n"
     listed += "points:\n"
     listed += "".join(f"  - {{tag: P, point: {name}, asset: nobody, from: x}}\n" for name in "XY")
@@ -229,15 +229,15 @@ def test_assets_that_infodeck_does_not_know_are_warned_of(tmp_path: Path) -> Non
     ]
 
 
-def test_many_unknown_assets_are_reported_shortly(tmp_path: Path) -> None:
-    """With the key of another organization nothing is known; that is one mistake, not a thousand."""
+def test_warnings_of_unknown_assets_are_bounded(tmp_path: Path) -> None:
+    """With the key of another organization no asset is known; there are 20 warnings, not thousands."""
     points = "".join(f"  - {{tag: P, point: X{n}, asset: ast-{n}, from: x}}\n" for n in range(30))
     found = load(tmp_path, f"{HEAD}points:\n{points}", snapshot=known())
     assert len(found.warnings) == 20
 
 
 def test_a_listed_asset_of_another_type_is_warned_of(tmp_path: Path) -> None:
-    """What the template is made for is compared with what the API says, where it says something."""
+    """A listed asset that contradicts the `match` of its template causes a warning."""
     table = TEMPLATE.replace("    auto: true\n", "").replace("at-iaq}", "at-iaq, model: AM319}")
     table += "assets:\n  - {id: ast-0003, tag: A, use: iaq, base: 0}\n"
     table += "  - {id: ast-0001, tag: B, use: iaq, base: 4}\n"

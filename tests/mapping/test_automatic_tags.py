@@ -1,4 +1,4 @@
-"""Tags of automatic assets: one level of a topic each, unique, and as unmoved as can be."""
+"""Tags of automatic assets: one level of a topic each, unique and stable."""
 
 from __future__ import annotations
 
@@ -38,21 +38,21 @@ WISHES = st.lists(
         ("{model}_{id}", KnownAsset(id="ast-1", model="AM319"), "AM319_ast-1"),
     ],
 )
-def test_a_tag_is_made_of_what_is_known(pattern: str, asset: KnownAsset, tag: str) -> None:
-    """Placeholders are filled in, and what no topic level can hold becomes a dash."""
+def test_a_pattern_makes_the_tag(pattern: str, asset: KnownAsset, tag: str) -> None:
+    """Placeholders are filled in; characters that no topic level can contain become dashes."""
     assert tag_from_pattern(pattern, asset) == tag
 
 
 @given(pattern=PATTERNS, asset=ASSETS)
-def test_a_tag_can_always_stand_in_a_topic(pattern: str, asset: KnownAsset) -> None:
-    """Whatever people type in Infodeck, the tag passes the rule that holds for tags in tables."""
+def test_every_tag_is_a_topic_level(pattern: str, asset: KnownAsset) -> None:
+    """Any name in Infodeck gives a tag that tables would accept."""
     tag = tag_from_pattern(pattern, asset)
     assert TypeAdapter(Level).validate_python(tag) == tag
 
 
 @given(requests=WISHES, taken=st.sets(st.sampled_from(["A", "B", "K"])))
-def test_no_two_assets_have_one_tag(requests: list[TagRequest], taken: set[str]) -> None:
-    """Nobody shares a tag with another or with a table, and a tag that is kept and free stays."""
+def test_tags_are_unique(requests: list[TagRequest], taken: set[str]) -> None:
+    """No two assets share a tag, none has the tag of a table, and a free kept tag is kept."""
     tags = assign_tags(requests, taken=taken)
     assert len(set(tags.values())) == len(tags)
     assert taken.isdisjoint(tags.values())
@@ -63,19 +63,19 @@ def test_no_two_assets_have_one_tag(requests: list[TagRequest], taken: set[str])
 
 @given(requests=WISHES, data=st.data())
 def test_the_order_of_assets_does_not_matter(requests: list[TagRequest], data: st.DataObject) -> None:
-    """Without kept tags any order gives the same."""
+    """Without kept tags, any order of assets gives the same tags."""
     free = [TagRequest(wish.asset, wish.tag) for wish in requests]
     shuffled = data.draw(st.permutations(free))
     assert assign_tags(free, taken=()) == assign_tags(shuffled, taken=())
 
 
-def test_all_namesakes_are_reported_apart_by_their_ids() -> None:
-    """None of them has the plain tag: it would pass to another device when one goes or comes."""
+def test_assets_of_the_same_name_have_the_end_of_their_ids() -> None:
+    """None of them has the plain name, because it could pass to another device later."""
     requests = [TagRequest("ast-a001", "A"), TagRequest("ast-b002", "A"), TagRequest("ast-c003", "C")]
     assert assign_tags(requests, taken=()) == {"ast-a001": "A-a001", "ast-b002": "A-b002", "ast-c003": "C"}
 
 
-def test_ids_with_the_same_end_take_more_of_it() -> None:
-    """The end grows until the tags differ."""
+def test_ids_with_the_same_end_have_longer_ends() -> None:
+    """More characters of the ids are added until the tags differ."""
     requests = [TagRequest("ast-1x-0001", "A"), TagRequest("ast-2x-0001", "A")]
     assert assign_tags(requests, taken=()) == {"ast-1x-0001": "A--1x-0001", "ast-2x-0001": "A--2x-0001"}

@@ -1,4 +1,4 @@
-"""`refill` in point tables: which points have their histories filled."""
+"""`refill` in point tables: the points whose history is filled."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ assets:
 """
 
 
-def test_the_nearest_key_counts(tmp_path: Path) -> None:
-    """A point's own `refill` wins over its template's defaults, these over the file's; paths have none."""
+def test_the_closest_refill_key_applies(tmp_path: Path) -> None:
+    """A point's `refill` overrides its template's defaults, these the file's; paths have no history."""
     points = load_good_tables(tmp_path, TABLE).points
     assert [point.name for point in points if point.backfill] == ["A/Q", "B/P"]
     assert not any(point.backfill for point in load_good_tables(tmp_path, BARE).points)

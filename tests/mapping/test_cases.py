@@ -1,4 +1,4 @@
-"""The users' own cases, and the commands about tables."""
+"""The users' own test cases, and the commands that run them and print tables."""
 
 from __future__ import annotations
 
@@ -52,8 +52,8 @@ def case(asset: str, telemetry: str, expect: str) -> str:
         ("t: true", "X/T: true"),
     ],
 )
-def test_a_case_that_holds_is_silent(tmp_path: Path, telemetry: str, expect: str) -> None:
-    """Values, values with quality, no value, and readings by path can be expected."""
+def test_a_met_case_reports_nothing(tmp_path: Path, telemetry: str, expect: str) -> None:
+    """Cases can expect values, values with quality, no value, and readings by path."""
     assert run_cases(load_good_tables(tmp_path, case("a", telemetry, expect))) == []
 
 
@@ -71,8 +71,8 @@ def test_a_case_that_holds_is_silent(tmp_path: Path, telemetry: str, expect: str
         ),
     ],
 )
-def test_a_case_that_fails_is_located(tmp_path: Path, telemetry: str, expect: str, line: str) -> None:
-    """Expected and actual value are reported at the expectation."""
+def test_a_failed_case_has_its_place(tmp_path: Path, telemetry: str, expect: str, line: str) -> None:
+    """Expected and actual value are reported at the place of the expectation."""
     (failure,) = run_cases(load_good_tables(tmp_path, case("a", telemetry, expect)))
     assert line in failure
 
@@ -90,8 +90,8 @@ def test_a_case_that_fails_is_located(tmp_path: Path, telemetry: str, expect: st
         ),
     ],
 )
-def test_a_case_about_nothing_is_refused(tmp_path: Path, asset: str, expect: str, problem: str) -> None:
-    """A case that names an asset or point that is not there is a problem of the table."""
+def test_a_case_with_unknown_names_is_refused(tmp_path: Path, asset: str, expect: str, problem: str) -> None:
+    """An unknown asset or point in a case is a problem of the table."""
     _, problems = load_tables(tmp_path, case(asset, "t: 1", expect))
     assert any(problem in line for line in problems)
 
@@ -125,8 +125,8 @@ def test_the_points_command_prints_the_list(tmp_path: Path, capsys: pytest.Captu
     assert "X,F,X/F,,,b,,,f,f,regs,1,input,9,10,30010,2,int32,ABCD,2," in capsys.readouterr().out
 
 
-def test_the_test_command_tells_by_its_exit_code(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """`gateway test` exits with 0 while every case holds, and with 1 and the places where one does not."""
+def test_the_test_command_has_an_exit_code(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """`gateway test` exits with 0 if every case is met, otherwise with 1 and the places."""
     config = write_config(tmp_path, case("a", "t: 21.5", "X/T: 21.5"))
     assert run_command(test_command, "-c", config) == 0
     assert capsys.readouterr().out == "cases: 1, expectations: 1, failures: 0\n"
@@ -136,7 +136,7 @@ def test_the_test_command_tells_by_its_exit_code(tmp_path: Path, capsys: pytest.
 
 
 def test_commands_report_settings_and_tables_together(tmp_path: Path) -> None:
-    """Problems of the settings do not hide those of the tables, which still know the sinks by name."""
+    """Problems of the settings do not hide problems of the tables."""
     sinks = SINKS.replace("url:", "user: 7, url:")
     config = write_config(
         tmp_path, f"{TABLE}  - {{tag: X, point: Q, asset: a, from: q, gain: 0}}\n", sinks=sinks
@@ -149,8 +149,8 @@ def test_commands_report_settings_and_tables_together(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("sinks", ["{bms: {type: mqqt}}", "{bms: {type: []}}", "[]"])
-def test_sinks_that_are_no_sinks_are_the_only_problem(tmp_path: Path, sinks: str) -> None:
-    """While it is not known which sinks there are, no point is blamed for naming one."""
+def test_unknown_sink_types_are_the_only_problem(tmp_path: Path, sinks: str) -> None:
+    """While the types of the sinks are unknown, no point is reported for its sink."""
     config = write_config(tmp_path, TABLE, sinks=sinks)
     with pytest.raises(CommandError, match="1 problem in") as caught:
         run_command(test_command, "-c", config)
@@ -158,7 +158,7 @@ def test_sinks_that_are_no_sinks_are_the_only_problem(tmp_path: Path, sinks: str
 
 
 def test_the_shipped_settings_and_examples_go_together(capsys: pytest.CaptureFixture[str]) -> None:
-    """The example settings, with the example tables, load, list every point, and pass their cases."""
+    """The shipped settings load with the shipped tables, which list every point and meet their cases."""
     config = EXAMPLES.parent / "config" / "gateway.yaml"
     assert run_command(test_command, "-c", config) == 0
     assert run_command(points_command, "-c", config) == 0
@@ -166,7 +166,7 @@ def test_the_shipped_settings_and_examples_go_together(capsys: pytest.CaptureFix
 
 
 def test_a_good_value_that_its_register_cannot_hold_fails(tmp_path: Path) -> None:
-    """The BMS would see no value and the operator a dead letter: that is not what the author expects."""
+    """A case fails if the value is right but its register cannot show it."""
     table = f"""{HEAD}points:
   - {{tag: X, point: T, asset: a, from: t, modbus: {{register: 0, type: uint16, scale: 10}}}}
   - tag: X

@@ -1,4 +1,4 @@
-"""What a point table may not write into a controller: refused when it is read, at its place."""
+"""Registers that a point table must not write into a controller are refused at their place."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ REFUSED = [
 
 @pytest.mark.parametrize(("keys", "problem"), REFUSED)
 def test_what_cannot_be_written_is_refused(tmp_path: Path, keys: str, problem: str) -> None:
-    """One problem each, where it is written, with what to do or what is allowed."""
+    """Each has one problem with what is allowed."""
     (found,) = problems_of(tmp_path, single(keys))
     assert found.startswith(f"a.yaml:{problem}")
 
@@ -88,13 +88,13 @@ def test_what_cannot_be_written_is_refused(tmp_path: Path, keys: str, problem: s
         "range: [0, 50], on_stale: {value: null}, modbus: {register: 0, type: int16}",
     ],
 )
-def test_what_can_be_written_is_taken(tmp_path: Path, keys: str) -> None:
-    """Limits are about the clients that have them, and no other sink."""
+def test_what_can_be_written_is_accepted(tmp_path: Path, keys: str) -> None:
+    """Limits apply to the Modbus client that has them, and to no other sink."""
     assert problems_of(tmp_path, single(keys)) == []
 
 
-def test_functions_that_are_missing(tmp_path: Path) -> None:
-    """Registers need 6 or 16, coils 5 or 15."""
+def test_missing_functions_are_reported(tmp_path: Path) -> None:
+    """Registers need function 6 or 16, coils 5 or 15."""
     limits = {"ahu": WriteLimits(functions=frozenset({5})), "line": WriteLimits(functions=frozenset({16}))}
     assert problems_of(tmp_path, single("modbus: {register: 0, type: int16}"), limits) == [
         'a.yaml:5:71: points[0].modbus.type: needs function 6 or 16; ahu allows 5 ("int16")'
@@ -104,14 +104,14 @@ def test_functions_that_are_missing(tmp_path: Path) -> None:
     ]
 
 
-def test_without_limits_only_the_table_is_looked_at(tmp_path: Path) -> None:
-    """As while gateway.yaml itself has problems."""
+def test_without_limits_only_the_table_is_checked(tmp_path: Path) -> None:
+    """Limits are unknown while gateway.yaml has problems."""
     assert problems_of(tmp_path, single("modbus: {register: 0, type: float32, unit: 9}"), {}) == []
     assert len(problems_of(tmp_path, single("modbus: {register: 0, table: discrete}"), {})) == 1
 
 
-def test_templates_overrides_and_the_heartbeat(tmp_path: Path) -> None:
-    """A template is reported once, however many assets use it; an asset's own key at the asset."""
+def test_templates_overrides_and_the_heartbeat_are_checked(tmp_path: Path) -> None:
+    """A template is reported once, an asset's own key at the asset."""
     found = problems_of(
         tmp_path,
         """\

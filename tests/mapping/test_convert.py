@@ -58,7 +58,7 @@ scalars = st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.floa
     ],
 )
 def test_readings_become_values(conversion: Conversion, value: Scalar, expected: Scalar) -> None:
-    """A usable reading gives its value in good quality, of the type that a receiver expects."""
+    """A usable reading gives a value of good quality and of the expected type."""
     converted, quality = compile_conversion(conversion)(value)
     assert (converted, quality) == (expected, GOOD)
     assert isinstance(converted, bool) == isinstance(expected, bool)
@@ -71,31 +71,31 @@ def test_readings_become_values(conversion: Conversion, value: Scalar, expected:
     "conversion", [NUMBER, SWITCH, Conversion(kind=ValueKind.NUMBER, gain=2, range=(0, 1))]
 )
 def test_what_is_no_number_is_bad(conversion: Conversion, value: Scalar) -> None:
-    """Where a number is needed, null, NaN, infinity and other text are no value, of bad quality."""
+    """If a number is needed, null, NaN, infinity and other text give no value and bad quality."""
     assert compile_conversion(conversion)(value) == (None, BAD)
 
 
 @pytest.mark.parametrize("value", [None, math.nan, -math.inf])
-def test_what_is_no_value_at_all_is_bad(value: Scalar) -> None:
-    """Also if a point accepts anything, null, NaN and infinity are no value."""
+def test_null_nan_and_infinity_are_bad(value: Scalar) -> None:
+    """Null, NaN and infinity are no value, also for a point that accepts anything."""
     assert compile_conversion(Conversion())(value) == (None, BAD)
 
 
 def test_outside_the_range_the_value_is_kept_and_bad() -> None:
-    """A reading outside of `range` stays visible, in bad quality; decimals apply to it too."""
+    """A reading outside `range` is kept, rounded, with bad quality."""
     convert = compile_conversion(Conversion(kind=ValueKind.NUMBER, range=(-20, 60), decimals=1))
     assert convert(85.04) == (85.0, BAD)
     assert convert(-20.01) == (-20.0, BAD)
 
 
 def test_arithmetic_beyond_floats_is_bad() -> None:
-    """A product too large for a float is no value, not infinity."""
+    """A product that is too large for a float is no value."""
     assert compile_conversion(Conversion(kind=ValueKind.NUMBER, gain=1e10))(1e300) == (None, BAD)
 
 
 @given(whole=st.integers(-(2**53), 2**53), decimals=st.integers(0, 9))
 def test_decimals_leave_whole_numbers_as_they_are(whole: int, decimals: int) -> None:
-    """A number without a fraction is not moved by rounding, however large: 1250000.0 to 9 decimals."""
+    """Rounding does not change a whole number, however large."""
     value, _ = compile_conversion(Conversion(kind=ValueKind.NUMBER, decimals=decimals))(float(whole))
     assert value == whole
 
@@ -105,7 +105,7 @@ def test_decimals_leave_whole_numbers_as_they_are(whole: int, decimals: int) -> 
     [(0.001, 1_795_507_200_123, 1_795_507_200.123), (0.001, 12_345_678_901_234, 12_345_678_901.234)],
 )
 def test_gain_keeps_the_digits_of_counters_and_clocks(gain: float, value: int, expected: float) -> None:
-    """Milliseconds since 1970 in seconds, a large Wh counter in kWh: no digit that was sent is lost."""
+    """A gain loses no digit of milliseconds since 1970 or of a large counter."""
     assert compile_conversion(Conversion(kind=ValueKind.NUMBER, gain=gain))(value) == (expected, GOOD)
 
 
@@ -133,14 +133,16 @@ def test_no_decimals_give_a_whole_number() -> None:
         (math.nan, (None, BAD)),
     ],
 )
-def test_a_map_is_looked_up_as_a_person_reads_it(value: Scalar, expected: tuple[Scalar, Quality]) -> None:
-    """Text is found as text, numbers by value, booleans under true/false or else 1/0; the rest is bad."""
+def test_a_map_is_looked_up_by_text_number_and_boolean(
+    value: Scalar, expected: tuple[Scalar, Quality]
+) -> None:
+    """Text is looked up as text, numbers by value, booleans as true and false or as 1 and 0."""
     table: dict[str, Scalar] = {"vacant": 0, "true": "yes", "1": "one", "0": "zero", "off": None}
     assert compile_conversion(Conversion(map=table))(value) == expected
 
 
-def test_a_mapped_value_goes_on_through_gain_and_range() -> None:
-    """What the map gives is treated like a reading."""
+def test_gain_and_range_apply_to_mapped_values() -> None:
+    """A value from the map is calculated with like a reading."""
     convert = compile_conversion(
         Conversion(kind=ValueKind.NUMBER, map={"low": 1, "high": 9}, gain=10, offset=5, range=(0, 50))
     )
@@ -161,7 +163,7 @@ conversions = st.builds(
 
 @given(value=scalars, conversion=conversions)
 def test_no_reading_breaks_a_conversion(value: Scalar, conversion: Conversion) -> None:
-    """Whatever arrives gives a finite value or none, good only with a value and inside the range."""
+    """Any reading gives a finite value or none; a good value is inside the range."""
     converted, quality = compile_conversion(conversion)(value)
     if isinstance(converted, float):
         assert math.isfinite(converted)
@@ -173,15 +175,15 @@ def test_no_reading_breaks_a_conversion(value: Scalar, conversion: Conversion) -
 
 @given(tenths=st.integers(-10_000, 10_000), offset=st.integers(-100, 100))
 def test_arithmetic_leaves_no_noise(tenths: int, offset: int) -> None:
-    """Sums of decimal numbers read as decimal arithmetic has them: 21.8 - 0.4 is 21.4."""
+    """Sums are those of decimal arithmetic: 21.8 - 0.4 is 21.4."""
     convert = compile_conversion(Conversion(kind=ValueKind.NUMBER, offset=offset / 10))
     value, _ = convert(tenths / 10)
     assert Decimal(repr(value)) == (Decimal(tenths) + Decimal(offset)) / 10
 
 
 @given(value=finite)
-def test_plain_numbers_stay_as_they_are(value: float) -> None:
-    """Without arithmetic, not a bit of a number changes."""
+def test_numbers_are_unchanged_without_arithmetic(value: float) -> None:
+    """Without a calculation, a number is passed on exactly."""
     assert compile_conversion(NUMBER)(value) == (value, GOOD)
 
 
@@ -206,7 +208,7 @@ BODY = {"data": {"object": {"a": [{"b": 1.5}, None], "name": "x", "x-y": True}}}
     ],
 )
 def test_paths_lead_to_values(path: str, expected: object) -> None:
-    """A path finds the value; nothing there is no reading; an object or list there is no usable value."""
+    """A path finds a value; an object or a list is no usable value; a missing one is no reading."""
     assert compile_path(path)(BODY) is expected or compile_path(path)(BODY) == expected
 
 
@@ -223,14 +225,14 @@ def test_paths_lead_to_values(path: str, expected: object) -> None:
 )
 @example("99999999999999999999", NUMBER)
 @example(1e30, Conversion(kind=ValueKind.NUMBER, decimals=0))
-def test_every_value_can_be_kept_and_published(value: Scalar, conversion: Conversion) -> None:
-    """No reading becomes a number that JSON can't hold: the journal and MQTT write values as JSON."""
+def test_every_value_can_be_written_as_json(value: Scalar, conversion: Conversion) -> None:
+    """No reading becomes a number that JSON cannot hold."""
     converted, _ = compile_conversion(conversion)(value)
     assert orjson.loads(orjson.dumps(converted)) == converted
 
 
 @pytest.mark.parametrize("path", ["$", "$.", "$..a", "$.a[x]", "$.a[-1]", "$.a b", "$.a[", "a.b"])
 def test_what_is_no_path_is_refused(path: str) -> None:
-    """A mistyped path is answered with an example."""
+    """The message for an invalid path has an example."""
     with pytest.raises(ValueError, match=r"written like \$\.data"):
         compile_path(path)

@@ -1,4 +1,4 @@
-"""What tables read, against what Infodeck says that types of assets measure."""
+"""Warnings where tables and the asset types in Infodeck disagree."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ BARE = AssetType("at-bare")
 def warnings(
     folder: Path, table: str, *, types: Iterable[AssetType] = (IAQ, BARE), assets: int = 3
 ) -> list[str]:
-    """Return the warnings of a table where Infodeck knows so many assets, the last one of the bare type."""
+    """Return the warnings of a table. Infodeck has this many assets; the last one has the bare type."""
     (folder / "a.yaml").write_text(HEAD + table)
     known = {f"a{at}": KnownAsset(id=f"a{at}", asset_type="at-iaq") for at in range(assets)}
     known["bare"] = KnownAsset(id="bare", asset_type="at-bare")
@@ -80,8 +80,8 @@ def of_point(keys: str) -> str:
         ),
     ],
 )
-def test_what_disagrees_is_warned_of_where_it_is_written(tmp_path: Path, keys: str, warning: str) -> None:
-    """Keys that the type does not have, and units that its readings are not in."""
+def test_disagreements_are_warned_of(tmp_path: Path, keys: str, warning: str) -> None:
+    """Keys that the type does not have, and other units, are reported at their place."""
     (found,) = warnings(tmp_path, of_point(keys))
     assert warning in found
 
@@ -106,13 +106,13 @@ def test_what_disagrees_is_warned_of_where_it_is_written(tmp_path: Path, keys: s
         "from: $online",
     ],
 )
-def test_what_agrees_or_cannot_be_judged_is_not(tmp_path: Path, keys: str) -> None:
-    """Paths, nested keys, unknown units, and what the table itself converts."""
+def test_agreements_are_not_warned_of(tmp_path: Path, keys: str) -> None:
+    """Paths, nested keys, unknown units and values that the table converts cause no warning."""
     assert warnings(tmp_path, of_point(keys)) == []
 
 
-def test_assets_whose_type_says_nothing_are_left_alone(tmp_path: Path) -> None:
-    """No type, one without properties, or one that the API did not return."""
+def test_types_without_properties_cause_no_warning(tmp_path: Path) -> None:
+    """An asset without a type, or with an unknown or empty one, causes no warning."""
     points = [f"  - {{tag: {asset}, point: P, asset: {asset}, from: noise}}\n" for asset in ("bare", "none")]
     assert warnings(tmp_path, "points:\n" + "".join(points)) == []
     assert warnings(tmp_path, of_point("from: noise"), types=()) == []
@@ -128,7 +128,7 @@ templates:
 
 
 def test_a_template_is_warned_of_once_for_all_its_assets(tmp_path: Path) -> None:
-    """And not at all for a point that each asset overrides rightly."""
+    """The warning is at the template unless the asset overrides the point."""
     assets = "assets: [{id: a0, tag: A, use: iaq}, {id: a1, tag: B, use: iaq}]\n"
     (found,) = warnings(tmp_path, TEMPLATE + assets)
     assert found.startswith("a.yaml:7:17: templates.iaq.points.C.from: ")
@@ -139,8 +139,8 @@ def test_a_template_is_warned_of_once_for_all_its_assets(tmp_path: Path) -> None
     assert found.startswith("a.yaml:9:72: assets[0].points.T.unit: ")
 
 
-def test_automatic_assets_are_looked_at_too(tmp_path: Path) -> None:
-    """Their template is all that says what is read of them."""
+def test_automatic_assets_are_compared_too(tmp_path: Path) -> None:
+    """The points of automatic assets are compared with their types."""
     automatic = TEMPLATE.replace(
         "    points:", "    match: {asset_type: at-iaq}\n    auto: true\n    tag: '{id}'\n    points:"
     )
@@ -149,14 +149,14 @@ def test_automatic_assets_are_looked_at_too(tmp_path: Path) -> None:
 
 
 def test_warnings_are_bounded(tmp_path: Path) -> None:
-    """A table of another organization's assets does not fill the screen."""
+    """A table for another organization's assets gives 20 warnings."""
     points = "".join(f"  - {{tag: T{at}, point: P, asset: a0, from: k{at}}}\n" for at in range(50))
     found = warnings(tmp_path, f"points:\n{points}")
     assert len(found) == 20
 
 
 def test_thousands_of_assets_cost_no_more_than_their_template(tmp_path: Path) -> None:
-    """Units are compared once per point and type, and one warning is for all assets."""
+    """Units are compared once per point and type."""
     entries = "".join(f"  - {{id: a{at}, tag: T{at}, use: iaq}}\n" for at in range(2_000))
     before = stated_unit_conversion.cache_info()
     assert len(warnings(tmp_path, f"{TEMPLATE}assets:\n{entries}", assets=2_000)) == 1

@@ -1,4 +1,4 @@
-"""What is refused about single points: where, and in which words."""
+"""Problems of single points: their places and messages."""
 
 from __future__ import annotations
 
@@ -183,7 +183,7 @@ def test_a_point_with_a_problem_is_refused(tmp_path: Path, keys: str, problem: s
     ],
 )
 def test_a_source_with_a_problem_is_refused(tmp_path: Path, source: str, problem: str) -> None:
-    """A `from` that stands for nothing, or not for a sensor's reading, is refused in words."""
+    """An unknown `from`, or a key that does not apply to it, is reported."""
     table = f"{HEAD}points:\n  - {{tag: X, point: P, asset: a, from: {source}}}\n"
     _, problems = load_tables(tmp_path, table)
     assert len(problems) == 1
@@ -192,8 +192,8 @@ def test_a_source_with_a_problem_is_refused(tmp_path: Path, source: str, problem
 
 @pytest.mark.parametrize("name", ["a/b", "a+", '"#"', "$a", '" a"', '""', r'"a\tb"'])
 @pytest.mark.parametrize("key", ["site", "tag", "point"])
-def test_names_that_could_not_be_topic_levels_are_refused(tmp_path: Path, key: str, name: str) -> None:
-    """Sites, tags and points become levels of topics; what cannot be one is refused where it stands."""
+def test_names_must_be_topic_levels(tmp_path: Path, key: str, name: str) -> None:
+    """Sites, tags and points become levels of topics; others are refused at their place."""
     names = {"site": "hq", "tag": "X", "point": "P"} | {key: name}
     table = (
         f"schema: gateway.points/1\nsite: {names['site']}\n"
@@ -249,8 +249,8 @@ def test_names_that_could_not_be_topic_levels_are_refused(tmp_path: Path, key: s
         ),
     ],
 )
-def test_two_points_in_one_place_are_refused(tmp_path: Path, first: str, second: str, problem: str) -> None:
-    """The second of two points on one register, bit or topic is refused, with the place of the first."""
+def test_overlapping_points_are_refused(tmp_path: Path, first: str, second: str, problem: str) -> None:
+    """The second of two points on one register, bit or topic is reported with the place of the first."""
     _, problems = load_tables(
         tmp_path, table_of_points(f"tag: X, point: A, {first}", f"tag: X, point: B, {second}")
     )
@@ -261,7 +261,7 @@ def test_two_points_in_one_place_are_refused(tmp_path: Path, first: str, second:
 
 
 def test_two_blocks_of_one_point_may_not_overlap(tmp_path: Path) -> None:
-    """A point cannot be twice in the same register."""
+    """Two blocks of one point cannot have the same register."""
     block = "{register: 1, type: int16}"
     _, problems = load_tables(tmp_path, table_of_points(f"tag: X, point: A, modbus: [{block}, {block}]"))
     assert len(problems) == 1

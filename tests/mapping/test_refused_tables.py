@@ -1,4 +1,4 @@
-"""What is refused about assets, templates, files and folders: where, and in which words."""
+"""Problems of assets, templates, files and folders: their places and messages."""
 
 from __future__ import annotations
 
@@ -79,8 +79,8 @@ def test_an_asset_with_a_problem_is_refused(tmp_path: Path, asset: str, problem:
     assert problem in shown
 
 
-def test_a_template_is_blamed_once_however_many_assets_use_it(tmp_path: Path) -> None:
-    """A clash inside of a template is one problem, at the template, not one per asset."""
+def test_a_clash_in_a_template_is_reported_once(tmp_path: Path) -> None:
+    """A clash inside a template is one problem at the template, not one per asset."""
     table = TEMPLATE.replace("register: 2", "register: 1") + "  - {id: two, tag: X2, use: t, base: 8}\n"
     _, problems = load_tables(tmp_path, table)
     assert len(problems) == 1
@@ -97,8 +97,8 @@ assets:
 """
 
 
-def test_what_is_the_same_for_all_assets_of_a_template_is_reported_there(tmp_path: Path) -> None:
-    """An absolute register or a whole topic in a template that many assets use is one mistake."""
+def test_a_key_that_makes_all_assets_clash_is_reported_once(tmp_path: Path) -> None:
+    """An absolute register or a fixed topic in a template of many assets is one problem."""
     assets = "".join(f"  - {{id: a{index}, tag: X{index}, use: t, base: {index}}}\n" for index in range(200))
     _, problems = load_tables(tmp_path, ABSOLUTE + assets)
     same = "this key is the same for every asset of the template"
@@ -119,7 +119,7 @@ def test_what_is_the_same_for_all_assets_of_a_template_is_reported_there(tmp_pat
 
 
 def test_a_template_of_one_asset_may_have_absolute_registers(tmp_path: Path) -> None:
-    """A template of a single asset has no clashes; other assets can override absolute registers."""
+    """Absolute registers are allowed if one asset uses them; others can override them."""
     assets = "  - {id: a, tag: X, use: t, base: 0}\n  - {id: b, tag: Y, use: t, base: 9, points: {"
     assets += "A: {modbus: {modicon: 30002}}, B: {mqtt: {topic: plant/y}}, "
     assets += "C: {modbus: {register: 5, type: int16}}}}\n"
@@ -128,7 +128,7 @@ def test_a_template_of_one_asset_may_have_absolute_registers(tmp_path: Path) -> 
 
 
 def test_a_template_point_beyond_the_stride_is_refused(tmp_path: Path) -> None:
-    """A point must end within the registers that the template keeps for an asset."""
+    """A point must end within the stride of its template."""
     _, problems = load_tables(tmp_path, TEMPLATE.replace("register: 0", "register: 3"))
     assert len(problems) == 1
     assert (
@@ -155,7 +155,7 @@ def test_clashes_between_files_name_the_other_file(tmp_path: Path) -> None:
 
 
 def test_register_and_topic_clashes_between_files_name_the_other_file(tmp_path: Path) -> None:
-    """A clash between two files names file, line and column of both."""
+    """Clashes of registers and topics have file, line and column of both points."""
     first = table_of_points("tag: X, point: A, mqtt: {topic: x}, modbus: {register: 1, type: int16}")
     _, problems = load_tables(tmp_path, first, first.replace("point: A", "point: B"))
     assert len(problems) == 2
@@ -209,7 +209,7 @@ def test_register_and_topic_clashes_between_files_name_the_other_file(tmp_path: 
     ],
 )
 def test_a_table_with_a_problem_is_refused(tmp_path: Path, table: str, problem: str) -> None:
-    """A problem of a file as a whole is reported at its place."""
+    """A problem of a whole file is reported at its place."""
     point_map, problems = load_tables(tmp_path, table)
     assert point_map is None
     assert len(problems) == 1
@@ -217,7 +217,7 @@ def test_a_table_with_a_problem_is_refused(tmp_path: Path, table: str, problem: 
 
 
 def test_a_broken_file_hides_no_problem_of_the_others(tmp_path: Path) -> None:
-    """A file that cannot be read is one problem; the other files are checked, without guesses about it."""
+    """An unreadable file is one problem; the other files are checked."""
     broken = "schema: gateway.points/1\nsite: [\n"
     other = (
         f"{HEAD}assets: [{{id: a, tag: X, use: in_the_broken_file}}]\n"
@@ -231,8 +231,8 @@ def test_a_broken_file_hides_no_problem_of_the_others(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "name", [".#a.yaml", ".a.yaml", "._a.yaml", ".b.yml", "#a.yaml#", "a.yaml~", ".a.yaml.swp"]
 )
-def test_what_editors_leave_beside_a_table_is_no_table(tmp_path: Path, name: str) -> None:
-    """Hidden files, as editors and file servers make them, are not read: no reload fails because of them."""
+def test_hidden_files_are_no_tables(tmp_path: Path, name: str) -> None:
+    """Hidden files of editors and file servers are not read."""
     (tmp_path / name).symlink_to("someone@host.4711:1795507200")
     point_map, problems = load_tables(tmp_path, table_of_points("tag: X, point: P"))
     assert problems == []
@@ -241,14 +241,14 @@ def test_what_editors_leave_beside_a_table_is_no_table(tmp_path: Path, name: str
 
 @pytest.mark.parametrize("name", ["b.yml", "B.YAML", "b.Yml"])
 def test_a_table_under_another_name_is_a_problem(tmp_path: Path, name: str) -> None:
-    """A file that looks like a table but would not be read is reported."""
+    """A file that looks like a table but has another ending is reported."""
     (tmp_path / name).write_text(BARE)
     _, problems = load_tables(tmp_path, BARE)
     assert problems == [f"{name}:1:1: would not be read: a point table's name ends in .yaml"]
 
 
 def test_a_folder_without_tables_is_a_problem(tmp_path: Path) -> None:
-    """A missing folder, one without tables, and a table that would be overlooked are reported."""
+    """A missing folder, and one without tables, is reported."""
     assert "No such file" in str(load_point_map(TableInputs(tmp_path / "no", {})).problems[0])
     assert "no file ends in .yaml" in str(load_point_map(TableInputs(tmp_path, {})).problems[0])
     (tmp_path / "hq.yml").write_text("", encoding="utf-8")
@@ -258,7 +258,7 @@ def test_a_folder_without_tables_is_a_problem(tmp_path: Path) -> None:
 
 
 def test_a_tag_in_two_sites_is_refused_with_the_reason(tmp_path: Path) -> None:
-    """Topics would differ, but names of points have no site in them."""
+    """Names are unique across sites, although their topics differ."""
     template = "templates: {t: {points: {T: {from: t}}}}\n"
     assets = "assets: [{id: a, tag: X, use: t}]\npoints: [{tag: Y, point: P, asset: a, from: p}]\n"
     one = f"{HEAD}{template}{assets}"

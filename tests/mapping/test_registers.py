@@ -1,4 +1,4 @@
-"""Values to registers and back: known vectors, round trips, and what is refused."""
+"""Values to registers and back: known vectors, round trips and refusals."""
 
 from __future__ import annotations
 
@@ -65,8 +65,8 @@ def register(
         ),
     ],
 )
-def test_each_order_is_known_on_the_wire(kind: str, value: float, by_order: tuple[str, ...]) -> None:
-    """The four orders put a value's bytes where hand-written vectors say, 64 bits by the same rule."""
+def test_byte_orders_match_known_vectors(kind: str, value: float, by_order: tuple[str, ...]) -> None:
+    """The four byte orders match hand-written vectors, also for 64 bits."""
     for order, expected in zip(("ABCD", "CDAB", "BADC", "DCBA"), by_order, strict=True):
         place = register(kind, order=ByteOrder(order))
         assert encoder(place)(value).hex().upper() == expected
@@ -94,13 +94,13 @@ def test_each_order_is_known_on_the_wire(kind: str, value: float, by_order: tupl
         ("string(4)", 1, True, "74727565"),
     ],
 )
-def test_values_are_known_on_the_wire(kind: str, scale: float, value: Scalar, expected: str) -> None:
-    """Scaled numbers, booleans and text stand in registers as an integrator reads them off."""
+def test_values_match_known_vectors(kind: str, scale: float, value: Scalar, expected: str) -> None:
+    """Scaled numbers, booleans and text match known registers."""
     assert encoder(register(kind, scale=scale))(value).hex().upper() == expected
 
 
 def test_registers_of_one_form_share_one_encoder() -> None:
-    """Where a register stands is nothing to its encoder: a building's 80,000 registers need a handful."""
+    """Registers that differ only in their address share an encoder."""
     here = register("float32", order=ByteOrder.CDAB, scale=10)
     there = replace(here, sink="others", unit=7, table=RegisterTable.HOLDING, address=4711)
     assert encoder(here) is encoder(there)
@@ -170,7 +170,7 @@ def test_the_sentinel_follows_the_order() -> None:
     ],
 )
 def test_a_value_the_type_cannot_hold_is_refused(kind: str, scale: float, value: Scalar, reason: str) -> None:
-    """Nothing wraps around, is cut off, or looks like the sentinel by accident: it is refused in words."""
+    """A value that would wrap, be cut off or equal the sentinel is refused with the reason."""
     with pytest.raises(EncodingError) as refused:
         encoder(register(kind, scale=scale))(value)
     assert reason in str(refused.value)
@@ -238,6 +238,6 @@ def test_bits_come_back_beside_their_neighbours(value: bool, bit: int, others: i
     "text", ["float", "string", "string(0)", "string(247)", "string(-1)", "bool", "int8", ""]
 )
 def test_unknown_types_are_refused_with_the_known_ones(text: str) -> None:
-    """A type that does not exist is answered with those that do."""
+    """The message for an unknown type lists the known types."""
     with pytest.raises(ValueError, match=r"int16, uint16, .*string\(N\) with N from 1 to 246"):
         parse_type(text)

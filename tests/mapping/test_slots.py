@@ -1,4 +1,4 @@
-"""registers.lock: where assets without a base are, and what may not be laid over them."""
+"""registers.lock: the registers of assets without a base, which are reserved for them."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ SLOT = "  - {asset: one, template: iaq, base: 100, stride: 4}\n"
 RETIRED = "  - {asset: gone, template: iaq, base: 100, stride: 4}\n"
 
 
-def test_an_asset_without_base_has_that_of_its_slot(tmp_path: Path) -> None:
-    """A slot gives the base; an asset beside it with its own base is not touched."""
+def test_a_slot_gives_the_base(tmp_path: Path) -> None:
+    """An asset without `base` has that of its slot; others keep their own base."""
     found = load(tmp_path, TEMPLATE + "  - {id: two, tag: X2, use: iaq, base: 40}\n", lock=SLOT)
     assert (found.problems, found.warnings) == ([], [])
     assert found.bases() == {"one": 100, "two": 40}
 
 
-def test_an_asset_without_base_and_slot_is_reported_what_to_do(tmp_path: Path) -> None:
-    """The message has the command, and cases of the asset cause no second one."""
+def test_an_asset_without_base_and_slot_is_reported(tmp_path: Path) -> None:
+    """The message names the command, and cases of the asset cause no second message."""
     case = "cases: [{given: {asset: one, telemetry: {t: 1}}, expect: {X1/T: 1}}]\n"
     assert load(tmp_path, TEMPLATE + case).problems == [
         (
@@ -43,7 +43,7 @@ def test_an_asset_without_base_and_slot_is_reported_what_to_do(tmp_path: Path) -
 
 
 def test_many_assets_without_slots_are_one_message(tmp_path: Path) -> None:
-    """One command gives them all their slots, so one line asks for it: nothing else is hidden behind it."""
+    """One command gives slots to all assets of a template, so one message names them."""
     assets = "".join(f"  - {{id: more{index}, tag: Y{index}, use: iaq}}\n" for index in range(200))
     assert load(tmp_path, TEMPLATE + assets + "  - {id: z, tag: Z, use: iaqq}\n").problems == [
         (
@@ -56,7 +56,7 @@ def test_many_assets_without_slots_are_one_message(tmp_path: Path) -> None:
 
 
 def test_an_asset_on_mqtt_only_needs_neither_base_nor_slot(tmp_path: Path) -> None:
-    """Without relative registers there is nothing to place."""
+    """An asset without relative registers needs no registers."""
     table = TEMPLATE.replace(", modbus: {register: 0, type: float32}", "").replace(
         "register: 2", "register: 2, table: holding"
     )
@@ -67,7 +67,7 @@ def test_an_asset_on_mqtt_only_needs_neither_base_nor_slot(tmp_path: Path) -> No
 
 
 def test_a_slot_needs_a_stride(tmp_path: Path) -> None:
-    """Without `stride` the size of a slot is unknown: loading and `gateway lock` both report that."""
+    """Loading and `gateway lock` both report a template without `stride`."""
     write_tables(tmp_path, TEMPLATE.replace("    stride: 4\n", ""))
     expected = [
         (
@@ -115,7 +115,7 @@ def test_a_slot_needs_a_stride(tmp_path: Path) -> None:
     ],
 )
 def test_a_wrong_slot_is_reported_where_it_is_written(tmp_path: Path, lock: str, problem: str) -> None:
-    """Problems of registers.lock have line and column there, come once, and keep `gateway lock` away."""
+    """A problem of registers.lock is reported once, at its place, and `gateway lock` adds nothing."""
     (reported,) = load(tmp_path, TEMPLATE, lock=lock).problems
     assert reported.startswith("registers.lock:")
     assert problem in reported
@@ -123,7 +123,7 @@ def test_a_wrong_slot_is_reported_where_it_is_written(tmp_path: Path, lock: str,
 
 
 def test_another_schema_is_refused(tmp_path: Path) -> None:
-    """A later format is not read as this one."""
+    """A file with another schema is refused."""
     write_tables(tmp_path, TEMPLATE)
     (tmp_path / "registers.lock").write_text("schema: gateway.registers/2\nslots: []\n")
     assert load(tmp_path).problems == [
@@ -132,7 +132,7 @@ def test_another_schema_is_refused(tmp_path: Path) -> None:
 
 
 def test_slots_of_different_units_may_have_the_same_numbers(tmp_path: Path) -> None:
-    """Registers of different units, tables and sinks have nothing to do with each other."""
+    """Registers of different units, tables and sinks do not overlap."""
     other = TEMPLATE.replace("iaq", "co2").replace("id: one, tag: X1", "id: two, tag: X2")
     other = other.replace("table: input", "table: holding")
     lock = SLOT + "  - {asset: two, template: co2, base: 100, stride: 4}\n"
@@ -165,45 +165,47 @@ def test_slots_of_different_units_may_have_the_same_numbers(tmp_path: Path) -> N
         ),
     ],
 )
-def test_nothing_may_lie_over_a_retired_slot(tmp_path: Path, addition: str, place: str, what: str) -> None:
-    """Registers of a removed asset stay reserved: one problem names both places."""
+def test_the_slot_of_a_removed_asset_stays_reserved(
+    tmp_path: Path, addition: str, place: str, what: str
+) -> None:
+    """A point in it is one problem with both places."""
     table = TEMPLATE.replace("use: iaq}", "use: iaq, base: 0}")
     (reported,) = load(tmp_path, table + addition, lock=RETIRED).problems
     assert reported.startswith(f"{place}: input {what} is inside the slot of gone at registers.lock:3:40")
 
 
 def test_an_overlap_with_a_live_slot_is_reported_once(tmp_path: Path) -> None:
-    """What overlaps the asset itself is not reported again for its slot."""
+    """A point that overlaps the asset is not reported again for its slot."""
     (reported,) = load(
         tmp_path, TEMPLATE + "  - {id: two, tag: X2, use: iaq, base: 98}\n", lock=SLOT
     ).problems
     assert "overlaps X1/T at a.yaml:11:5" in reported
 
 
-def test_a_free_part_of_a_live_slot_is_kept_too(tmp_path: Path) -> None:
-    """The registers that a template does not use yet belong to its asset all the same, across files."""
+def test_unused_registers_of_a_slot_are_reserved(tmp_path: Path) -> None:
+    """Registers that the template does not use yet belong to the asset, across files."""
     single = table_of_points("tag: Y, point: P, modbus: {register: 103, type: int16}")
     (reported,) = load(tmp_path, TEMPLATE, single, lock=SLOT).problems
     assert reported.startswith("b.yaml:5:51: points[0].modbus: input register 103")
     assert "is inside the slot of one at registers.lock:3:39" in reported
 
 
-def test_a_second_bit_in_a_slots_word_is_found(tmp_path: Path) -> None:
-    """Bits share words, slots do not share them with points of others."""
+def test_a_bit_of_another_point_in_a_slot_is_refused(tmp_path: Path) -> None:
+    """Bits share words, but no word of a slot."""
     table = TEMPLATE.replace("register: 2, type: int16", "register: 2, bit: 0")
     single = "points:\n  - {tag: Y, point: P, asset: y, from: t, modbus: {register: 102, bit: 5}}\n"
     (reported,) = load(tmp_path, table + single, lock=SLOT).problems
     assert "input register 102 bit 5 of unit 1 on regs for Y/P is inside the slot of one" in reported
 
 
-def test_a_slot_is_left_behind_by_an_asset_with_a_base(tmp_path: Path) -> None:
+def test_a_base_takes_precedence_over_a_slot(tmp_path: Path) -> None:
     """The base is used, and the slot is kept."""
     found = load(tmp_path, TEMPLATE.replace("use: iaq}", "use: iaq, base: 98}"), lock=SLOT)
     assert (found.problems, found.bases()) == ([], {"one": 98})
 
 
-def test_a_slot_of_an_unknown_template_is_kept_from_new_slots(tmp_path: Path) -> None:
-    """It may be in any area, so it is avoided in all of them, with a warning."""
+def test_new_slots_avoid_slots_of_unknown_templates(tmp_path: Path) -> None:
+    """Such a slot is avoided in all areas, with a warning."""
     lock = "  - {asset: gone, template: co2, base: 1, stride: 2}\n"
     found = load(tmp_path, TEMPLATE.replace("use: iaq}", "use: iaq, base: 100}"), lock=lock)
     assert found.problems == []
@@ -212,8 +214,8 @@ def test_a_slot_of_an_unknown_template_is_kept_from_new_slots(tmp_path: Path) ->
     assert assign(tmp_path) == ({"one": 4}, [])
 
 
-def test_a_larger_stride_leaves_slots_alone_that_are_large_enough(tmp_path: Path) -> None:
-    """What counts is whether the points fit; new slots have the new stride."""
+def test_slots_stay_valid_with_a_larger_stride(tmp_path: Path) -> None:
+    """A slot that holds all points stays valid; new slots have the new stride."""
     write_tables(tmp_path, TEMPLATE)
     write_slots(tmp_path)
     grown = TEMPLATE.replace("stride: 4", "stride: 8") + "  - {id: two, tag: X2, use: iaq}\n"
@@ -224,7 +226,7 @@ def test_a_larger_stride_leaves_slots_alone_that_are_large_enough(tmp_path: Path
 
 
 def test_a_dead_link_is_a_problem(tmp_path: Path) -> None:
-    """A dead link is not the same as no lock file."""
+    """A dead link is reported, unlike a missing file."""
     (tmp_path / "registers.lock").symlink_to(tmp_path / "nowhere")
     assert load(tmp_path, TEMPLATE).problems == [
         "registers.lock:1:1: cannot be read: No such file or directory"
@@ -232,7 +234,7 @@ def test_a_dead_link_is_a_problem(tmp_path: Path) -> None:
 
 
 def test_a_broken_lock_file_is_one_problem(tmp_path: Path) -> None:
-    """Assets without base are not all reported while their slots cannot be read."""
+    """Assets without base are not reported while their slots cannot be read."""
     table = TEMPLATE + "  - {id: two, tag: X2, use: iaq}\n"
     (reported,) = load(
         tmp_path, table, lock="  - {asset: one, template: iaq, base: 100, stride: x}\n"

@@ -1,4 +1,4 @@
-"""What `gateway lock` assigns: free registers in a fixed order, and a file whose lines stay as they are."""
+"""`gateway lock` assigns free registers in a fixed order and changes no line of the file."""
 
 from __future__ import annotations
 
@@ -39,16 +39,16 @@ IAQ = f"{HEAD}templates:\n{template('iaq')}"
 RESERVED = f"{HEAD}templates:\n{template('iaq', 'reserve: [10, 29]')}"
 
 
-def test_slots_are_given_in_the_order_of_the_tables(tmp_path: Path) -> None:
-    """Without a reserve they are multiples of the stride from 0 up; file by file, line by line."""
+def test_slots_follow_the_order_of_the_tables(tmp_path: Path) -> None:
+    """Without a reserve, bases are multiples of the stride, file by file and line by line."""
     write_tables(tmp_path, IAQ + assets("z iaq", "a iaq"), HEAD + assets("m iaq", "b iaq"))
     found, problems = assign(tmp_path)
     assert problems == []
     assert list(found.items()) == [("z", 0), ("a", 4), ("m", 8), ("b", 12)]
 
 
-def test_everything_that_is_taken_is_avoided(tmp_path: Path) -> None:
-    """Heartbeat, single points, bases with their whole stride, slots that are there and retired ones."""
+def test_used_registers_are_avoided(tmp_path: Path) -> None:
+    """The heartbeat, single points, the stride of each base, and all slots are avoided."""
     rest = "points:\n  - {tag: Y, point: P, asset: y, from: t, modbus: {register: 7, type: int16}}\n"
     rest += "system: {heartbeat: {every: 1s, modbus: {register: 0, type: uint16}}}\n"
     lock = "  - {asset: gone, template: iaq, base: 17, stride: 2}\n"
@@ -57,27 +57,27 @@ def test_everything_that_is_taken_is_avoided(tmp_path: Path) -> None:
 
 
 def test_another_unit_does_not_matter(tmp_path: Path) -> None:
-    """Only registers in the same table of the same unit and sink are in the way."""
+    """Only registers in the same table of the same unit and sink are avoided."""
     other = IAQ.replace("iaq", "co2").replace("table: input", "table: holding")
     write_tables(tmp_path, IAQ + assets("a iaq", "b iaq 4"), other + assets("c co2", "d co2"))
     assert assign(tmp_path) == ({"a": 0, "c": 0, "d": 4}, [])
 
 
-def test_a_reserve_is_where_slots_come_from(tmp_path: Path) -> None:
-    """Counted from its first register, around what its own template has there by hand."""
+def test_slots_lie_in_the_reserve(tmp_path: Path) -> None:
+    """Slots start at the first register of the reserve and avoid bases in it."""
     write_tables(tmp_path, RESERVED + assets("a iaq", "b iaq 15", "c iaq"))
     assert assign(tmp_path) == ({"a": 10, "c": 22}, [])
 
 
-def test_others_stay_out_of_a_reserve(tmp_path: Path) -> None:
-    """The slots of a template without reserve jump over reserves of others."""
+def test_slots_of_other_templates_avoid_a_reserve(tmp_path: Path) -> None:
+    """The slots of a template without reserve skip reserves of others."""
     table = f"{RESERVED}{template('co2')}"
     write_tables(tmp_path, table + assets("a co2", "b co2", "c co2", "d iaq"))
     assert assign(tmp_path) == ({"a": 0, "b": 4, "c": 32, "d": 10}, [])
 
 
-def test_a_full_reserve_says_what_to_do(tmp_path: Path) -> None:
-    """It names the reserve and the assets that are left, and nothing is assigned."""
+def test_a_full_reserve_is_reported(tmp_path: Path) -> None:
+    """The message has the reserve and the remaining assets; nothing is assigned."""
     write_tables(tmp_path, RESERVED + assets(*(f"a{number} iaq" for number in range(8))))
     assert assign(tmp_path) == (
         {},
@@ -92,8 +92,8 @@ def test_a_full_reserve_says_what_to_do(tmp_path: Path) -> None:
     )
 
 
-def test_a_full_unit_says_what_to_do(tmp_path: Path) -> None:
-    """Without a reserve the whole table of the unit may be full."""
+def test_a_full_unit_is_reported(tmp_path: Path) -> None:
+    """Without a reserve, all registers of the unit may be used."""
     table = IAQ.replace("stride: 4", "stride: 40000")
     write_tables(tmp_path, table + assets("a iaq", "b iaq"))
     found, problems = assign(tmp_path)
@@ -137,13 +137,13 @@ def test_a_full_unit_says_what_to_do(tmp_path: Path) -> None:
     ],
 )
 def test_a_reserve_is_kept_for_its_template(tmp_path: Path, table: str, problem: str) -> None:
-    """Whatever else lies in it is refused with both places, and so is a reserve that cannot be one."""
+    """Other points in a reserve, and an invalid reserve, are refused."""
     (reported,) = load(tmp_path, table).problems
     assert problem in reported
 
 
 def test_a_slot_in_the_reserve_of_another_template_is_refused(tmp_path: Path) -> None:
-    """A reserve that is written later cannot be laid over slots: those never move."""
+    """A later reserve cannot include existing slots, because slots never move."""
     lock = "  - {asset: b, template: co2, base: 28, stride: 4}\n"
     table = f"{RESERVED}{template('co2')}"
     (reported,) = load(tmp_path, table + assets("b co2"), lock=lock).problems
@@ -167,8 +167,8 @@ def test_a_reserve_is_kept_across_files(tmp_path: Path) -> None:
     assert all("is inside the reserve of the template iaq at a.yaml:7:14" in problem for problem in problems)
 
 
-def test_lines_and_comments_stay_as_they_are(tmp_path: Path) -> None:
-    """New lines go below the old ones; lines and notes of the user stay."""
+def test_lines_and_comments_stay(tmp_path: Path) -> None:
+    """New lines are below the old ones, which stay as they are."""
     lock = """    # the lobby
     - {asset: x, template: iaq, base: 4, stride: 4}   # an old one
 
@@ -192,7 +192,7 @@ def test_lines_and_comments_stay_as_they_are(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("empty", ["slots: []", "slots:", "slots: null"])
 def test_an_empty_file_is_filled(tmp_path: Path, empty: str) -> None:
-    """All that an empty list can look like is understood."""
+    """Slots are added to every form of an empty list."""
     write_tables(tmp_path, IAQ + assets("'1e3' iaq", "'null' iaq"))
     (tmp_path / "registers.lock").write_text(f"# mine\nschema: gateway.registers/1\n{empty}\n")
     write_slots(tmp_path)
@@ -204,17 +204,17 @@ def test_an_empty_file_is_filled(tmp_path: Path, empty: str) -> None:
 
 @st.composite
 def buildings(draw: st.DrawFn) -> list[str]:
-    """Return the assets of a table, each always of one template, with bases far apart or without any."""
+    """Return the assets of a table: each has one template for ever, and a distant base or none."""
     numbers = draw(st.lists(st.integers(0, 40), unique=True, max_size=12))
     bases = [draw(st.sampled_from(["", "", str(400 + 8 * number)])) for number in numbers]
     kinds = ("iaq", "co2", "pm")
     return [f"a{number} {kinds[number % 3]} {base}" for number, base in zip(numbers, bases, strict=True)]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(st.lists(buildings(), min_size=1, max_size=4))
 def test_a_slot_never_moves(phases: list[list[str]]) -> None:
-    """Whatever assets come and go: tables with slots have no problem, and old lines stay as they are."""
+    """Whatever assets come and go, tables with slots have no problem, and existing lines stay."""
     pm = template("pm").replace("stride: 4", "stride: 7")
     head = f"{RESERVED.replace('29', '129')}{template('co2')}{pm}"
     with TemporaryDirectory() as name:
@@ -234,7 +234,7 @@ def test_a_slot_never_moves(phases: list[list[str]]) -> None:
 
 
 def test_the_same_files_give_the_same_slots(tmp_path: Path) -> None:
-    """Twice the same text, so that two engineers do not get two buildings."""
+    """Two runs on the same files give the same text."""
     write_tables(tmp_path, IAQ + assets("a iaq", "b iaq"))
     texts = set()
     for _ in range(2):

@@ -1,4 +1,4 @@
-"""What a reload must know of two tables: how many points differ, and which may show something else."""
+"""The difference of two point maps: how many points differ, and which may show another value."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ def tables(folder: Path, *, was: str = "", becomes: str = "") -> tuple[PointMap,
     return load_good_tables(folder, TABLE), load_good_tables(folder, TABLE.replace(was, becomes, 1))
 
 
-def test_the_same_table_differs_in_nothing(tmp_path: Path) -> None:
-    """Compiled twice, the points are other objects that say the same."""
+def test_a_table_compiled_twice_has_no_changes(tmp_path: Path) -> None:
+    """Points are compared by their keys, not by identity."""
     difference = compare_tables(*tables(tmp_path))
     assert not difference
     assert (difference.unchanged, difference.affected) == (6, ())
@@ -57,10 +57,10 @@ def test_the_same_table_differs_in_nothing(tmp_path: Path) -> None:
         ("site: hq", "site: other", (0, 0, 6, 0), {"R/T", "R/H", "R/Q", "S/T", "S/Q", "$gateway/heartbeat"}),
     ],
 )
-def test_what_differs_is_counted_and_named(
+def test_changes_are_counted_and_affected_points_named(
     tmp_path: Path, was: str, becomes: str, counts: tuple[int, ...], names: set[str]
 ) -> None:
-    """New and changed points, and the quality of their assets, are shown anew; no others are."""
+    """Affected are new and changed points and the pseudo points of their assets."""
     difference = compare_tables(*tables(tmp_path, was=was, becomes=becomes))
     assert difference
     found = (difference.added, difference.removed, difference.changed, difference.unchanged)
@@ -69,8 +69,8 @@ def test_what_differs_is_counted_and_named(
     assert len(difference.affected) == len(names)
 
 
-def test_what_the_api_says_of_an_asset_is_a_change_that_shows_nothing_anew(tmp_path: Path) -> None:
-    """Another name of the asset changes descriptions only: values are not sent again."""
+def test_a_new_description_affects_no_point(tmp_path: Path) -> None:
+    """Another name of the asset in Infodeck is a change that shows no other value."""
     old = load_good_tables(tmp_path, TABLE)
     snapshot = AssetSnapshot(0, {"a": KnownAsset(id="a", name="Room", online=True)})
     new = load_point_map(TableInputs(tmp_path, SINKS, snapshot=snapshot)).point_map
@@ -83,8 +83,8 @@ def test_what_the_api_says_of_an_asset_is_a_change_that_shows_nothing_anew(tmp_p
     assert not compare_tables(new, again)
 
 
-def test_only_what_tables_can_depend_on_makes_another_snapshot() -> None:
-    """A device that connects is no reason to compile all tables anew; a name, or one more asset, is."""
+def test_connections_do_not_make_another_snapshot() -> None:
+    """Names, locations, types and further assets do; the connection of a device does not."""
 
     def snapshot(*assets: KnownAsset) -> AssetSnapshot:
         return AssetSnapshot(0, {asset.id: asset for asset in assets})
@@ -100,8 +100,8 @@ def test_only_what_tables_can_depend_on_makes_another_snapshot() -> None:
     assert not compile_the_same(None, snapshot())
 
 
-def test_where_only_some_assets_matter_others_make_no_difference() -> None:
-    """A building's gateway need not compile its tables because another building's sensor has a new name."""
+def test_only_relevant_assets_make_another_snapshot() -> None:
+    """Changes of other assets do not cause a compilation."""
 
     def snapshot(*assets: KnownAsset, types: Iterable[AssetType] = ()) -> AssetSnapshot:
         return AssetSnapshot(0, {asset.id: asset for asset in assets}, {one.id: one for one in types})

@@ -1,4 +1,4 @@
-"""Topics made by templates: of a sink, of a point, and no two of them the same."""
+"""Topics are made by templates, and no two points share one."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def load(folder: Path, text: str, **schemes: TopicScheme) -> tuple[PointMap | No
 
 
 def test_topics_are_made_of_names(tmp_path: Path) -> None:
-    """A sink's template holds for its points, a point's own template wins, and both know every name."""
+    """A sink's template applies to its points; a point's own template overrides it."""
     scheme = TopicScheme(prefix="gw/v1", gateway="edge-1", points="{site}:{point}@{tag}")
     usual = TopicScheme(prefix="c", gateway="edge-1")
     point_map, problems = load(tmp_path, ROOMS, bms=scheme, cloud=usual)
@@ -62,7 +62,7 @@ def test_topics_are_made_of_names(tmp_path: Path) -> None:
 
 
 def test_doubled_braces_are_braces(tmp_path: Path) -> None:
-    """A topic that has braces is written with two of each."""
+    """Doubled braces become single ones in the topic."""
     point_map, problems = load_tables(tmp_path, table_of_points('tag: X, point: A, mqtt: {topic: "a/{{b}}"}'))
     assert problems == []
     assert point_map is not None
@@ -88,7 +88,7 @@ def test_doubled_braces_are_braces(tmp_path: Path) -> None:
     ],
 )
 def test_a_template_that_makes_no_topic_is_refused(tmp_path: Path, topic: str, problem: str) -> None:
-    """It is reported where it is written, with the similar known name."""
+    """The message has the place of the template and the known placeholders."""
     _, problems = load_tables(tmp_path, table_of_points(f'tag: X, point: A, mqtt: {{topic: "{topic}"}}'))
     (reported,) = problems
     assert reported.startswith("a.yaml:5:57: ")
@@ -96,7 +96,7 @@ def test_a_template_that_makes_no_topic_is_refused(tmp_path: Path, topic: str, p
 
 
 def test_a_point_on_the_topic_of_an_asset_is_refused(tmp_path: Path) -> None:
-    """Where a sink has messages of whole assets, their topics are taken, whatever comes first."""
+    """The topic of an asset message is taken, whichever comes first."""
     both = TopicScheme(prefix="gw/v1", assets="{prefix}/{site}/{tag}")
     table = table_of_points("tag: X, point: A", "tag: X, point: B, mqtt: {topic: gw/v1/hq/X}")
     (reported,) = load(tmp_path, table, bms=both)[1]
@@ -109,14 +109,14 @@ def test_a_point_on_the_topic_of_an_asset_is_refused(tmp_path: Path) -> None:
 
 
 def test_two_tags_on_one_topic_of_assets_are_refused(tmp_path: Path) -> None:
-    """One device whose points have two tags has no one topic made of its id."""
+    """A topic of assets with only the id cannot serve two tags of one device."""
     by_id = TopicScheme(prefix="gw", points=None, assets="{prefix}/{asset}")
     table = table_of_points("tag: X, point: A", "tag: Y, point: A")
     (reported,) = load(tmp_path, table, bms=by_id)[1]
     assert "gw/a of the asset Y on bms already belongs to the asset X on bms at a.yaml:5:5" in reported
 
 
-def test_an_id_that_no_topic_can_have_in_it_is_reported_where_topics_have_ids(tmp_path: Path) -> None:
+def test_an_asset_id_must_fit_topics_that_contain_it(tmp_path: Path) -> None:
     """An id with a slash is a problem only if a topic contains it."""
     by_id = TopicScheme(prefix="gw", points="{prefix}/{asset}/{point}")
     table = table_of_points("tag: X, point: A", "tag: X, point: B").replace("asset: a", "asset: a/b")
@@ -135,7 +135,7 @@ ONE_BROKER = {
 
 
 def test_a_topic_of_two_sinks_on_one_broker_is_refused(tmp_path: Path) -> None:
-    """Each would overwrite what the other one keeps there; a prefix, one sink, or another broker helps."""
+    """A prefix, a single sink or another broker makes it valid."""
     table = table_of_points("tag: X, point: A, mqtt: {topic: plate}")
     (reported,) = load(tmp_path, table, **ONE_BROKER)[1]
     assert reported == (
@@ -148,8 +148,8 @@ def test_a_topic_of_two_sinks_on_one_broker_is_refused(tmp_path: Path) -> None:
     assert load(tmp_path, table, **ONE_BROKER | {"plain": elsewhere})[1] == []
 
 
-def test_a_point_on_the_topic_that_another_one_has_by_another_sink_is_refused(tmp_path: Path) -> None:
-    """Also where a sink's own template leads there; that is one mistake, however many points there are."""
+def test_a_topic_that_another_sink_of_the_broker_has_is_refused(tmp_path: Path) -> None:
+    """If the templates of two sinks cause it, there is one message for all points."""
     table = table_of_points("tag: X, point: A", "tag: X, point: B, mqtt: {topic: gw/plain/hq/X/A, to: [bms]}")
     (reported,) = load(tmp_path, table, **ONE_BROKER)[1]
     taken = "the topic gw/plain/hq/X/A of X/B on bms already belongs to X/A on plain at a.yaml:5:5"
@@ -161,14 +161,14 @@ def test_a_point_on_the_topic_that_another_one_has_by_another_sink_is_refused(tm
 
 
 def test_a_template_on_the_same_topics_of_two_sinks_is_reported_once(tmp_path: Path) -> None:
-    """Every asset that uses the template has that mistake, and it is made in one line."""
+    """The problem is at the key of the template, not at its assets."""
     (reported,) = load(tmp_path, ROOMS, **ONE_BROKER)[1]
     assert reported.startswith("a.yaml:7:")
     assert "points.T.mqtt.topic: the topic plant/R1/T of R1/T on plain already belongs to R1/T" in reported
 
 
-def test_an_automatic_template_is_checked_for_topics_before_there_is_an_asset(tmp_path: Path) -> None:
-    """Whoever brings a device into service does not find out that its table is refused from then on."""
+def test_topics_of_an_automatic_template_are_checked_without_assets(tmp_path: Path) -> None:
+    """A clash is reported when the table is written, not when the first device appears."""
     template = 'auto: true, match: {asset_type: iaq}, points: {A: {from: a, mqtt: {topic: "plant/{tag}"}}'
     table = f"{HEAD}templates:\n  iaq: {{{template}}}}}\n"
     (reported,) = load(tmp_path, table, **ONE_BROKER)[1]

@@ -58,7 +58,7 @@ GOOD = Quality.GOOD
     ],
 )
 def test_readings_are_converted(tmp_path: Path, source: str, unit: str, reading: float, value: float) -> None:
-    """The units that buildings write, in the ways they write them, are converted without noise."""
+    """Units are converted in all common spellings, without noise."""
     table = table_of_points(f'tag: X, point: P, source_unit: "{source}", unit: "{unit}"')
     point_map = load_good_tables(tmp_path, table)
     (rule,) = point_map.by_asset["a"].by_key["t"]
@@ -67,8 +67,8 @@ def test_readings_are_converted(tmp_path: Path, source: str, unit: str, reading:
     assert rule.point.conversion.source_unit == source
 
 
-def test_the_unit_comes_first(tmp_path: Path) -> None:
-    """Gain, offset, range and decimals are in the published unit: they follow the conversion."""
+def test_the_unit_is_converted_first(tmp_path: Path) -> None:
+    """Gain, offset, range and decimals apply to the published unit."""
     keys = "source_unit: degF, unit: degC, gain: 2, offset: 1.26, range: [0, 50], decimals: 1"
     (rule,) = (
         load_good_tables(tmp_path, table_of_points(f"tag: X, point: P, {keys}")).by_asset["a"].by_key["t"]
@@ -80,7 +80,7 @@ def test_the_unit_comes_first(tmp_path: Path) -> None:
 
 
 def test_an_asset_may_have_a_sensor_of_another_unit(tmp_path: Path) -> None:
-    """One asset's `source_unit` overrides the template's; a mistake in it is reported at the asset."""
+    """An asset's `source_unit` overrides the template's; a problem is reported at the asset."""
     table = f"{HEAD}templates: {{t: {{points: {{T: {{from: k, unit: degC}}}}}}}}\nassets:\n"
     assets = "  - {id: a, tag: A, use: t}\n  - {id: b, tag: B, use: t, points: {T: {source_unit: degF}}}\n"
     by_asset = load_good_tables(tmp_path, table + assets).by_asset
@@ -92,14 +92,14 @@ def test_an_asset_may_have_a_sensor_of_another_unit(tmp_path: Path) -> None:
 
 
 def test_nothing_linear_becomes_decibels() -> None:
-    """0 has no logarithm: a unit that a reading states is refused then, like any other that does not fit."""
+    """A linear unit cannot be converted to decibels."""
     for source in ("percent", "ppm"):
         assert isinstance(unit_conversion(source, "dB"), UnitProblem)
         assert isinstance(stated_unit_conversion(source, "dB"), UnitProblem)
 
 
 def test_a_unit_alone_is_free_text(tmp_path: Path) -> None:
-    """Without `source_unit` nothing is converted, so that any word can be published as the unit."""
+    """Without `source_unit`, any text can be published as the unit."""
     point_map = load_good_tables(tmp_path, table_of_points("tag: X, point: P, unit: people per fortnight"))
     assert point_map.by_name["X/P"].unit_of_measure == "people per fortnight"
 
@@ -108,7 +108,7 @@ def test_a_unit_alone_is_free_text(tmp_path: Path) -> None:
 @example(27316)
 @example(3200)
 def test_temperatures_leave_no_noise(hundredths: int) -> None:
-    """Kelvin and Fahrenheit give what decimal arithmetic has, also close to zero."""
+    """Kelvin and Fahrenheit are converted as in decimal arithmetic, also close to zero."""
     for source in ("K", "degF"):
         found = unit_conversion(source, "degC")
         assert not isinstance(found, UnitProblem)
@@ -131,7 +131,7 @@ def test_temperatures_leave_no_noise(hundredths: int) -> None:
 @example("(" * 60)
 @example("__class__")
 def test_no_text_breaks_the_conversion(text: str) -> None:
-    """Whatever is written as a unit is converted or refused in one line."""
+    """Any text as a unit is converted or refused with a message."""
     for pair in ((text, "degC"), ("degC", text), (text, text)):
         found = unit_conversion(*pair)
         if isinstance(found, UnitProblem):
@@ -146,7 +146,7 @@ def test_no_text_breaks_the_conversion(text: str) -> None:
 def test_the_units_library_is_loaded_only_where_it_is_needed(
     tmp_path: Path, *, keys: str, loaded: bool
 ) -> None:
-    """Start-up does not wait for a library that no table asks for."""
+    """A table without `source_unit` does not load the library."""
     (tmp_path / "a.yaml").write_text(table_of_points(f"tag: X, point: P, {keys}"), encoding="utf-8")
     program = (
         "import sys; from pathlib import Path; import gateway.__main__\n"

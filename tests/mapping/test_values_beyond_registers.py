@@ -1,4 +1,4 @@
-"""A value is good only where every register of its point can show it: decided when it is mapped."""
+"""A value is of good quality only if every register of its point can show it."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ CONVERSIONS = st.builds(
 
 
 def can_show(registers: list[Register], value: Scalar) -> bool:
-    """Ask the encoders themselves."""
+    """Return whether all encoders accept the value."""
     try:
         for each in registers:
             encoder(each)(value)
@@ -57,10 +57,10 @@ def can_show(registers: list[Register], value: Scalar) -> bool:
 
 
 @given(conversion=CONVERSIONS, registers=st.lists(REGISTERS, max_size=3), number=NUMBERS)
-def test_registers_change_the_quality_and_nothing_else(
+def test_registers_change_only_the_quality(
     conversion: Conversion, registers: list[Register], number: float
 ) -> None:
-    """The value is as without registers; it is good where it was and every one of them can show it."""
+    """The value is the same as without registers; it is good if all of them can show it."""
     value, quality = compile_conversion(conversion)(number)
     shown = can_show(registers, value)
     expected = quality if shown else Quality.BAD
@@ -68,8 +68,8 @@ def test_registers_change_the_quality_and_nothing_else(
 
 
 @given(number=NUMBERS | st.booleans() | st.sampled_from(["1", "2", "on", "", None, "true"]))
-def test_a_bit_shows_0_and_1_and_no_other_number(number: Scalar) -> None:
-    """Also as true and false; a leak detector's 2, a fault, is not dry."""
+def test_a_bit_shows_0_and_1_only(number: Scalar) -> None:
+    """Other numbers, such as the fault state 2 of a leak detector, are bad."""
     conversion = Conversion(kind=ValueKind.SWITCH)
     value, quality = compile_conversion(conversion)(number)
     found = compile_conversion(conversion, [register("bit", 1)])(number)
@@ -78,7 +78,7 @@ def test_a_bit_shows_0_and_1_and_no_other_number(number: Scalar) -> None:
 
 @given(text=st.text(max_size=10) | st.integers() | st.none())
 def test_a_string_is_never_cut(text: Scalar) -> None:
-    """What is longer than its register is bad."""
+    """Text that is longer than its register is bad."""
     value, quality = compile_conversion(Conversion())(text)
     assume(value is not None)
     found = compile_conversion(Conversion(), [register("string(6)", 1)])(text)
@@ -90,10 +90,8 @@ def test_a_string_is_never_cut(text: Scalar) -> None:
     number=NUMBERS,
     decimals=st.none() | st.integers(0, 2),
 )
-def test_what_is_clamped_stays_within_its_range(
-    conversion: Conversion, number: float, decimals: int | None
-) -> None:
-    """Rounding does not lead out of it again, with registers or without."""
+def test_clamped_values_stay_in_range(conversion: Conversion, number: float, decimals: int | None) -> None:
+    """Rounding does not move a clamped value out of its range."""
     assume(math.isfinite(number))  # nothing else is a number
     clamped = replace(conversion, clamp=True, decimals=decimals, gain=1, offset=0)
     value, quality = compile_conversion(clamped)(number)

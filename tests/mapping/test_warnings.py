@@ -1,4 +1,4 @@
-"""Warnings: what is suspicious in tables, but does not keep them from being used."""
+"""Warnings: suspicious keys of tables that can be used all the same."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     ],
 )
 def test_a_suspicious_point_is_warned_of(tmp_path: Path, keys: str, warning: str) -> None:
-    """Each warning is one line at its place, and the table can be used all the same."""
+    """Each warning is one line at its place, and the table is used."""
     table = table_of_points(f"tag: X, point: P, {keys}")
     point_map, problems = load_tables(tmp_path, table)
     assert (problems, point_map is None) == ([], False)
@@ -59,13 +59,13 @@ def test_a_suspicious_point_is_warned_of(tmp_path: Path, keys: str, warning: str
         "decimals: 3, modbus: {register: 0, type: float32}",
     ],
 )
-def test_what_is_fine_is_not_warned_of(tmp_path: Path, keys: str) -> None:
+def test_correct_points_cause_no_warning(tmp_path: Path, keys: str) -> None:
     """Correct tables have no warnings."""
     assert warnings_of(tmp_path, table_of_points(f"tag: X, point: P, {keys}")) == []
 
 
 def test_a_template_that_no_asset_uses_is_warned_of(tmp_path: Path) -> None:
-    """A template may be used from any file; an unused one is reported, also in the last file."""
+    """Assets in any file count as users of a template."""
     one = f"{HEAD}templates:\n  a: {{points: {{A: {{from: k}}}}}}\n  b: {{points: {{A: {{from: k}}}}}}\n"
     other = "schema: gateway.points/1\nsite: hq\nassets: [{id: x, tag: X, use: a}]\n"
     assert warnings_of(tmp_path, one, other) == [
@@ -73,14 +73,14 @@ def test_a_template_that_no_asset_uses_is_warned_of(tmp_path: Path) -> None:
     ]
 
 
-def test_nothing_is_guessed_about_what_cannot_be_read(tmp_path: Path) -> None:
-    """The file with the assets may be broken; then it is unknown which templates they use."""
+def test_an_unreadable_file_causes_no_warning_elsewhere(tmp_path: Path) -> None:
+    """Its assets may use the templates of other files."""
     one = f"{HEAD}templates:\n  a: {{points: {{A: {{from: k}}}}}}\n"
     assert warnings_of(tmp_path, one, "schema: gateway.points/1\nsite: [\n") == []
 
 
 def test_an_override_is_warned_of_at_the_asset(tmp_path: Path) -> None:
-    """What one asset changes is its own fault, not the template's."""
+    """A suspicious override is reported at the asset, not at the template."""
     table = f"""{HEAD}
 templates: {{t: {{points: {{A: {{from: k, modbus: {{register: 0, type: uint16}}}}}}}}}}
 assets:

@@ -1,4 +1,4 @@
-"""Settings with a folder of tables beside them, and a journal that knows assets, for `gateway lock`."""
+"""Settings with a folder of tables and a journal with assets, for `gateway lock`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def write_files(folder: Path, **tables: str) -> Path:
-    """Write settings, and each table under its name into the folder that they name; return the settings."""
+    """Write settings and tables, each under its name; return the settings."""
     (folder / "mappings").mkdir()
     for name, text in tables.items():
         (folder / "mappings" / f"{name}.yaml").write_text(text)
@@ -35,7 +35,7 @@ def gateway(config: Path, command: str, *arguments: str) -> subprocess.Completed
     return run_gateway(command, "-c", config, *arguments)
 
 
-async def remember(folder: Path, *assets: KnownAsset) -> None:
-    """Let the journal know assets, as the running gateway does."""
+async def store_assets(folder: Path, *assets: KnownAsset) -> None:
+    """Store assets in the journal, as the running gateway does."""
     async with sqlite_journal(folder) as journal:
         journal.save(StateChanges(assets=AssetSnapshot(START_MS, {asset.id: asset for asset in assets})))

@@ -1,4 +1,4 @@
-"""Point tables with a registers.lock beside them and assets that Infodeck knows."""
+"""Point tables with a registers.lock and assets in Infodeck."""
 
 from __future__ import annotations
 
