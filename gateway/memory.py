@@ -29,7 +29,7 @@ def freeze_new_objects() -> None:
     """Collect the garbage since the last freeze, then freeze the rest; this may be done often.
 
     It takes some milliseconds for some thousand readings. It does nothing while garbage collection is off:
-    whoever turned it off builds much and freezes it in the end.
+    then the tables are being built, and are frozen at the end.
     """
     if gc.isenabled():
         gc.collect()

@@ -90,7 +90,7 @@ class GatewayAlarms:
         try:
             validity = Validity.from_pem(file.read_bytes())
         except (OSError, ValueError):
-            return None  # the one in force goes on, and whoever reads the files reports it
+            return None  # the one in force stays; loading the files reports the error
         if not ends_soon(validity, now_s=self.clock_ms() / 1000):
             return None
         until = second_text(int(validity.until_s * 1000))

@@ -33,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--offline",
         action="store_true",
-        help="ask nobody on the internet: neither Infodeck nor the public address",
+        help="send no request to Infodeck or the public address",
     )
 
 

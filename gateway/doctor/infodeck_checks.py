@@ -301,5 +301,5 @@ def _shown_certificate(url: str) -> Validity | None:
     try:
         pem = ssl.get_server_certificate(address, timeout=_ADDRESS_WITHIN_S)
     except (OSError, ValueError):
-        return None  # it has just answered; whatever it is, the next examination shows it
+        return None  # the address has just answered; the next examination shows the cause
     return Validity.from_pem(pem.encode())
