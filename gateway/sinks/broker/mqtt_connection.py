@@ -173,7 +173,7 @@ class MqttConnection:
                 # Half the window keeps the broker busy, and one waking serves the other half.
                 await self._wait_acknowledged(down_to=self._window // 2)
             self._send(message)
-            if count % _BURST == 0:
+            if count % _BURST == 0 or not message.qos:  # what has QoS 0 is large: a whole device
                 await asyncio.sleep(0)
         await self._wait_acknowledged(down_to=0)
         return rejections
