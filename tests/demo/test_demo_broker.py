@@ -1,4 +1,4 @@
-"""The demo's embedded broker, with mosquitto's clients and with our own sink."""
+"""The demo's broker with mosquitto's clients and the MQTT sink."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from gateway.errors import CommandError
 
 
 async def first_messages(port: int, count: int, *options: str) -> dict[str, str]:
-    """Return what a fresh `mosquitto_sub` gets: the first `count` messages, by topic."""
+    """Return the first `count` messages that a new `mosquitto_sub` gets, by topic."""
     command = ("mosquitto_sub", "-h", "127.0.0.1", "-p", str(port), "-q", "1", "-t", "#", "-F", "%t %p")
     process = await asyncio.create_subprocess_exec(
         *command, "-C", str(count), "-W", "10", *options, stdout=asyncio.subprocess.PIPE
@@ -22,14 +22,14 @@ async def first_messages(port: int, count: int, *options: str) -> dict[str, str]
 
 
 async def wait_for_retained(port: int, expected: dict[str, str]) -> None:
-    """Return once a fresh subscriber gets exactly this; the broker acknowledges before it retains."""
+    """Wait until a new subscriber gets exactly these retained messages."""
     async with asyncio.timeout(20):
         while await first_messages(port, len(expected), "-q", "0", "-W", "2") != expected:
             pass
 
 
 async def test_our_sink_and_a_late_subscriber(capfd: pytest.CaptureFixture[str]) -> None:
-    """What the sink publishes is retained for mosquitto_sub; the broker prints nothing and stops at once."""
+    """Published values are retained; the broker prints nothing."""
     updates = [make_update(make_point(f"T/P{n}"), n) for n in range(200)]
     async with DemoBroker() as broker:
         rig = MqttRig(
@@ -44,8 +44,8 @@ async def test_our_sink_and_a_late_subscriber(capfd: pytest.CaptureFixture[str])
     assert len((printed.out + printed.err).splitlines()) == 1
 
 
-async def test_a_newcomer_gets_what_it_asks_for_and_nothing_else() -> None:
-    """What others have subscribed to before, here to everything, is none of its concern."""
+async def test_a_client_gets_its_own_subscriptions_only() -> None:
+    """A client gets the retained messages of its own subscriptions only."""
     update = make_update(make_point("T/P"), 1)
     async with DemoBroker() as broker:
         rig = MqttRig(f"mqtt://127.0.0.1:{broker.port}", [update.point], protocol="3.1.1", payload="value")
@@ -61,7 +61,7 @@ async def test_a_newcomer_gets_what_it_asks_for_and_nothing_else() -> None:
 
 
 async def test_the_will_of_a_client_that_broke_off() -> None:
-    """The broker publishes the will, retained, when a client is gone without a word."""
+    """The will of a lost client is published, retained."""
     async with DemoBroker() as broker:
         command = (
             "mosquitto_sub",
@@ -83,8 +83,8 @@ async def test_the_will_of_a_client_that_broke_off() -> None:
         assert await first_messages(broker.port, 1) == {"gone": "yes"}
 
 
-async def test_strangers_do_not_disturb_it(capfd: pytest.CaptureFixture[str]) -> None:
-    """Neither a browser, nor noise, nor a client that says nothing stops the broker or makes it print."""
+async def test_odd_clients_do_not_disturb_it(capfd: pytest.CaptureFixture[str]) -> None:
+    """Browsers, noise and silent clients neither stop it nor make it print."""
     async with DemoBroker() as broker:
         silent = await asyncio.open_connection("127.0.0.1", broker.port)
         for noise in (b"", b"GET / HTTP/1.1\r\n\r\n", bytes(range(256)), b"\x10\xff\xff\xff\xff"):
@@ -102,7 +102,7 @@ async def test_strangers_do_not_disturb_it(capfd: pytest.CaptureFixture[str]) ->
 
 
 async def test_it_stops_while_clients_are_connected() -> None:
-    """A subscriber that stays does not hold up the end."""
+    """A connected subscriber does not delay the stop."""
     async with asyncio.timeout(5):
         async with DemoBroker() as broker:
             command = (
@@ -125,8 +125,8 @@ async def test_it_stops_while_clients_are_connected() -> None:
         await process.wait()
 
 
-async def test_a_taken_port_is_said() -> None:
-    """A second demo on the same port is told so."""
+async def test_a_port_in_use_is_an_error() -> None:
+    """A port in use is a CommandError."""
     async with DemoBroker() as broker:
         with pytest.raises(CommandError, match=rf"cannot listen on 127.0.0.1:{broker.port}: .*in use"):
             async with DemoBroker(broker.port):

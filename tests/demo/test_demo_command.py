@@ -1,4 +1,4 @@
-"""`gateway demo` as a process, with the other commands run against it."""
+"""`gateway demo` as a process, with other commands run against it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _WITHIN_S = 30.0
 
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[subprocess.Popen[bytes], Path]]:
-    """Run the demo until its points are shown; return the process and where it says its settings are."""
+    """Run the demo until its points are shown; return the process and its settings' path."""
     path = tmp_path_factory.mktemp("demo") / "out"
     with path.open("wb") as out:
         process = subprocess.Popen(
@@ -48,7 +48,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[subprocess.
 
 
 def test_other_commands_work_against_it(demo: tuple[subprocess.Popen[bytes], Path]) -> None:
-    """The settings that it names are good, and an event sent with them can be explained."""
+    """Its settings are valid, and a sent event can be explained."""
     _, config = demo
     checked = run_gateway("check", "-c", config)
     assert (checked.returncode, checked.stderr) == (0, "")
@@ -63,7 +63,7 @@ def test_other_commands_work_against_it(demo: tuple[subprocess.Popen[bytes], Pat
 async def test_its_infodeck_knows_the_building_and_the_webhook(
     demo: tuple[subprocess.Popen[bytes], Path],
 ) -> None:
-    """Types, places and assets with the API key; the webhook that leads here and its log with the token."""
+    """The API lists assets, types and locations; the webhook and its log are managed with the token."""
     _, config = demo
     infodeck = yaml.safe_load(config.read_text())["infodeck"]
     base = f"{infodeck['api']}/organizations/{infodeck['organization']}"
@@ -92,14 +92,14 @@ async def test_its_infodeck_knows_the_building_and_the_webhook(
 
 
 def test_its_secrets_are_for_their_owner_alone(demo: tuple[subprocess.Popen[bytes], Path]) -> None:
-    """Nobody else may read them, nor the folder."""
+    """Nobody else may read the secrets or their folder."""
     _, config = demo
     secrets = [config.parent / name for name in ("signing-secret", "api-key", "bearer-token")]
     assert [path.stat().st_mode & 0o077 for path in (config.parent, *secrets)] == [0, 0, 0, 0]
 
 
 def test_it_serves_this_machine_alone(demo: tuple[subprocess.Popen[bytes], Path]) -> None:
-    """Each of its ports listens on 127.0.0.1: broker, Modbus, intake, admin, and the API."""
+    """All its ports listen on 127.0.0.1."""
     process, _ = demo
     links = [str(link.readlink()) for link in Path(f"/proc/{process.pid}/fd").iterdir()]
     own = {link.removeprefix("socket:[").removesuffix("]") for link in links if link.startswith("socket:")}

@@ -1,4 +1,4 @@
-"""Readings made for any point: the building must see good values that its registers can hold."""
+"""Plausible readings for any point: good values that its registers can hold."""
 
 from __future__ import annotations
 
@@ -63,14 +63,14 @@ def points(draw: st.DrawFn) -> Point:
 
 
 def reading(point: Point, at_s: float, *, seed: int = 1) -> Scalar:
-    """Return what a sensor says for a point at a time."""
+    """Return the plausible reading of a point at a time."""
     plan = AssetPlan(by_key={}, by_path=(), measured=(point,), pseudo=())
     return plausible_signals(plan, seed=seed)[point.source](at_s, Random(seed))
 
 
 @given(point=points(), hours=st.integers(0, 24 * 365))
-def test_any_number_point_gets_a_good_value_that_fits(point: Point, hours: int) -> None:
-    """Whatever range, gain, unit and register it has, and at any time."""
+def test_any_numeric_point_gets_a_good_value_that_fits(point: Point, hours: int) -> None:
+    """With any range, gain, unit and register, at any time."""
     value, quality = compile_conversion(point.conversion)(reading(point, NOON_S + hours * 3600))
     assert quality is Quality.GOOD
     for register in point.registers:
@@ -78,7 +78,7 @@ def test_any_number_point_gets_a_good_value_that_fits(point: Point, hours: int) 
 
 
 def test_the_shipped_tables_get_good_values_throughout() -> None:
-    """Every point of the examples, over a day; words, switches and texts included."""
+    """Every point of the examples is good over a day."""
     found = load_point_map(TableInputs(EXAMPLES, {"ahu": "modbus_client", **SINKS}, topics=TOPICS)).point_map
     assert found is not None
     for plan in found.by_asset.values():
@@ -93,7 +93,7 @@ def test_the_shipped_tables_get_good_values_throughout() -> None:
 
 
 def signals_of(folder: Path, *table_points: str) -> dict[str, Any]:
-    """Return the signals of asset `a` of a table of these points, all of which read `t`."""
+    """Return the signals of asset `a`, whose points all read `t`."""
     plan = load_good_tables(folder, table_of_points(*table_points)).by_asset["a"]
     return plausible_signals(plan, seed=1)
 
@@ -115,7 +115,7 @@ def day_of(signal: Any) -> list[Any]:
     ],
 )
 def test_words_and_switches_take_turns(tmp_path: Path, point: str, expected: set[Scalar]) -> None:
-    """Each word of a map that gives a good value, booleans for a bit, text for a text."""
+    """Maps get their good words, bits booleans, strings texts."""
     assert set(day_of(signals_of(tmp_path, point)["t"])) == expected
 
 
@@ -124,27 +124,27 @@ def test_words_and_switches_take_turns(tmp_path: Path, point: str, expected: set
     [("degC", 15, 30), ("°C", 15, 30), ("℃", 15, 30), ("%", 25, 70), ("lx", 90, 900), ("lux", 90, 900)],
 )
 def test_a_unit_is_known_however_it_is_written(tmp_path: Path, unit: str, low: float, high: float) -> None:
-    """A room of 95 degrees would be believed by whoever is trained with it."""
+    """All spellings of a unit have its usual range."""
     day = day_of(signals_of(tmp_path, f"tag: R, point: P, unit: '{unit}'")["t"])
     assert low <= min(day) < max(day) <= high
 
 
 def test_a_meter_only_counts_up(tmp_path: Path) -> None:
-    """Also from one run to the next, for it counts since a day in the past."""
+    """A meter never falls, also between runs."""
     day = day_of(signals_of(tmp_path, "tag: R, point: P, unit: kWh")["t"])
     assert day == sorted(day)
     assert day[-1] > day[0] > 0
 
 
 def test_values_move_and_move_slowly(tmp_path: Path) -> None:
-    """Within a minute a temperature changes by less than 2 K, over a day by several."""
+    """A temperature moves by less than 2 K a minute and more than 3 K a day."""
     day = day_of(signals_of(tmp_path, "tag: R, point: P, unit: degC")["t"])
     assert all(abs(now - then) < 2 for then, now in pairwise(day))
     assert max(day) - min(day) > 3
 
 
 def test_points_that_share_a_reading_are_both_served(tmp_path: Path) -> None:
-    """The reading is within the ranges of both."""
+    """The reading is in the range of both points."""
     signals = signals_of(
         tmp_path,
         "tag: R, point: P, range: [0, 50]",
@@ -154,7 +154,7 @@ def test_points_that_share_a_reading_are_both_served(tmp_path: Path) -> None:
 
 
 def test_the_seed_decides(tmp_path: Path) -> None:
-    """The same one gives the same reading, another one another."""
+    """Equal seeds give equal readings."""
     plan = load_good_tables(tmp_path, table_of_points("tag: R, point: P")).by_asset["a"]
     first, same, other = (plausible_signals(plan, seed=seed)["t"](NOON_S, Random(0)) for seed in (1, 1, 2))
     assert first == same != other

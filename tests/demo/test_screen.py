@@ -1,4 +1,4 @@
-"""What the demo shows of points."""
+"""The table of points in the demo."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ NOW_MS = 1_795_507_200_000
 
 
 def shown(capsys: pytest.CaptureFixture[str], *updates: Update, alarms: tuple[Alarm, ...] = ()) -> str:
-    """Return what the screen prints of the points of these updates, and of alarms."""
+    """Return what the screen prints for these updates and alarms."""
     latest = DictLatestValues()
     latest.take(updates)
     screen = Screen(
@@ -43,18 +43,18 @@ def shown(capsys: pytest.CaptureFixture[str], *updates: Update, alarms: tuple[Al
 
 @pytest.mark.parametrize("quality", Quality)
 def test_every_quality_is_shown(capsys: pytest.CaptureFixture[str], quality: Quality) -> None:
-    """A point is shown with its quality in words, whichever it is."""
+    """Each quality is shown by name."""
     point = make_point()
     assert f" {quality.name.lower()} " in shown(capsys, make_update(point, 21.5, quality=quality))
 
 
 def test_a_point_without_readings_waits(capsys: pytest.CaptureFixture[str]) -> None:
-    """Before the first reading it waits; that is no bad quality."""
+    """Before its first reading a point is waiting."""
     assert " waiting " in shown(capsys)
 
 
 def test_alarms_are_shown_while_they_hold(capsys: pytest.CaptureFixture[str]) -> None:
-    """What needs a person stands below the table, and nothing where there is no alarm."""
+    """Current alarms are shown."""
     alarm = Alarm(name="webhook-silent", reason="no webhook for 5 min", since_ms=NOW_MS)
     assert "ALARM webhook-silent: no webhook for 5 min\n" in shown(capsys, alarms=(alarm,))
     assert "ALARM" not in shown(capsys)

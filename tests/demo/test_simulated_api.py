@@ -1,4 +1,4 @@
-"""The simulated REST API, asked over HTTP as Infodeck's documentation says that the real one is."""
+"""The simulated REST API over HTTP, compared with the documentation."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def listed(document: Any) -> list[str]:
 
 
 async def test_another_organization_is_not_found_with_the_right_secret() -> None:
-    """Neither by the key nor by the token; webhooks of any organization are managed by the token alone."""
+    """Another organization is a 404, with key and with token."""
     async with api_of() as api:
         for path, headers in (
             ("/assets", {"X-Api-Key": API_KEY}),
@@ -88,7 +88,7 @@ async def test_another_organization_is_not_found_with_the_right_secret() -> None
 
 
 async def test_shadows_are_those_asked_for() -> None:
-    """Without names it is DeviceUplink; with names it is these, as far as an asset has them."""
+    """Shadows are selected by name; the default is DeviceUplink."""
     both: dict[str, Any] = {"DeviceUplink": {"state": {}}, "Settings": {"state": {}}}
     async with api_of([{"id": "ast-0", "shadows": both}]) as api:
         for query, expected in {
@@ -104,7 +104,7 @@ async def test_shadows_are_those_asked_for() -> None:
 
 
 async def test_types_and_locations_are_answered() -> None:
-    """A type has its properties, a location its parent; unknown paths and types are a 404."""
+    """Unknown types and paths are a 404."""
     async with api_of() as api:
         assert (await ask(api, "/asset-types/at-iaq"))[1] == IAQ
         assert (await ask(api, "/locations"))[1]["data"] == LOCATIONS
@@ -113,7 +113,7 @@ async def test_types_and_locations_are_answered() -> None:
 
 
 async def test_the_history_of_a_metric_comes_in_pages_of_its_days() -> None:
-    """What is older than the days asked for is not in it; `nextToken` leads through the rest."""
+    """Pages have the requested days only."""
     now_s = int(time.time())
     history = [{"timestamp": now_s - hours * 3600, "value": hours} for hours in range(60)]
     async with api_of(metrics={("ast-0", "temperature"): history}) as api:
@@ -141,14 +141,14 @@ async def test_the_history_of_a_metric_comes_in_pages_of_its_days() -> None:
         "metricName=x&days=1&nextToken=none",
     ],
 )
-async def test_what_a_history_cannot_be_asked_is_refused(query: str) -> None:
-    """Days from 1 to 32, results from 10 to 100, a cursor that is one: all else is a 422."""
+async def test_invalid_queries_of_a_history_are_refused(query: str) -> None:
+    """Queries outside the documented bounds are a 422."""
     async with api_of() as api:
         assert (await ask(api, f"/assets/ast-0/metrics?{query}"))[0] == 422
 
 
-async def test_who_may_ask_is_checked_as_documented() -> None:
-    """A wrong key, a plan without the API, another organization: each in Infodeck's words."""
+async def test_key_and_plan_are_checked() -> None:
+    """A wrong key and a plan without API are refused in Infodeck's words."""
     async with api_of() as api:
         status, found, _ = await ask(api, "/assets", headers={"X-Api-Key": "idt_live_wrong"})
         assert (status, found["message"]) == (401, "Invalid API key")
@@ -167,7 +167,7 @@ async def test_requests_beyond_the_limit_are_refused() -> None:
 
 
 async def test_webhooks_are_managed_with_the_token_alone() -> None:
-    """An API key, no token and a wrong one are refused, and so is everything where there is no token."""
+    """A key, no token and a wrong token are refused."""
     async with api_of() as api, api_of(bearer_token=None) as without:
         for headers in ({"X-Api-Key": API_KEY}, {}, {"Authorization": "Bearer wrong"}):
             assert (await ask(api, "/webhooks", headers=headers))[0] == 401
@@ -175,7 +175,7 @@ async def test_webhooks_are_managed_with_the_token_alone() -> None:
 
 
 async def test_a_webhook_shows_its_secret_once_and_gets_another_one() -> None:
-    """Made with its secret, listed without it, rotated to a new one; a test is passed on."""
+    """Lists hide the secret; a rotation returns a new one."""
     tested: list[str] = []
     async with api_of() as api:
         api.send_test = tested.append
@@ -207,14 +207,14 @@ async def test_a_webhook_shows_its_secret_once_and_gets_another_one() -> None:
     ],
 )
 async def test_a_webhook_leads_to_https_or_to_this_machine(url: str | None, status: int) -> None:
-    """The real one wants https; the simulation also delivers on loopback."""
+    """Only https and loopback URLs are accepted."""
     async with api_of() as api:
         document = {"url": url, "events": ["asset.created"]}
         assert (await manage(api, "/webhooks", method="POST", document=document))[0] == status
 
 
 async def test_a_fault_may_be_of_one_path() -> None:
-    """It waits for its path, while others are answered; then that one is, too."""
+    """A fault waits for its path."""
     async with api_of() as api:
         api.path_faults["/locations"] = deque([Answer(status=503, body=b"{}")])
         assert (await ask(api, "/assets"))[0] == 200
@@ -225,7 +225,7 @@ async def test_a_fault_may_be_of_one_path() -> None:
 
 
 async def test_an_answer_may_be_late_or_slow() -> None:
-    """The usual answer after a delay, and one that drips byte by byte, are both whole in the end."""
+    """Delayed and dripping answers are complete."""
     async with api_of() as api:
         api.faults.append(Answer(is_usual=True, delay_s=0.2))
         api.faults.append(Answer(body=b'{"data": []}', drip_s=0.02))
@@ -242,7 +242,7 @@ async def test_an_answer_may_be_late_or_slow() -> None:
 
 
 async def test_it_stops_while_an_answer_drips() -> None:
-    """Whoever waits for a slow answer does not hold up the end."""
+    """A slow answer does not delay the stop."""
     async with asyncio.timeout(10):
         async with aiohttp.ClientSession(headers={"X-Api-Key": API_KEY}) as session, api_of() as api:
             api.faults.append(Answer(body=b" " * 1000, drip_s=1.0))

@@ -1,4 +1,4 @@
-"""The simulated Infodeck, judged by a real HTTP server that checks what Infodeck's documentation says."""
+"""The simulated Infodeck against a real HTTP server."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ BY_ID = {asset.id: asset for asset in DEMO_ASSETS}
 
 
 def simulated(url: str, **options: Any) -> SimulatedInfodeck:
-    """Make a simulation fast enough for a test; without surprises unless `options` ask for them."""
+    """Make a fast simulation without duplicates and tests, unless `options` set them."""
     calm: dict[str, Any] = {"rate": 100.0, "duplicate_share": 0.0, "test_event": False, "first_retry_s": 0.01}
     return SimulatedInfodeck(
         api=SimulatedApi(organization=ORGANIZATION, api_key=""),
@@ -74,8 +74,8 @@ async def test_events_have_the_documented_envelope_and_every_reading() -> None:
         assert all(reading.value is not None for reading in telemetry.readings)
 
 
-async def test_an_event_is_sent_again_until_it_is_answered_with_200() -> None:
-    """After two 503 the same events come again, and all are delivered in the end."""
+async def test_an_event_is_repeated_until_it_is_accepted() -> None:
+    """After two 503, the same events are sent again and delivered."""
     async with (
         listening(Receiver(refuse=2)) as receiver,
         simulated(receiver.url, rate=0.1) as infodeck,
@@ -88,8 +88,8 @@ async def test_an_event_is_sent_again_until_it_is_answered_with_200() -> None:
         assert (infodeck.deliveries.failed, infodeck.deliveries.given_up) == (2, 0)
 
 
-async def test_an_endpoint_that_is_away_is_tried_with_growing_pauses_then_given_up() -> None:
-    """Nobody listens: attempts at 0, 0.05, 0.15 and 0.35 s, and no more within the half second."""
+async def test_an_unreachable_endpoint_is_given_up() -> None:
+    """Attempts follow at 0, 0.05, 0.15 and 0.35 s, and end within half a second."""
     async with simulated(
         f"http://127.0.0.1:{free_port()}/", rate=0.001, first_retry_s=0.05, retry_for_s=0.5
     ) as infodeck:
@@ -99,7 +99,7 @@ async def test_an_endpoint_that_is_away_is_tried_with_growing_pauses_then_given_
 
 
 async def test_some_events_come_twice_and_a_test_event_first() -> None:
-    """With `duplicate_share` 1 every event comes twice; `webhook.test` is marked as a test."""
+    """With `duplicate_share` 1 every event is sent twice."""
     async with (
         listening(Receiver()) as receiver,
         simulated(receiver.url, rate=0.001, duplicate_share=1.0, test_event=True) as infodeck,
@@ -114,7 +114,7 @@ async def test_some_events_come_twice_and_a_test_event_first() -> None:
 
 
 async def test_nothing_is_sent_after_the_end(caplog: pytest.LogCaptureFixture) -> None:
-    """Leaving the context stops all reports and retries at once, without a word."""
+    """Leaving the context stops reports and retries at once."""
     async with listening(Receiver(refuse=1000)) as receiver:
         async with simulated(receiver.url):
             await receiver.until(lambda: len(receiver.requests) >= 5)
@@ -125,7 +125,7 @@ async def test_nothing_is_sent_after_the_end(caplog: pytest.LogCaptureFixture) -
 
 
 def test_readings_move_slowly_and_stay_plausible() -> None:
-    """Within five seconds no room's temperature jumps by a degree, and a day stays in human bounds."""
+    """A room's temperature moves slowly and stays in bounds."""
     random = Random(1)
     room = DEMO_ASSETS[0]
     day = [room.telemetry(elapsed_s, random) for elapsed_s in range(0, 24 * 3600, 5)]
@@ -138,7 +138,7 @@ def test_readings_move_slowly_and_stay_plausible() -> None:
 
 
 def test_the_energy_counter_never_falls() -> None:
-    """The AHU's meter only counts up, whatever the noise elsewhere."""
+    """The meter only counts up."""
     random = Random(1)
     energy = [float(BY_ID["ast-demo-ahu1"].telemetry(s, random)["energy"] or 0) for s in range(0, 3600, 3)]
     assert energy == sorted(energy)
@@ -146,7 +146,7 @@ def test_the_energy_counter_never_falls() -> None:
 
 
 def test_the_demo_point_table_names_exactly_the_simulated_assets_and_keys() -> None:
-    """The table and the simulation have the same assets and keys, but for the room left to the reader."""
+    """The demo's table has the simulated assets and keys, plus room 301."""
     table = yaml.safe_load(files("gateway.demo").joinpath("mappings", "demo.yaml").read_text())
     asked: dict[str, set[str]] = {}
     for asset in table["assets"]:
@@ -161,7 +161,7 @@ def test_the_demo_point_table_names_exactly_the_simulated_assets_and_keys() -> N
 
 
 def test_the_building_has_every_type_and_place_of_its_assets() -> None:
-    """Types describe exactly the keys that assets report, and each place leads up to the building."""
+    """Types list exactly the reported keys; places lead to the building."""
     types = {asset_type["id"]: asset_type for asset_type in DEMO_TYPES}
     places = {place["id"]: place for place in DEMO_LOCATIONS}
     for asset in KNOWN_ASSETS:

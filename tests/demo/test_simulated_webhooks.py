@@ -1,4 +1,4 @@
-"""Webhooks of the simulated Infodeck: registered through its API, with a log, and with faults on the way."""
+"""Webhooks of the simulated Infodeck: registration, log and faults."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ async def register(api: SimulatedApi, url: str, *events: str) -> Any:
     return await manage_webhooks(api, "/webhooks", method="POST", document=document)
 
 
-async def test_a_registered_webhook_gets_what_it_is_subscribed_to_signed_with_its_secret() -> None:
+async def test_a_registered_webhook_gets_its_subscribed_events() -> None:
     """Telemetry goes to the one that is subscribed to it, signed with its secret, and not to the other."""
     async with (
         api_of() as api,
@@ -57,8 +57,8 @@ async def test_a_registered_webhook_gets_what_it_is_subscribed_to_signed_with_it
     assert (status.requests, status.refused) == ([], [])
 
 
-async def test_after_rotation_the_new_secret_signs_what_is_sent_and_sent_again() -> None:
-    """An event that was refused under the old secret comes again under the new one."""
+async def test_after_a_rotation_the_new_secret_signs() -> None:
+    """A refused event is sent again with the new secret."""
     async with api_of() as api, listening(Receiver()) as receiver, calm_infodeck(api=api) as infodeck:
         made = await register(api, receiver.url)
         receiver.secret = b"what the next one will be"
@@ -71,7 +71,7 @@ async def test_after_rotation_the_new_secret_signs_what_is_sent_and_sent_again()
 
 
 async def test_a_test_event_goes_to_the_webhook_that_is_tested() -> None:
-    """`POST …/test` sends a `webhook.test`, marked as one, to this webhook whatever it is subscribed to."""
+    """A test event is sent to the tested webhook only."""
     async with (
         api_of() as api,
         listening(Receiver()) as receiver,
@@ -88,7 +88,7 @@ async def test_a_test_event_goes_to_the_webhook_that_is_tested() -> None:
 
 
 async def test_the_delivery_log_has_every_attempt_newest_first() -> None:
-    """Refused twice, then accepted: three entries with code, time, reason and which attempt it was."""
+    """Two refusals and a success are three entries."""
     async with (
         api_of() as api,
         listening(Receiver(refuse=2)) as receiver,
@@ -110,8 +110,8 @@ async def test_the_delivery_log_has_every_attempt_newest_first() -> None:
     assert all(abs(entry["createdAt"] - time.time()) < 30 for entry in log)
 
 
-async def test_an_endpoint_that_keeps_failing_is_marked_until_it_is_well() -> None:
-    """Nobody listens: "Failing", with a reason in the log; once somebody does, "Active"."""
+async def test_a_failing_endpoint_is_marked_until_it_recovers() -> None:
+    """The status is Failing, and Active after a success."""
     async with api_of() as api, calm_infodeck(f"http://127.0.0.1:{free_port()}/", api=api) as infodeck:
         (webhook,) = api.webhooks
         report(infodeck)
@@ -125,8 +125,8 @@ async def test_an_endpoint_that_keeps_failing_is_marked_until_it_is_well() -> No
             await until(lambda: webhook["status"] == "Active")
 
 
-async def test_what_is_held_back_is_overtaken_and_nothing_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
-    """With `shuffle_share` events arrive in another order than they were made in, each once."""
+async def test_events_may_arrive_out_of_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With `shuffle_share`, events arrive out of order, each once."""
     monkeypatch.setattr("gateway.demo.deliveries._HELD_BACK_S", 0.3)
     async with (
         listening(Receiver()) as receiver,
@@ -142,7 +142,7 @@ async def test_what_is_held_back_is_overtaken_and_nothing_is_lost(monkeypatch: p
 
 
 async def test_nothing_is_sent_while_paused() -> None:
-    """What happened meanwhile is delivered afterwards."""
+    """Events are delivered after the pause."""
     async with listening(Receiver()) as receiver, calm_infodeck(receiver.url, api=api_of()) as infodeck:
         infodeck.webhook.paused = True
         report(infodeck, 5)
@@ -153,7 +153,7 @@ async def test_nothing_is_sent_while_paused() -> None:
 
 
 async def test_a_clock_that_is_off_shows_in_the_signature() -> None:
-    """Ten minutes ahead is outside of everybody's tolerance."""
+    """A signature ten minutes ahead is refused."""
     async with (
         listening(Receiver(secret=SIGNING_SECRET)) as receiver,
         calm_infodeck(receiver.url, api=api_of()) as infodeck,
@@ -166,7 +166,7 @@ async def test_a_clock_that_is_off_shows_in_the_signature() -> None:
 
 
 async def test_what_waits_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Beyond so many events there is no room."""
+    """Events beyond the bound are counted and dropped."""
     monkeypatch.setattr("gateway.demo.deliveries._MOST_WAITING", 50)
     async with listening(Receiver()) as receiver, calm_infodeck(receiver.url, api=api_of()) as infodeck:
         infodeck.webhook.paused = True

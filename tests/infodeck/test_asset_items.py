@@ -1,4 +1,4 @@
-"""What an asset may look like in the API's list, and what is made of it."""
+"""Assets, types and locations as read from items of the API."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ ITEMS = st.fixed_dictionaries({}, optional=dict.fromkeys(("id", *NAMES), JSON)) 
 def test_fields_are_found_where_either_documentation_has_them(
     item: dict[str, Any], expected: dict[str, Any]
 ) -> None:
-    """Each field has its places in order; what says nothing usable is None."""
+    """A field is read from the first of its places that has a usable value."""
     assert known_asset({"id": "ast-1", **item}) == KnownAsset(id="ast-1", **expected)
 
 
@@ -80,17 +80,15 @@ def test_fields_are_found_where_either_documentation_has_them(
         {"id": "ast-9\n"},
     ],
 )
-def test_an_item_without_a_usable_id_is_left_out_alone(item: object) -> None:
-    """The others of its page are taken."""
+def test_an_item_without_a_usable_id_is_left_out(item: object) -> None:
+    """The other items of its page are used."""
     found, _ = page_of({"data": [item, {"id": "ast-1"}]}, "/assets")
     assert [asset.id for item in found if (asset := known_asset(item))] == ["ast-1"]
 
 
 @given(items=st.lists(ITEMS, max_size=4), rest=st.dictionaries(st.text(), JSON, max_size=2), cursor=JSON)
-def test_whatever_is_listed_is_read_or_refused(
-    items: list[Any], rest: dict[str, Any], cursor: object
-) -> None:
-    """No shape of items and cursor raises anything but an error in the user's words."""
+def test_any_list_is_read_or_refused(items: list[Any], rest: dict[str, Any], cursor: object) -> None:
+    """Any shape of items and cursor is read, or refused with a GatewayError."""
     try:
         found, _ = page_of({**rest, "data": items, "nextToken": cursor}, "/assets")
     except GatewayError:
@@ -102,16 +100,16 @@ def test_whatever_is_listed_is_read_or_refused(
 
 
 @given(document=JSON)
-def test_whatever_is_answered_is_read_or_refused(document: object) -> None:
-    """No document at all raises anything else."""
+def test_any_answer_is_read_or_refused(document: object) -> None:
+    """Any JSON document is read, or refused with a GatewayError."""
     try:
         page_of(document, "/assets")
     except GatewayError as error:
         assert "infodeck.api" in str(error) or "cursor" in str(error)  # noqa: PT017 - either outcome is right
 
 
-def test_a_type_says_what_its_assets_measure() -> None:
-    """Each property has its key, and what else is told of it; one without a key is none."""
+def test_a_type_lists_its_properties() -> None:
+    """A type lists its properties by key; a property without a usable key is left out."""
     power = {"key": "Power", "name": "Active power", "type": "integer", "unit": "W"}
     odd = [None, 7, {}, {"key": ""}, {"key": 7}, {"key": "x" * 201}, {"key": "P\n"}, power | {"unit": "kW"}]
     found = asset_type(
@@ -123,8 +121,8 @@ def test_a_type_says_what_its_assets_measure() -> None:
 
 
 @given(item=ITEMS)
-def test_whatever_a_type_or_location_is_it_is_read(item: object) -> None:
-    """What is odd about it says nothing."""
+def test_any_type_or_location_is_read(item: object) -> None:
+    """Any type or location is read; unusable fields are left out."""
     found = asset_type(item, asked="at-1")
     assert found.id == "at-1"
     assert len({one.key for one in found.properties}) == len(found.properties)
@@ -133,7 +131,7 @@ def test_whatever_a_type_or_location_is_it_is_read(item: object) -> None:
 
 
 def test_a_location_has_a_name_and_a_parent() -> None:
-    """Both may be missing."""
+    """A location may lack both."""
     assert location({"id": "loc-1", "name": " Level 3 ", "parentId": "loc-0"}) == AssetLocation(
         "loc-1", "Level 3", "loc-0"
     )

@@ -1,4 +1,4 @@
-"""What webhooks missed comes from the API's list: once, with its own time, and never over something newer."""
+"""Backfill from the API's list: each reading once, with its own time, never over a newer one."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ points:
 """
 
 
-async def test_what_is_missed_reaches_every_sink_with_its_own_time(file: Path, points: PointMap) -> None:
-    """One event per asset has the missed readings, and those alone; assets that no table names have none."""
+async def test_missed_readings_reach_every_sink_with_their_own_times(file: Path, points: PointMap) -> None:
+    """One event per asset has its missed readings only; assets without points get none."""
     async with backfilling(file, points) as run:
         await run.webhook(1, at_ms=NOON - 3000, t=1, h=40)
         shadow = {"t": {"value": 2, "timestamp": NOON - 1000}, "h": {"value": 40, "timestamp": NOON - 3000}}
@@ -54,10 +54,10 @@ async def test_what_is_missed_reaches_every_sink_with_its_own_time(file: Path, p
 
 
 @pytest.mark.parametrize("has_state", [True, False])
-async def test_a_time_that_moves_with_each_answer_keeps_nothing_fresh(
+async def test_the_time_of_an_answer_keeps_nothing_fresh(
     *, file: Path, points: PointMap, has_state: bool
 ) -> None:
-    """A shadow's own `timestamp` is that of the answer: what stands in it may be months old."""
+    """A shadow's own `timestamp` is the time of the answer, so it is not used."""
     readings = {"t": 1, "h": 40}
     async with backfilling(file, points) as run:
         await run.webhook(1, at_ms=NOON - 3000, t=1)
@@ -79,8 +79,8 @@ async def test_a_time_that_moves_with_each_answer_keeps_nothing_fresh(
         assert listed["a"].readings == {}
 
 
-async def test_a_point_without_any_reading_gets_the_apis(file: Path, points: PointMap) -> None:
-    """After the first start of a gateway, nothing waits for the next report of a device."""
+async def test_a_point_without_a_reading_gets_that_of_the_api(file: Path, points: PointMap) -> None:
+    """After the first start, a point shows the API's reading at once."""
     async with backfilling(file, points) as run:
         await run.reconcile(item("a", at_ms=NOON - 1000, t=1), item("b", at_ms=NOON - 10**10, t=2))
         assert run.shown("R/T") == (1, NOON - 1000)
@@ -88,8 +88,8 @@ async def test_a_point_without_any_reading_gets_the_apis(file: Path, points: Poi
         assert run.newest("R/H") is None
 
 
-async def test_nothing_is_refilled_twice(file: Path, points: PointMap) -> None:
-    """The same list again brings nothing, nor does it after a restart whose kept values are lost."""
+async def test_nothing_is_backfilled_twice(file: Path, points: PointMap) -> None:
+    """The same list again adds nothing, even after a restart that lost the stored values."""
     items = item("a", at_ms=NOON - 1000, t=1), item("b", at_ms=NOON - 1000, t=2)
     async with backfilling(file, points) as run:
         for _ in range(3):
@@ -104,7 +104,7 @@ async def test_nothing_is_refilled_twice(file: Path, points: PointMap) -> None:
 
 
 async def test_an_event_that_is_there_already_is_a_duplicate(file: Path, points: PointMap) -> None:
-    """Where the image does not know of it, as with another gateway's tables, its id does."""
+    """An event that the state does not know is recognised by its id."""
     items = item("a", at_ms=NOON - 1000, t=1)
     async with backfilling(file, points) as run:
         await run.reconcile(items)
@@ -114,8 +114,8 @@ async def test_an_event_that_is_there_already_is_a_duplicate(file: Path, points:
         assert len(await run.backfills()) == 1
 
 
-async def test_a_webhook_after_its_reading_was_refilled_is_no_history(file: Path, points: PointMap) -> None:
-    """It is published again, and both are the newest when they are; so also where both had to wait."""
+async def test_a_webhook_of_a_backfilled_reading_is_no_history(file: Path, points: PointMap) -> None:
+    """It is published as the newest value again, even if both had to wait."""
     async with backfilling(file, points) as run:
         await run.reconcile(item("a", at_ms=NOON - 1000, t=1))
         await run.rig.delivered()
@@ -142,15 +142,15 @@ READINGS = st.lists(
 
 @settings(max_examples=40)
 @given(readings=READINGS)
-def test_whatever_the_order_the_newest_is_shown(
+def test_in_any_order_the_newest_is_shown(
     points: PointMap, readings: list[tuple[bool, int, int, int]]
 ) -> None:
-    """Neither a refill nor a webhook ever takes a point back in time, through the real journal and head."""
+    """In any order of webhooks and backfill, no point goes back in time."""
 
     async def play(folder: Path) -> None:
         clock = Clock(NOON)
         async with backfilling(folder / "journal.db", points, clock=clock) as run:
-            told: list[int] = []
+            appended: list[int] = []
             for number, (from_api, minute, value, pause) in enumerate(readings):
                 at_ms = NOON + minute * MINUTE_MS
                 clock.now_ms = max(clock.now_ms, at_ms)
@@ -159,10 +159,10 @@ def test_whatever_the_order_the_newest_is_shown(
                     await run.reconcile(item("a", at_ms=at_ms, t=value))
                 else:
                     await run.webhook(number, at_ms=at_ms, t=value)
-                    told.append(at_ms)
+                    appended.append(at_ms)
                 after = run.newest("R/T")
                 assert before is None or (after is not None and after.time_ms >= before.time_ms)
-                assert after is None or after.time_ms >= max(told, default=0)
+                assert after is None or after.time_ms >= max(appended, default=0)
                 clock.now_ms += pause * MINUTE_MS
             clock.now_ms += 10 * MINUTE_MS
             newest = max(at for _, at, *_ in readings)
@@ -175,8 +175,8 @@ def test_whatever_the_order_the_newest_is_shown(
         asyncio.run(play(Path(folder)))
 
 
-async def test_values_without_a_time_are_not_used_and_told_once(file: Path, points: PointMap) -> None:
-    """Status and log say what to set; a setting that helps ends that."""
+async def test_values_without_a_time_are_not_used_and_logged_once(file: Path, points: PointMap) -> None:
+    """Status and log name the setting, once, until it helps."""
     untimed = item("a", at_ms=None, t=1) | {"updatedAt": NOON // 1000}
     with capture_logs() as lines:
         async with backfilling(file, points) as run:
@@ -187,15 +187,15 @@ async def test_values_without_a_time_are_not_used_and_told_once(file: Path, poin
             assert "infodeck.refill.time, such as $.updatedAt" in str(run.status.last_error)
             await run.reconcile(item("a", at_ms=NOON, t=1))
             assert (run.status.without_time, run.status.last_error) == (0, None)
-    told = [line["event"] for line in lines if line["event"].startswith("refill.")]
-    assert told == ["refill.incomplete", "refill.done", "refill.available"]
+    logged = [line["event"] for line in lines if line["event"].startswith("refill.")]
+    assert logged == ["refill.incomplete", "refill.done", "refill.available"]
     async with backfilling(file, points, time="$.updatedAt") as run:
         await run.reconcile(untimed | {"id": "b"})
         assert run.shown("S/T") == (1, NOON)
 
 
 async def test_a_list_that_breaks_off_counts_nothing_twice(file: Path, points: PointMap) -> None:
-    """What cannot be used is counted by asset, as the last list that was told has it."""
+    """Unusable values are counted by asset, as of the last list."""
     ahead = item("b", at_ms=NOON + 10 * MINUTE_MS, t=1)
     async with backfilling(file, points) as run:
         for _ in range(3):
@@ -206,7 +206,7 @@ async def test_a_list_that_breaks_off_counts_nothing_twice(file: Path, points: P
 
 
 async def test_a_time_in_the_future_is_counted_and_changes_nothing(file: Path, points: PointMap) -> None:
-    """A device whose clock runs ahead is not refilled at each reconciliation, nor does it look fresh."""
+    """A reading from the future is not used, and counted."""
     async with backfilling(file, points) as run:
         await run.reconcile(item("a", at_ms=NOON + 10 * MINUTE_MS, t=1))
         assert (run.newest("R/T"), run.status.clock_ahead, run.status.last_error) == (None, 1, None)
@@ -214,7 +214,7 @@ async def test_a_time_in_the_future_is_counted_and_changes_nothing(file: Path, p
 
 @contextmanager
 def no_new_events(file: Path) -> Iterator[None]:
-    """Let every commit of an event fail, as on a disk that takes no more."""
+    """Make every commit of an event fail, as on a full disk."""
     with closing(sqlite3.connect(file)) as database:
         database.execute(
             "CREATE TRIGGER failing BEFORE INSERT ON events BEGIN SELECT RAISE(ABORT, 'disk I/O error'); END"
@@ -225,8 +225,8 @@ def no_new_events(file: Path) -> Iterator[None]:
             database.execute("DROP TRIGGER failing")
 
 
-async def test_a_journal_that_takes_nothing_leaves_it_for_the_next_time(file: Path, points: PointMap) -> None:
-    """It is said once, and made up for; nothing is counted as refilled before it is durable."""
+async def test_a_failing_journal_is_caught_up_with_later(file: Path, points: PointMap) -> None:
+    """The failure is logged once, nothing counts as backfilled, and the next list catches up."""
     with capture_logs() as lines:
         async with backfilling(file, points) as run:
             with no_new_events(file):
@@ -237,15 +237,15 @@ async def test_a_journal_that_takes_nothing_leaves_it_for_the_next_time(file: Pa
             await run.reconcile(item("a", at_ms=NOON, t=1))
             assert run.shown("R/T") == (1, NOON)
             assert run.status.last_error is None
-    told = [line["event"] for line in lines if line["event"].startswith("refill.")]
-    assert told == ["refill.incomplete", "refill.done", "refill.available"]
+    logged = [line["event"] for line in lines if line["event"].startswith("refill.")]
+    assert logged == ["refill.incomplete", "refill.done", "refill.available"]
 
 
 MANY = 2_000
 
 
 async def test_many_assets_never_hold_the_loop_for_long(file: Path, tmp_path: Path) -> None:
-    """Thousands refilled at once leave the event loop free between slices; all of them arrive."""
+    """Thousands of backfilled assets leave turns to the event loop; all arrive."""
     rows = "\n".join(f"  - {{tag: R{n}, point: T, asset: a{n}, from: t}}" for n in range(MANY))
     table = f"schema: gateway.points/1\nsite: hq\npoints:\n{rows}\n"
     points = load_good_tables(tmp_path, table)
@@ -266,8 +266,8 @@ async def test_many_assets_never_hold_the_loop_for_long(file: Path, tmp_path: Pa
         await until(lambda: run.newest(f"R{MANY - 1}/T") is not None)
 
 
-async def test_nonsense_in_the_list_is_passed_over(file: Path, points: PointMap) -> None:
-    """Items without an id, with shadows of any kind, take nothing from the others."""
+async def test_unusable_items_are_skipped(file: Path, points: PointMap) -> None:
+    """Unusable items do not affect the others."""
     odd: list[dict[str, Any]] = [
         {},
         {"id": None},

@@ -1,4 +1,4 @@
-"""Edited tables: what was refilled for points of the old ones is refilled for those of the new ones, too."""
+"""Readings that were backfilled for old tables are available to points of new ones."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ BEFORE = "  - {tag: R, point: T, asset: a, from: t}\n"
         ("  - {tag: R, point: T, asset: a, from: t, unit: degC}\n", "R/T"),
     ],
 )
-async def test_a_point_of_an_edited_table_gets_what_was_refilled_before(
+async def test_a_point_of_an_edited_table_gets_what_was_backfilled_before(
     tmp_path: Path, after: str, name: str
 ) -> None:
-    """Added, renamed or converted anew: the journal has an event of it, and still the point has its value."""
+    """An added, renamed or converted point gets its value, although the journal has the event."""
     shown = item("a", at_ms=NOON, t=21.5)
     for number, rows in enumerate((BEFORE, after)):
         folder = tmp_path / str(number)
@@ -42,7 +42,7 @@ async def test_a_point_of_an_edited_table_gets_what_was_refilled_before(
 
 
 async def test_a_point_that_came_back_gets_its_value_again(tmp_path: Path) -> None:
-    """Moved to another asset and back again, each time with a restart: whatever was refilled before."""
+    """A point that is moved to another asset and back gets each asset's value."""
     shown = [item(asset, at_ms=NOON, t=value) for asset, value in (("a", 1), ("b", 2))]
     for number, asset in enumerate("aba"):
         folder = tmp_path / str(number)

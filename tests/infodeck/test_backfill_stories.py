@@ -1,8 +1,7 @@
-"""Any story of lost, late and doubled webhooks, odd lists, restarts, kills and edited tables ends well.
+"""Any sequence of lost, late and repeated webhooks, odd lists, restarts, kills and edited tables ends well.
 
-What a device measures is told by webhooks and by the API's list; the API has its history. Whatever becomes
-of the webhooks and of the gateway: every point ends with the newest reading that anybody told with a time,
-no point ever goes back, and what the gateway takes from a history is complete and new.
+Webhooks and the API's list report what a device measures; the API has its history. Whatever happens, every
+point ends with the newest reported reading, no point goes back in time, and a filled history is complete.
 """
 
 from __future__ import annotations
@@ -40,7 +39,7 @@ if TYPE_CHECKING:
 HOUR_MS = 60 * MINUTE_MS
 START = 1_790_000_000_000
 HISTORY_AFTER_S = 3600.0
-METRIC_TIME = "at"  # not `timestamp`, of which the simulated API tells the last days by its own clock
+METRIC_TIME = "at"  # not `timestamp`, which the simulated API compares with its own clock
 
 M = "$.data.object.shadows.Up.state.reported.m"
 HEAD = "schema: gateway.points/1\nsite: hq\npoints:\n"
@@ -63,7 +62,7 @@ def tables(tmp_path_factory: pytest.TempPathFactory) -> list[PointMap]:
 
 @dataclass(frozen=True)
 class Report:
-    """The device measures, and then its webhook is delivered, lost, or comes later."""
+    """The device measures; its webhook is delivered, lost or late."""
 
     after_minutes: int
     fate: str
@@ -71,21 +70,21 @@ class Report:
 
 @dataclass(frozen=True)
 class Repeat:
-    """Infodeck sends an event again, or one that is still to come, whichever it is."""
+    """Infodeck sends any event again."""
 
     which: int
 
 
 @dataclass(frozen=True)
 class Reconcile:
-    """The API lists the device with its newest reading, or otherwise than it should."""
+    """The API lists the device with its newest reading, or an odd list."""
 
     how: str
 
 
 @dataclass(frozen=True)
 class Restart:
-    """The gateway ends and begins again some hours later, perhaps with other tables."""
+    """The gateway stops and starts some hours later, perhaps with other tables."""
 
     hours: int
     table: int
@@ -93,7 +92,7 @@ class Restart:
 
 @dataclass(frozen=True)
 class Kill:
-    """The gateway is killed in the midst of something, and begins again some hours later."""
+    """The gateway is killed while it works, and starts some hours later."""
 
     hours: int
     doing: str
@@ -119,7 +118,7 @@ STEPS: st.SearchStrategy[Step] = st.one_of(
 
 @dataclass
 class World:
-    """What is so, whatever the gateway knows of it."""
+    """What really happened, whatever the gateway knows of it."""
 
     folder: Path
     tables: Sequence[PointMap]
@@ -127,7 +126,7 @@ class World:
     clock: Clock = field(default_factory=lambda: Clock(START))
     table: int = 0
     measured: list[int] = field(default_factory=list)  # Unix ms; the value is its position
-    told: set[int] = field(default_factory=set)  # positions that webhooks brought, or the API
+    reported: set[int] = field(default_factory=set)  # positions that webhooks brought, or the API
     sent: list[int] = field(default_factory=list)  # by webhooks, or still to be sent
     records: list[tuple[int, Record]] = field(
         default_factory=list
@@ -155,7 +154,7 @@ class World:
         if how != "untimed":
             reported["timestamp"] = at_ms
         if how in {"right", "older", "twofold"}:
-            self.told.add(position)
+            self.reported.add(position)
         shadows = {"Up": {"state": {"reported": reported}}}
         if how == "twofold":
             old = {"t": 0, "timestamp": self.measured[0]}
@@ -164,8 +163,8 @@ class World:
 
 
 async def send(run: BackfillRig, world: World, position: int) -> None:
-    """Have the webhook of a reading come."""
-    world.told.add(position)
+    """Deliver the webhook of a reading."""
+    world.reported.add(position)
     thing = {
         "assetId": "a",
         "timestamp": world.measured[position],
@@ -175,8 +174,8 @@ async def send(run: BackfillRig, world: World, position: int) -> None:
     await run.rig.send_thing(position, thing)
 
 
-async def take(step: Step, run: BackfillRig, world: World) -> None:
-    """Let a step happen that a running gateway sees."""
+async def perform(step: Step, run: BackfillRig, world: World) -> None:
+    """Perform a step while the gateway runs."""
     match step:
         case Report(after_minutes, fate):
             world.clock.now_ms += after_minutes * MINUTE_MS
@@ -192,7 +191,7 @@ async def take(step: Step, run: BackfillRig, world: World) -> None:
         case Reconcile(how) if world.measured:
             await run.reconcile(world.listed(how))
             if how == "right":
-                check_told(run, world.measured[-1])
+                check_listed(run, world.measured[-1])
         case Sink(True):
             run.receiver.open.set()
         case Sink(False):
@@ -201,8 +200,8 @@ async def take(step: Step, run: BackfillRig, world: World) -> None:
             pass
 
 
-def check_told(run: BackfillRig, time_ms: int) -> None:
-    """Check that every point knows what the API has just told, or what is as new as that."""
+def check_listed(run: BackfillRig, time_ms: int) -> None:
+    """Check that every point shows the reading that the API has just listed, or a newer one."""
     for point in run.rig.state.points.points:
         measured = run.rig.state.measured(point)
         if point.asset == "a":
@@ -211,22 +210,22 @@ def check_told(run: BackfillRig, time_ms: int) -> None:
 
 
 def watch(run: BackfillRig, world: World) -> None:
-    """Keep what becomes durable, and what is said to be filled."""
+    """Record the durable events and the filled gaps."""
     gaps = run.backfill._gaps
     close = gaps.close
 
-    def note_and_close(gap: Gap) -> None:
+    def record_and_close(gap: Gap) -> None:
         if gaps.is_used(gap.asset, gap.key):
             world.filled.append((gap, set(world.measured)))
         close(gap)
 
-    gaps.close = note_and_close  # type: ignore[method-assign]
+    gaps.close = record_and_close  # type: ignore[method-assign]
     table, kept = world.table, world.records
     run.rig.journal.subscribe(lambda records: kept.extend((table, record) for record in records))
 
 
 async def kill(step: Kill, run: BackfillRig, world: World) -> None:
-    """Go on with the file as it is on disk when an event has just become durable."""
+    """Continue with the file as it is on disk just after an event became durable."""
     if step.doing == "webhook" and world.sent:
         await send(run, world, world.sent[-1])
     elif step.doing == "list" and world.measured:
@@ -241,7 +240,7 @@ async def kill(step: Kill, run: BackfillRig, world: World) -> None:
 
 
 async def live(steps: Sequence[Step], world: World) -> None:
-    """Run the gateway through the steps, as often as it is restarted."""
+    """Run the gateway through the steps, with its restarts."""
     left = deque(steps)
     ended: Restart | Kill | None = Restart(0, 0)
     while ended is not None:
@@ -261,7 +260,7 @@ async def live(steps: Sequence[Step], world: World) -> None:
 
 
 async def live_once(left: deque[Step], run: BackfillRig, world: World) -> Restart | Kill | None:
-    """Take steps until the gateway ends, and return what ended it; None: the story is over."""
+    """Perform steps until the gateway ends; return what ended it, None at the end of the story."""
     shown = Shown(run)
     while left:
         step = left.popleft()
@@ -273,7 +272,7 @@ async def live_once(left: deque[Step], run: BackfillRig, world: World) -> Restar
         if isinstance(step, Kill):
             await kill(step, run, world)
             return step
-        await take(step, run, world)
+        await perform(step, run, world)
         await settled(run)
         shown.check()
     await end(run, world)
@@ -282,9 +281,9 @@ async def live_once(left: deque[Step], run: BackfillRig, world: World) -> Restar
 
 
 async def settled(run: BackfillRig) -> None:
-    """Wait until gaps that are over are filled, and what is known of points is on disk.
+    """Wait until due gaps are filled, and all values are on disk.
 
-    A webhook that comes while a gap is being filled is one that comes after that: it is told again.
+    A webhook that arrives while a gap is filled may repeat a reading, so no step begins before.
     """
     await until(lambda: not run.backfill._gaps.due())
     run.rig.pipeline.tick()
@@ -293,13 +292,13 @@ async def settled(run: BackfillRig) -> None:
 
 @dataclass
 class Shown:
-    """What points showed before: they never go back."""
+    """The times that points showed, to check that they never go back."""
 
     run: BackfillRig
     times: dict[str, int] = field(default_factory=dict)
 
     def check(self) -> None:
-        """Compare with what they show now."""
+        """Check that no point went back in time."""
         for point in self.run.rig.state.points.points:
             measured = self.run.rig.state.measured(point)
             if measured is not None:
@@ -308,7 +307,7 @@ class Shown:
 
 
 async def end(run: BackfillRig, world: World) -> None:
-    """Let everything be well again for a while, and look at what has come of it."""
+    """End all faults for a while, then check the result."""
     run.receiver.open.set()
     world.clock.now_ms += 5 * MINUTE_MS
     await send(run, world, world.measure())
@@ -329,7 +328,7 @@ async def end(run: BackfillRig, world: World) -> None:
 
 
 def check_records(world: World) -> None:
-    """Check all that ever was in the journal against what was measured."""
+    """Check every event that was in the journal against what was measured."""
     known: set[tuple[str, int]] = set()  # by point
     for table, record in sorted(world.records, key=lambda each: each[1].seq):
         event = record.event
@@ -339,17 +338,17 @@ def check_records(world: World) -> None:
         for reading in telemetry.readings:
             if event.is_backfilled:
                 assert world.measured[int(str(reading.value))] == reading.time_ms  # with its own time
-            told = {(name, reading.time_ms) for name in whole if reading.key == "t"}
+            events = {(name, reading.time_ms) for name in whole if reading.key == "t"}
             if event.document.get("source") == "history":
-                assert not told & known  # nothing that is there already
-            known |= told
+                assert not events & known  # nothing that is there already
+            known |= events
     for gap, measured in world.filled:
         inside = {time_ms for time_ms in measured if gap.since_ms < time_ms < (gap.until_ms or 0)}
         assert inside <= {time_ms for _, time_ms in known}
 
 
 async def play(steps: Sequence[Step], tables: Sequence[PointMap]) -> None:
-    """Play a story from beginning to end."""
+    """Run one story to its end."""
     with TemporaryDirectory() as folder:
         async with simulated_api(0) as api:
             api.items = [{"id": "a"}]
@@ -361,5 +360,5 @@ async def play(steps: Sequence[Step], tables: Sequence[PointMap]) -> None:
 @settings(max_examples=30)
 @given(steps=st.lists(STEPS, min_size=8, max_size=20))
 def test_every_story_ends_well(tables: list[PointMap], steps: list[Step]) -> None:
-    """See above; on a real journal, head, image and HTTP API."""
+    """The claims of this module hold for any story, with a real journal and HTTP API."""
     asyncio.run(play(steps, tables))

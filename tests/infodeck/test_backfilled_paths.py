@@ -1,4 +1,4 @@
-"""Points that read an explicit path are refilled by what stands at that path, and never by anything else."""
+"""Points that read a path are backfilled from that path of the shadows only."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def listed(*values: Any, at_ms: int) -> dict[str, Any]:
 
 
 async def test_no_path_finds_another_points_reading(file: Path, points: PointMap) -> None:
-    """What the gateway's own event looks like is nothing that a path into Infodeck's events could mean."""
+    """Paths into Infodeck's events find nothing in the gateway's own events."""
     async with backfilling(file, points) as run:
         await run.rig.send_thing(2, {"id": "a", "timestamp": NOON, "readings": [{"key": "x", "value": 640}]})
         assert run.shown("R/FIRST") == (640, NOON)
@@ -60,10 +60,10 @@ async def test_no_path_finds_another_points_reading(file: Path, points: PointMap
         assert run.newest("R/STAMP") is None
 
 
-async def test_what_stands_before_a_place_in_a_list_is_not_told_anew(
+async def test_a_new_point_of_a_list_leaves_its_neighbour_alone(
     file: Path, points: PointMap, tmp_path: Path
 ) -> None:
-    """A point that came with an edited table gets its value, and its neighbour in the list keeps its own."""
+    """A new point gets its list element; the point of the neighbouring element keeps its value."""
     shown = listed(7, 8, 9, at_ms=NOON)
     async with backfilling(file, points) as run:
         await run.reconcile(shown)

@@ -1,4 +1,4 @@
-"""The list of assets over real HTTP: whole, with the key where it belongs, and never a crash."""
+"""Lists of the API over HTTP: complete, authenticated, and every failure a GatewayError."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from gateway.records import KnownAsset
 async def test_every_asset_is_listed_once_in_both_paginations(
     pagination: Literal["lastEvaluatedKey", "nextToken"], count: int
 ) -> None:
-    """Cursors that a URL would spoil come back as they were, and no page is left out or asked twice."""
+    """Cursors are sent back encoded; no page is skipped or requested twice."""
     listed = SimulatedApi(
         organization=ORGANIZATION, api_key=API_KEY, items=items(count), pagination=pagination
     )
@@ -31,8 +31,8 @@ async def test_every_asset_is_listed_once_in_both_paginations(
     assert len(api.requests) <= 1 + count // 50
 
 
-async def test_an_asset_is_taken_with_all_its_fields() -> None:
-    """What Infodeck says of a device arrives under our names."""
+async def test_all_fields_of_an_asset_are_read() -> None:
+    """All fields of an item are read."""
     async with simulated_api(2) as api:
         found = await fetch(api)
     assert found[1] == KnownAsset(
@@ -48,7 +48,7 @@ async def test_an_asset_is_taken_with_all_its_fields() -> None:
 
 
 async def test_a_large_list_leaves_the_loop_free() -> None:
-    """While 10,000 assets are read, nothing else on the event loop waits long for what we compute."""
+    """Reading 10,000 assets never blocks the event loop for 50 ms."""
     async with simulated_api(10_000) as api:
         fetching = asyncio.create_task(fetch(api))
         turns_s = []
@@ -89,8 +89,8 @@ async def test_a_large_list_leaves_the_loop_free() -> None:
         ),
     ],
 )
-async def test_what_waiting_cannot_mend_is_said_with_what_to_do(fault: Answer, message: str) -> None:
-    """Each refusal and each broken answer is an error of its own words, after one request."""
+async def test_lasting_failures_come_with_advice(fault: Answer, message: str) -> None:
+    """Each lasting refusal or broken answer has its own message, after one request."""
     async with simulated_api(faults=[fault]) as api:
         with pytest.raises(GatewayError, match=message) as refused:
             await fetch(api)
@@ -113,8 +113,8 @@ async def test_what_waiting_cannot_mend_is_said_with_what_to_do(fault: Answer, m
         (Answer(body=b'{"data": [', broken_off=True), None),
     ],
 )
-async def test_what_may_pass_is_transient(fault: Answer, retry_after_s: float | None) -> None:
-    """The limit, a server's trouble and a broken connection ask for another attempt, and say when."""
+async def test_passing_failures_are_transient(fault: Answer, retry_after_s: float | None) -> None:
+    """429, 5xx and broken connections are transient, with the requested pause."""
     async with simulated_api(faults=[fault]) as api:
         with pytest.raises(TransientError) as away:
             await fetch(api)
@@ -122,14 +122,14 @@ async def test_what_may_pass_is_transient(fault: Answer, retry_after_s: float | 
         assert len(await fetch(api)) == 1
 
 
-async def test_an_api_that_is_not_there_is_transient() -> None:
-    """Nobody listening is told with the host."""
+async def test_an_unreachable_api_is_transient() -> None:
+    """The error names the host."""
     with pytest.raises(TransientError, match=r"127\.0\.0\.1 can't be reached"):
         await fetch(SimulatedApi(organization=ORGANIZATION, api_key=API_KEY, items=[], port=free_port()))
 
 
-async def test_a_list_without_an_end_is_left() -> None:
-    """A cursor that comes again ends it."""
+async def test_an_endless_list_is_an_error() -> None:
+    """A repeated cursor ends the list with an error."""
     again = answer({"data": items(1), "lastEvaluatedKey": "same"})
     async with simulated_api(faults=[again, again, again]) as api:
         with pytest.raises(GatewayError, match="same cursor twice"):
@@ -139,15 +139,15 @@ async def test_a_list_without_an_end_is_left() -> None:
 
 @pytest.mark.parametrize("api_key", ["", "idt_live_wrong"])
 async def test_a_wrong_key_is_refused(api_key: str) -> None:
-    """The simulated API checks the key as the real one does."""
+    """An empty or wrong key gets 401."""
     async with simulated_api() as api:
         with pytest.raises(GatewayError, match="401"):
             await fetch(api, api_key=api_key)
 
 
 @pytest.mark.parametrize("api_key", ["idt_live_ä", "idt_live_1\r\nX-Other: 1"])
-async def test_a_key_that_is_none_never_travels(api_key: str) -> None:
-    """Characters that no key has are told without showing them, before anything is asked."""
+async def test_an_impossible_key_is_never_sent(api_key: str) -> None:
+    """A key with impossible characters is neither sent nor shown."""
     async with simulated_api() as api:
         with pytest.raises(GatewayError, match=r"infodeck\.api_key has characters") as refused:
             await fetch(api, api_key=api_key)
@@ -155,16 +155,16 @@ async def test_a_key_that_is_none_never_travels(api_key: str) -> None:
     assert api_key not in str(refused.value)
 
 
-async def test_a_refusal_that_repeats_the_key_does_not_show_it() -> None:
-    """The API's own words go into log and status, the key does not."""
+async def test_a_refusal_never_shows_the_key() -> None:
+    """The key is removed from the API's words."""
     echo = answer({"message": f"Invalid API key {API_KEY}"}, status=401)
     async with simulated_api(faults=[echo]) as api:
         with pytest.raises(GatewayError, match=r"Invalid API key \*\*\*"):
             await fetch(api)
 
 
-async def test_half_a_character_in_a_name_does_not_spoil_the_list() -> None:
-    """A name that was cut in the middle of an emoji is one odd name, and no end of reconciliation."""
+async def test_a_broken_character_does_not_spoil_the_list() -> None:
+    """A name cut in the middle of an emoji spoils no other asset."""
     page = b'{"data": [{"id": "ast-1", "name": "Lab \\ud83d"}, {"id": "ast-2", "name": "\\ud83d\\udd2c"}]}'
     async with simulated_api(0, faults=[Answer(body=page)]) as api:
         assert [(one.id, one.name) for one in await fetch(api)] == [("ast-1", "Lab \ufffd"), ("ast-2", "🔬")]

@@ -1,4 +1,4 @@
-"""The alarms about webhooks as a whole: when they are raised, what they say, and how they end."""
+"""The alarms about webhooks: when they are raised, what they say, and how they end."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class Watched:
-    """A monitor of three mapped assets, whose clock is moved by the test."""
+    """A monitor of three mapped assets, with a clock that the test moves."""
 
     def __init__(self, *, times: MonitorTimes | None = None) -> None:
         self.now_ms = NOW_MS
@@ -42,7 +42,7 @@ class Watched:
         self.asked += 1
 
     def later(self, ms: int) -> dict[str, str]:
-        """Look every minute for a while; return the alarms that hold then, and their reasons."""
+        """Let time pass, judging every minute; return the current alarms and their reasons."""
         until_ms = self.now_ms + ms
         while self.now_ms < until_ms:
             self.now_ms = min(self.now_ms + MINUTE_MS, until_ms)
@@ -50,25 +50,25 @@ class Watched:
         return self.reasons
 
     def ask(self, ages_ms: Mapping[str, int]) -> None:
-        """Have the API tell how long ago each asset's data are from."""
+        """Have the API list how long ago each asset's data are from."""
         self.status.reconcile.state = "ok"
         self.status.reconcile.last_success_ms = self.now_ms
         self.monitor.accept_page({asset: self.now_ms - age_ms for asset, age_ms in ages_ms.items()})
         self.monitor.finish_list()
 
     def webhook(self, asset: str) -> None:
-        """Let an event arrive now."""
+        """Deliver an event now."""
         self.arrivals.accept(telemetry_event(asset, at_ms=self.now_ms))
         self.status.mapping.from_webhooks += asset in self.mapped
 
     @property
     def reasons(self) -> dict[str, str]:
-        """The alarms that hold, and why."""
+        """The reasons of the current alarms, by name."""
         return {alarm.name: alarm.reason for alarm in self.alarms.current()}
 
 
 def test_webhook_missed_from_beginning_to_end() -> None:
-    """It says how many and which, since when and what to do; it is logged once up and once down."""
+    """The alarm says how many, which, since when and what to do; each change is logged once."""
     watched = Watched()
     with capture_logs() as logs:
         watched.later(HOUR_MS // 2)
@@ -95,7 +95,7 @@ def test_webhook_missed_from_beginning_to_end() -> None:
 
 
 def test_webhooks_of_some_assets_only() -> None:
-    """Where those of others come, the reason points at the subscription's filters."""
+    """If webhooks of other assets come, the alarm suggests event filters."""
     watched = Watched()
     watched.later(HOUR_MS // 2)
     for _ in range(2):
@@ -110,7 +110,7 @@ def test_webhooks_of_some_assets_only() -> None:
 
 
 def test_webhook_silent_without_the_api() -> None:
-    """With neither key nor answer, silence alone counts; other events that came are spoken of."""
+    """Without the API, silence alone raises the alarm."""
     watched = Watched()
     assert watched.later(HOUR_MS - 1000) == {}
     reason = watched.later(1000)["webhook-silent"]
@@ -126,8 +126,8 @@ def test_webhook_silent_without_the_api() -> None:
 
 
 @pytest.mark.parametrize("asset", ["an unmapped one", "ast-2"])
-def test_what_comes_is_of_no_use(asset: str) -> None:
-    """Only other assets' events come, or keys that no point reads: the API excuses that for three days."""
+def test_telemetry_without_use_is_silence(asset: str) -> None:
+    """Events of other assets, or with unknown keys, do not end silence; the API excuses it for three days."""
     watched = Watched()
     watched.webhook("ast-1")
     for quarter in range(72 * 4):
@@ -143,8 +143,8 @@ def test_what_comes_is_of_no_use(asset: str) -> None:
     assert watched.later(1000) == {}
 
 
-def test_what_comes_cannot_be_read() -> None:
-    """Events of a shape that is not known are no quiet building: `silence` is long enough."""
+def test_unreadable_telemetry_is_silence() -> None:
+    """Unreadable events raise the alarm after `silence`, whatever the API has."""
     watched = Watched()
     watched.status.reconcile.state = "ok"
     for minutes in range(0, 70, 10):
@@ -161,8 +161,8 @@ def test_what_comes_cannot_be_read() -> None:
     assert watched.later(1000) == {}
 
 
-def test_a_single_one_that_cannot_be_read_is_none() -> None:
-    """Neither among good ones nor before a quiet night: for that, there are dead letters."""
+def test_a_single_unreadable_event_is_no_alarm() -> None:
+    """A single unreadable event raises nothing, also before a quiet night."""
     watched = Watched()
     for _ in range(8):
         watched.webhook("ast-1")
@@ -176,7 +176,7 @@ def test_a_single_one_that_cannot_be_read_is_none() -> None:
 
 
 def test_nothing_reaches_infodeck_either() -> None:
-    """The API has nothing newer for three days: that is no quiet building any more."""
+    """After three days, an API without newer data excuses silence no longer."""
     watched = Watched()
     watched.webhook("ast-1")
     for quarter in range(1, 72 * 4):
@@ -189,8 +189,8 @@ def test_nothing_reaches_infodeck_either() -> None:
     )
 
 
-def test_what_comes_is_of_yesterday() -> None:
-    """Repeated deliveries, each of them 20 hours old, are no current telemetry."""
+def test_late_deliveries_are_silence() -> None:
+    """Deliveries that are 20 hours late are no current telemetry."""
     watched = Watched()
     for _ in range(60):
         watched.arrivals.accept(telemetry_event("ast-1", at_ms=watched.now_ms, late_ms=20 * HOUR_MS))
@@ -199,8 +199,8 @@ def test_what_comes_is_of_yesterday() -> None:
 
 
 @pytest.mark.parametrize("by_ms", [-1000 * HOUR_MS, 1000 * HOUR_MS])
-def test_a_clock_that_is_set_neither_raises_nor_keeps_back_an_alarm(by_ms: int) -> None:
-    """A box without a battery starts in another year. What counts is the time that was watched."""
+def test_a_step_of_the_clock_neither_raises_nor_delays_an_alarm(by_ms: int) -> None:
+    """A step of the clock does not count as silence."""
     watched = Watched()
     watched.later(HOUR_MS // 2)
     watched.now_ms += by_ms
@@ -212,16 +212,16 @@ def test_a_clock_that_is_set_neither_raises_nor_keeps_back_an_alarm(by_ms: int) 
     assert watched.later(MINUTE_MS) == {}
 
 
-def test_a_clock_that_is_set_back_before_the_first_look() -> None:
-    """Between start and first look, as while a journal is checked."""
+def test_a_step_of_the_clock_before_the_first_judgement() -> None:
+    """A step between start and first judgement does not delay the alarm."""
     watched = Watched()
     watched.now_ms -= 1000 * HOUR_MS
     assert watched.later(HOUR_MS - MINUTE_MS) == {}
     assert set(watched.later(3 * MINUTE_MS)) == {"webhook-silent"}
 
 
-def test_a_machine_that_sleeps_every_night_notices_all_the_same() -> None:
-    """The API has nothing newer, and each day has ten hours that are watched: the eighth is one too many."""
+def test_a_machine_that_sleeps_every_night_raises_the_alarm() -> None:
+    """With ten hours awake a day, three days of silence take eight days."""
     watched = Watched()
     watched.webhook("ast-1")
     watched.later(MINUTE_MS)
@@ -237,8 +237,8 @@ def test_a_machine_that_sleeps_every_night_notices_all_the_same() -> None:
 
 
 @pytest.mark.parametrize("by_ms", [-1000 * HOUR_MS, 1000 * HOUR_MS])
-def test_what_the_api_has_is_judged_after_the_clock_was_set(by_ms: int) -> None:
-    """A judgement that was due by the old clock is not waited for."""
+def test_missed_data_after_a_step_of_the_clock(by_ms: int) -> None:
+    """After a step of the clock, new data in the API raise the alarm as usual."""
     watched = Watched()
     watched.later(HOUR_MS // 2)
     watched.ask(dict.fromkeys(watched.mapped, HOUR_MS))
@@ -251,15 +251,15 @@ def test_what_the_api_has_is_judged_after_the_clock_was_set(by_ms: int) -> None:
     assert set(watched.later(2 * MINUTE_MS)) == {"webhook-missed"}
 
 
-def test_no_point_tables_no_alarm() -> None:
-    """Where no asset is mapped, nothing is waited for."""
+def test_without_point_tables_there_is_no_alarm() -> None:
+    """Without mapped assets, nothing is expected."""
     watched = Watched()
     watched.mapped.clear()
     assert watched.later(10 * HOUR_MS) == {}
 
 
 def test_a_night_without_reports_raises_nothing() -> None:
-    """The API is asked as usual, and has nothing newer either."""
+    """The API has nothing newer, so silence is excused."""
     watched = Watched()
     watched.webhook("ast-1")
     for quarter in range(1, 40):
@@ -268,8 +268,8 @@ def test_a_night_without_reports_raises_nothing() -> None:
     assert watched.asked == 0
 
 
-def test_silence_has_the_api_asked_where_that_is_seldom() -> None:
-    """Before the alarm is raised, the API may explain it."""
+def test_silence_requests_a_seldom_reconciliation() -> None:
+    """Before the alarm is raised, the API is requested, and may excuse the silence."""
     watched = Watched()
     watched.status.reconcile.state = "ok"
     watched.status.reconcile.last_success_ms = NOW_MS
@@ -279,8 +279,8 @@ def test_silence_has_the_api_asked_where_that_is_seldom() -> None:
     assert watched.later(3 * MINUTE_MS) == {}
 
 
-def test_a_full_journal_is_told_with_the_sink_that_fills_it() -> None:
-    """In the doctor's words, whose remedy is that sink, too."""
+def test_a_full_journal_names_the_sink_that_is_behind() -> None:
+    """The alarm names the sink that is behind."""
     watched = Watched()
     watched.status.journal.state = "the journal is full"
     watched.status.sinks = {
@@ -291,8 +291,8 @@ def test_a_full_journal_is_told_with_the_sink_that_fills_it() -> None:
     assert "bms is away and 1200 events behind, which are kept for it" in reason
 
 
-def test_a_journal_that_takes_nothing() -> None:
-    """It is told as such, and what does not come meanwhile is not missed: Infodeck repeats it."""
+def test_a_journal_that_accepts_nothing() -> None:
+    """Only the journal has an alarm: Infodeck repeats what it cannot accept."""
     watched = Watched()
     watched.later(HOUR_MS // 2)
     watched.status.journal.state = "the journal is full"
@@ -306,7 +306,7 @@ def test_a_journal_that_takes_nothing() -> None:
 
 
 def test_an_api_that_fails_for_long() -> None:
-    """After an hour, in the API's own words; its first answer ends it."""
+    """The alarm is raised after an hour, in the API's own words, and ends with the first answer."""
     watched = Watched()
     watched.status.reconcile.state = "failing"
     watched.status.reconcile.last_success_ms = NOW_MS - 100 * HOUR_MS
@@ -320,8 +320,8 @@ def test_an_api_that_fails_for_long() -> None:
     assert "reconcile-failing" not in watched.later(1000)
 
 
-def test_what_follows_from_refused_signatures_says_so() -> None:
-    """Nobody is sent to look for a webhook whose deliveries come, and are refused."""
+def test_alarms_refer_to_refused_signatures() -> None:
+    """While signatures fail, the other alarms refer to that alarm."""
     watched = Watched()
     watched.later(HOUR_MS // 2)
     for _ in range(3):
@@ -337,7 +337,7 @@ def test_what_follows_from_refused_signatures_says_so() -> None:
 
 
 def test_signatures_that_do_not_fit() -> None:
-    """The first accepted delivery ends it."""
+    """The first accepted delivery ends the alarm."""
     watched = Watched()
     for _ in range(3):
         watched.status.intake.count_refusal("mismatch", age_s=None)
@@ -349,18 +349,18 @@ def test_signatures_that_do_not_fit() -> None:
 FAST = MonitorTimes(silence_ms=1000, look_again_ms=20, tick_ms=5)
 
 
-async def test_infodeck_is_asked_why() -> None:
-    """While an alarm holds, now and then; its answer, or why there is none, becomes part of the reason.
+async def test_infodecks_explanation_is_shown() -> None:
+    """While an alarm lasts, Infodeck's explanation, or why there is none, is part of its reason.
 
     The log has the first one.
     """
     watched = Watched(times=FAST)
     answers: list[str | GatewayError] = ["of its last 5 deliveries: 5x 401"]
-    looks = 0
+    requests = 0
 
-    async def look_up() -> str:
-        nonlocal looks
-        looks += 1
+    async def explain() -> str:
+        nonlocal requests
+        requests += 1
         answer = answers[-1]
         if isinstance(answer, GatewayError):
             raise answer
@@ -371,9 +371,9 @@ async def test_infodeck_is_asked_why() -> None:
 
     with capture_logs() as logs:
         async with asyncio.timeout(20), asyncio.TaskGroup() as tasks:
-            running = tasks.create_task(watched.monitor.run(look_up))
+            running = tasks.create_task(watched.monitor.run(explain))
             await asyncio.sleep(0)
-            assert looks == 0
+            assert requests == 0
             watched.now_ms += 1000
             await until(lambda: "of its last 5 deliveries: 5x 401; `gateway webhooks" in reason())
             answers.append(TransientError("the API answered 503"))
@@ -385,8 +385,8 @@ async def test_infodeck_is_asked_why() -> None:
     assert logs[1]["infodeck"] == "of its last 5 deliveries: 5x 401"
 
 
-async def test_an_error_of_our_own_is_an_alarm_and_takes_nothing_down() -> None:
-    """What cannot be judged is told as such, once; everything else is judged, and so is that afterwards."""
+async def test_an_internal_error_is_an_alarm() -> None:
+    """A judgement that fails is an alarm; the other judgements continue."""
     watched = Watched(times=FAST)
     journal, watched.status.journal = watched.status.journal, None  # type: ignore[assignment]  # no code does so
     with capture_logs() as logs:
@@ -410,7 +410,7 @@ async def test_an_error_of_our_own_is_an_alarm_and_takes_nothing_down() -> None:
 
 
 def test_an_api_that_never_ends_its_answer() -> None:
-    """Nothing says that it fails, but a day without any list is too long."""
+    """A day without any complete list is an alarm."""
     watched = Watched()
     watched.ask(dict.fromkeys(watched.mapped, 0))
     assert "reconcile-failing" not in watched.later(23 * HOUR_MS)

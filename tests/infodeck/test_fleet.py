@@ -1,4 +1,4 @@
-"""Weeks of a building: an alarm comes when webhooks stop, in time, and not when a building sleeps."""
+"""Simulated weeks of a building: alarms come in time when webhooks stop, and not when it sleeps."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def air(number: int) -> list[Sensor]:
 
 
 def presence(number: int) -> list[Sensor]:
-    """Return sensors that report changes: none by night, none at weekends."""
+    """Return sensors that report changes: none at night or at weekends."""
     return [Sensor(asset=f"presence-{each}", every_ms=5 * MINUTE_MS, quiet_ms=0) for each in range(number)]
 
 
@@ -36,7 +36,7 @@ def battery(number: int, *, hours: int) -> list[Sensor]:
 
 
 def leak(number: int) -> list[Sensor]:
-    """Return sensors that report events only: one in forty days."""
+    """Return sensors that report once in forty days."""
     return [Sensor(asset=f"leak-{each}", every_ms=40 * DAY_MS) for each in range(number)]
 
 
@@ -52,7 +52,7 @@ BUILDINGS = {
 
 
 def stopped(fleet: Fleet, *, within_ms: int) -> dict[str, int]:
-    """Return the minutes until each alarm that came within some time, from now on."""
+    """Run for a while; return the minutes after which each alarm was raised."""
     since_ms = fleet.now_ms
     fleet.episodes.clear()
     fleet.run(within_ms)
@@ -60,7 +60,7 @@ def stopped(fleet: Fleet, *, within_ms: int) -> dict[str, int]:
 
 
 def running(sensors: list[Sensor], *, has_api: bool = True, days: int = 2) -> Fleet:
-    """Return a building that has been watched for some days without any alarm."""
+    """Return a building that has run for some days without an alarm."""
     fleet = Fleet(sensors=sensors, has_api=has_api)
     fleet.run(days * DAY_MS)
     assert fleet.episodes == []
@@ -69,21 +69,21 @@ def running(sensors: list[Sensor], *, has_api: bool = True, days: int = 2) -> Fl
 
 @pytest.mark.parametrize("building", BUILDINGS)
 def test_two_weeks_without_a_fault_raise_nothing(building: str) -> None:
-    """Nights, weekends and slow sensors are no reason, whatever is known of how often devices report."""
+    """Nights, weekends and slow sensors raise no alarm."""
     fleet = Fleet(sensors=BUILDINGS[building])
     fleet.run(14 * DAY_MS)
     assert fleet.episodes == []
 
 
-def test_a_busy_building_needs_no_api_for_that() -> None:
-    """Where enough sensors report day and night, there is no silence to be excused."""
+def test_a_busy_building_needs_no_api() -> None:
+    """With enough sensors that report day and night, there is no silence."""
     fleet = Fleet(sensors=MIXED, has_api=False)
     fleet.run(14 * DAY_MS)
     assert fleet.episodes == []
 
 
 def test_short_failures_raise_nothing() -> None:
-    """Three times a day nothing reaches anybody for 20 minutes, and Infodeck repeats what failed."""
+    """Three outages of 20 minutes a day raise nothing: Infodeck repeats what failed."""
 
     def is_down(at_ms: int) -> bool:
         return any(0 <= at_ms % DAY_MS - hour * HOUR_MS < 20 * MINUTE_MS for hour in (3, 11, 20))
@@ -106,7 +106,7 @@ def test_short_failures_raise_nothing() -> None:
     ("sensors", "minutes"), [(MIXED, 35), (air(3), 35), (air(1), 50), (presence(20), 35)]
 )
 def test_all_webhooks_stop(sensors: list[Sensor], minutes: int) -> None:
-    """The API shows it once assets have reported twice: one lost delivery may be all there is."""
+    """The alarms are raised once the assets have reported twice."""
     fleet = running(sensors)
     fleet.deliver = never
     found = stopped(fleet, within_ms=2 * HOUR_MS)
@@ -115,8 +115,8 @@ def test_all_webhooks_stop(sensors: list[Sensor], minutes: int) -> None:
     assert [episode.until_ms for episode in fleet.episodes] == [None, None]
 
 
-def test_half_of_them_stop_or_one() -> None:
-    """An event filter was changed: that is told once more than one report of an asset is missing."""
+def test_some_webhooks_stop() -> None:
+    """Assets that an event filter excludes raise the alarm once they have reported twice."""
 
     def without(gone: set[str], asset: str, at_ms: int) -> Iterator[int]:
         return never(asset, at_ms) if asset in gone else on_time(asset, at_ms)
@@ -131,8 +131,8 @@ def test_half_of_them_stop_or_one() -> None:
 
 
 @pytest.mark.parametrize("lost", [0.1, 0.5, 0.9])
-def test_deliveries_that_are_lost_here_and_there(lost: float) -> None:
-    """A second machine behind the address answers 200: that is one alarm, not dozens a day."""
+def test_some_deliveries_are_lost(lost: float) -> None:
+    """Random losses raise one lasting alarm, not dozens a day."""
     chance = random.Random(2)
     fleet = running(air(50))
     fleet.deliver = lambda asset, at_ms: (
@@ -145,8 +145,8 @@ def test_deliveries_that_are_lost_here_and_there(lost: float) -> None:
 
 
 @pytest.mark.parametrize("has_api", [True, False])
-def test_all_that_comes_is_of_yesterday(has_api: bool) -> None:  # noqa: FBT001 - the case itself
-    """Deliveries that are 20 hours late are no telemetry: alarms hold, and do not come and go."""
+def test_all_webhooks_are_late(has_api: bool) -> None:  # noqa: FBT001 - the case itself
+    """Deliveries that are 20 hours late raise lasting alarms."""
     fleet = running(MIXED, has_api=has_api)
     fleet.deliver = lambda _, at_ms: iter([at_ms + 20 * HOUR_MS])
     found = stopped(fleet, within_ms=3 * DAY_MS)
@@ -156,7 +156,7 @@ def test_all_that_comes_is_of_yesterday(has_api: bool) -> None:  # noqa: FBT001 
 
 
 def test_webhooks_stop_and_the_api_too() -> None:
-    """Then silence is told after an hour, and so is the API."""
+    """Both alarms are raised after an hour."""
     fleet = running(MIXED)
     fleet.deliver, fleet.api_is_up = never, False
     found = stopped(fleet, within_ms=2 * HOUR_MS)
@@ -167,7 +167,7 @@ def test_webhooks_stop_and_the_api_too() -> None:
 @pytest.mark.parametrize("has_api", [True, False])
 @pytest.mark.parametrize("building", BUILDINGS)
 def test_webhooks_never_came(building: str, has_api: bool) -> None:  # noqa: FBT001 - the case itself
-    """A new gateway whose address Infodeck does not know tells so, within what one device may take."""
+    """A new gateway that gets no webhook raises the alarm."""
     sensors = BUILDINGS[building]
     fleet = Fleet(sensors=sensors, has_api=has_api, deliver=never)
     within_ms = max(2 * HOUR_MS, min(sensor.every_ms for sensor in sensors) if has_api else 0)
@@ -176,7 +176,7 @@ def test_webhooks_never_came(building: str, has_api: bool) -> None:  # noqa: FBT
 
 
 def test_all_devices_die() -> None:
-    """Nothing reaches Infodeck either: that is an alarm after three days."""
+    """If nothing reaches Infodeck either, the alarm is raised after three days."""
     for sensors, days, hours in (
         (air(50), 2, 73),
         (leak(3) + battery(2, hours=12), 1, 73),
@@ -215,18 +215,18 @@ def test_nothing_can_be_missing_for_long_without_an_alarm(
     restarts_h: list[int],
     late_h: int | None,
 ) -> None:
-    """Whatever the API says, however often the gateway starts: three days, or `silence`, are the most."""
+    """Whatever the API answers, and despite restarts, the alarm comes within three days or `silence`."""
     times = MonitorTimes(silence_ms=silence_h * HOUR_MS)
     fleet = Fleet(sensors=sensors, has_api=has_api, times=times)
     fleet.run(days_before * DAY_MS)
     began_ms = fleet.now_ms
     fleet.deliver = never if late_h is None else lambda _, at_ms: iter([at_ms + late_h * HOUR_MS])
     if not api_is_honest:
-        fleet.api_tells = lambda _: began_ms - DAY_MS
+        fleet.api_lists = lambda _: began_ms - DAY_MS
     had_come = fleet.monitor.arrivals.received_ms is not None
     for hours in restarts_h:
         fleet.run(hours * HOUR_MS)
-        if had_come:  # otherwise nobody knows of anything before the start
+        if had_come:  # otherwise there is nothing before the start
             fleet.restart()
     fleet.run(max(10 * MINUTE_MS, began_ms + max(3 * DAY_MS, silence_h * HOUR_MS) + HOUR_MS - fleet.now_ms))
     assert SILENT in fleet.held

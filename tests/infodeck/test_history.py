@@ -1,4 +1,4 @@
-"""Gaps in histories: opened when something went wrong, closed by a webhook, filled from the API, once."""
+"""Gaps in histories: opened by a failure, closed by a webhook, filled from the API once."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from gateway.mapping.plan import PointMap
 
 HOUR_MS = 3_600_000
-# The simulated API tells the last days up to now, so that is when the stories of these tests end.
+# The simulated API has the last days up to now, so that is when the stories of these tests end.
 NOW = int(time.time()) // 3600 * HOUR_MS
 TABLE = """\
 schema: gateway.points/1
@@ -40,7 +40,7 @@ points:
 
 
 def api_with(metrics: dict[tuple[str, str], list[Any]]) -> SimulatedApi:
-    """Return an API that knows these histories of assets `a` and `b`."""
+    """Return an API with these histories of assets `a` and `b`."""
     api = simulated_api(0)
     api.items = [{"id": "a"}, {"id": "b"}]
     api.metrics = metrics
@@ -48,12 +48,12 @@ def api_with(metrics: dict[tuple[str, str], list[Any]]) -> SimulatedApi:
 
 
 def series(*times_ms: int, start: int = 100) -> list[dict[str, Any]]:
-    """Return a history in which each value is another one."""
+    """Return a history in which every value is different."""
     return [{"timestamp": time_ms, "value": start + number} for number, time_ms in enumerate(times_ms)]
 
 
 def history(run: BackfillRig, point: str = "R/T") -> list[tuple[Any, int]]:
-    """Return value and time of what reached the sink and was not the newest then, in order."""
+    """Return values and times that reached the sink and were not the newest, in order."""
     newest = run.newest(point)
     assert newest is not None
     return [
@@ -64,12 +64,12 @@ def history(run: BackfillRig, point: str = "R/T") -> list[tuple[Any, int]]:
 
 
 def hours(noon: int) -> list[dict[str, Any]]:
-    """Return a history of a reading per hour, from two hours before `noon`; at noon it is 102."""
+    """Return an hourly history from two hours before `noon`; its value at noon is 102."""
     return series(*(noon + hour * HOUR_MS for hour in range(-2, 60)))
 
 
 async def test_a_long_gap_is_filled_once_a_webhook_ends_it(file: Path, points: PointMap) -> None:
-    """What was measured in between comes as history, each reading once; later restarts bring none of it."""
+    """Each reading in the gap is published once, as history; later restarts add nothing."""
     noon = NOW - 50 * HOUR_MS
     clock = Clock(noon)
     async with api_with({("a", "t"): hours(noon)}) as api:
@@ -100,7 +100,7 @@ async def test_a_long_gap_is_filled_once_a_webhook_ends_it(file: Path, points: P
 
 
 async def test_a_history_is_in_the_unit_that_webhooks_state(file: Path, tmp_path: Path) -> None:
-    """Infodeck's items of a history state none, and the sensor is the same one."""
+    """Values of the API's history have the unit of the newest webhook."""
     noon = NOW - 30 * HOUR_MS
     clock = Clock(noon)
     points = load_good_tables(tmp_path, TABLE.replace("from: t, refill", "from: t, unit: degC, refill"))
@@ -119,7 +119,7 @@ async def test_a_history_is_in_the_unit_that_webhooks_state(file: Path, tmp_path
 
 
 async def test_a_short_gap_is_left_to_infodecks_retries(file: Path, points: PointMap) -> None:
-    """Nothing is asked for, and nothing is kept of it."""
+    """A gap shorter than `history_after` requests nothing and is not stored."""
     noon = NOW - 23 * HOUR_MS
     clock = Clock(noon)
     async with api_with({("a", "t"): hours(noon)}) as api:
@@ -138,7 +138,7 @@ async def test_a_short_gap_is_left_to_infodecks_retries(file: Path, points: Poin
 
 
 async def test_a_gap_without_a_restart_is_filled_too(file: Path, points: PointMap) -> None:
-    """Webhooks stop for two days while the gateway runs and refills; restarts in between lose nothing."""
+    """Two days without webhooks while the gateway runs are filled, despite restarts."""
     noon = NOW - 49 * HOUR_MS
     clock = Clock(noon)
     async with api_with({("a", "t"): hours(noon)}) as api:
@@ -161,7 +161,7 @@ async def test_a_gap_without_a_restart_is_filled_too(file: Path, points: PointMa
 
 
 async def test_a_late_webhook_neither_ends_a_gap_nor_comes_twice(file: Path, points: PointMap) -> None:
-    """Infodeck's retries bring older readings first; the gap ends with one that is newer than the API's."""
+    """A gap ends with a webhook that is newer than the API's reading."""
     noon = NOW - 30 * HOUR_MS
     clock = Clock(noon)
     async with api_with({("a", "t"): hours(noon)}) as api:
@@ -178,8 +178,8 @@ async def test_a_late_webhook_neither_ends_a_gap_nor_comes_twice(file: Path, poi
             assert seen == [noon + hour * HOUR_MS for hour in range(1, 30)]
 
 
-async def test_a_failing_api_is_asked_again_at_the_next_reconciliation(file: Path, points: PointMap) -> None:
-    """The gap stays, over a restart too; that it can't be filled is said once, and that it can."""
+async def test_a_failing_api_is_requested_again_after_the_next_list(file: Path, points: PointMap) -> None:
+    """The gap stays, also over a restart; failure and recovery are logged once."""
     noon = NOW - 30 * HOUR_MS
     clock = Clock(noon)
     with capture_logs() as lines:
@@ -199,12 +199,12 @@ async def test_a_failing_api_is_asked_again_at_the_next_reconciliation(file: Pat
                 await run.reconcile()
                 await run.until_filled()
                 assert run.status.history_readings == 29
-    told = [line["event"] for line in lines if line["event"].startswith("history.")]
-    assert told == ["history.unavailable", "history.filled"]
+    logged = [line["event"] for line in lines if line["event"].startswith("history.")]
+    assert logged == ["history.unavailable", "history.filled"]
 
 
 async def test_an_asset_that_the_api_does_not_know_keeps_no_gap_open(file: Path, points: PointMap) -> None:
-    """Others are filled all the same; it is told by name."""
+    """A 404 closes the gap, with a warning; others are filled."""
     noon = NOW - 30 * HOUR_MS
     clock = Clock(noon)
     with capture_logs() as lines:
@@ -219,12 +219,12 @@ async def test_an_asset_that_the_api_does_not_know_keeps_no_gap_open(file: Path,
                 await run.webhook(4, at_ms=clock.now_ms, t=2, asset="b")
                 await run.until_filled()
                 assert run.status.history_readings == 29
-    (told,) = [line for line in lines if line["event"] == "history.not_there"]
-    assert told["such_as"] == ["a t"]
+    (warning,) = [line for line in lines if line["event"] == "history.not_there"]
+    assert warning["such_as"] == ["a t"]
 
 
 async def test_a_gap_of_more_than_32_days_has_the_last_32(file: Path, points: PointMap) -> None:
-    """The API tells no more."""
+    """The API has no more than 32 days."""
     noon = NOW
     clock = Clock(noon)
     clock.now_ms -= 60 * DAY_MS
@@ -239,8 +239,8 @@ async def test_a_gap_of_more_than_32_days_has_the_last_32(file: Path, points: Po
         assert "days=32" in api.asked[0]
 
 
-async def test_whatever_the_api_lists_is_read_with_tolerance(file: Path, points: PointMap) -> None:
-    """Any order, duplicates, nulls, other types, and readings outside of the gap; pages of a hundred."""
+async def test_odd_histories_are_read(file: Path, points: PointMap) -> None:
+    """Unordered, duplicate, null, mistyped and outside readings are handled, over several pages."""
     noon = NOW - 30 * HOUR_MS
     inside = [noon + minute * MINUTE_MS for minute in range(1, 251)]
     items: list[Any] = [
@@ -278,8 +278,8 @@ async def test_whatever_the_api_lists_is_read_with_tolerance(file: Path, points:
             assert [value for value, _ in seen[250:]] == ["eco", True]
 
 
-async def test_only_points_that_want_it_get_their_histories(file: Path, points: PointMap) -> None:
-    """The newest value is refilled for all others, too."""
+async def test_only_points_with_the_setting_get_histories(file: Path, points: PointMap) -> None:
+    """Points without `refill: history` get the newest value only."""
     noon = NOW - 30 * HOUR_MS
     clock = Clock(noon)
     async with api_with({("a", "h"): hours(noon)}) as api:
@@ -295,10 +295,8 @@ async def test_only_points_that_want_it_get_their_histories(file: Path, points: 
         assert api.asked == []
 
 
-async def test_a_gap_that_nobody_wants_filled_any_more_is_forgotten(
-    file: Path, points: PointMap, tmp_path: Path
-) -> None:
-    """With `refill: history` taken out of the tables, a restart asks for nothing; others stay."""
+async def test_a_gap_without_the_setting_is_dropped(file: Path, points: PointMap, tmp_path: Path) -> None:
+    """After `refill: history` is removed, a restart drops the gap and keeps the others."""
     noon = NOW - 30 * HOUR_MS
     clock = Clock(noon)
     (tmp_path / "without").mkdir()
@@ -317,7 +315,7 @@ async def test_a_gap_that_nobody_wants_filled_any_more_is_forgotten(
 
 
 async def test_a_kill_between_event_and_gap_loses_nothing(file: Path, points: PointMap) -> None:
-    """What came after the values that are kept is looked at again: the gap is found once more."""
+    """Events after the stored values are replayed, so the gap is found again."""
     noon = NOW - 30 * HOUR_MS
     clock = Clock(noon)
     async with api_with({("a", "t"): hours(noon)}) as api:
@@ -337,7 +335,7 @@ async def test_a_kill_between_event_and_gap_loses_nothing(file: Path, points: Po
 async def test_history_waits_for_sinks_that_are_behind(
     file: Path, points: PointMap, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A month of history must not fill the journal while a sink is away."""
+    """A long history waits while a sink is away, so that it does not fill the journal."""
     monkeypatch.setattr("gateway.infodeck.history._MOST_BACKLOG", 3)
     monkeypatch.setattr("gateway.infodeck.history._LOOK_AGAIN_S", 0.01)
     noon = NOW - 30 * HOUR_MS

@@ -1,4 +1,4 @@
-"""Filling gaps when something is in the way: odd answers, refusals, retries that come late, kills."""
+"""Filling gaps despite odd answers, refusals, late retries and kills."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from gateway.mapping.plan import PointMap
 
 HOUR_MS = 3_600_000
-# The simulated API tells the last days up to now, so that is when the stories of these tests end.
+# The simulated API has the last days up to now, so that is when the stories of these tests end.
 NOW = int(time.time()) // 3600 * HOUR_MS
 NOON = NOW - 30 * HOUR_MS
 ASSETS = "abcd"
@@ -49,7 +49,7 @@ def file(tmp_path: Path) -> Path:
 
 
 def api_of(assets: Iterable[str] = "a", *, time_name: str = "timestamp") -> SimulatedApi:
-    """Return an API with a reading per hour of each of these assets, from noon on."""
+    """Return an API with an hourly reading of each asset, from noon on."""
     api = simulated_api(0)
     api.items = [{"id": asset} for asset in ASSETS]
     hourly = [{time_name: NOON + hour * HOUR_MS, "value": 100 + hour} for hour in range(31)]
@@ -58,7 +58,7 @@ def api_of(assets: Iterable[str] = "a", *, time_name: str = "timestamp") -> Simu
 
 
 async def have_read_at_noon(file: Path, points: PointMap, clock: Clock, assets: str = "a") -> None:
-    """Let assets report at noon, and end; when the next run begins, 30 hours have passed."""
+    """Let assets report at noon, and stop; the next run begins 30 hours later."""
     async with backfilling(file, points, clock=clock) as run:
         for asset in assets:
             await run.webhook(asset, at_ms=NOON, asset=asset, t=1)
@@ -66,16 +66,14 @@ async def have_read_at_noon(file: Path, points: PointMap, clock: Clock, assets: 
     clock.now_ms = NOON + 30 * HOUR_MS
 
 
-def hours_told(run: BackfillRig, asset: str = "a") -> list[int]:
-    """Return the hours after noon of all that reached the sink of an asset before the last hour, in order."""
+def hours_published(run: BackfillRig, asset: str = "a") -> list[int]:
+    """Return the hours after noon of an asset's values that reached the sink, without the last hour."""
     times = [update.time_ms for update in run.receiver.updates if update.point.name == f"{asset}/T"]
     return sorted((time_ms - NOON) // HOUR_MS for time_ms in times if time_ms < NOON + 30 * HOUR_MS)
 
 
-async def test_a_history_that_cannot_be_read_is_not_taken_for_an_empty_one(
-    file: Path, points: PointMap
-) -> None:
-    """Its fields are not documented: where they have other names, the gap stays, and what to set is told."""
+async def test_an_unreadable_history_is_not_an_empty_one(file: Path, points: PointMap) -> None:
+    """If fields have other names, the gap stays open, and the error names the settings."""
     clock = Clock(NOON)
     with capture_logs() as lines:
         async with api_of(time_name="createdAt") as api:
@@ -84,13 +82,13 @@ async def test_a_history_that_cannot_be_read_is_not_taken_for_an_empty_one(
                 await run.webhook(2, at_ms=clock.now_ms, t=2)
                 await until(lambda: run.status.history_error is not None)
                 assert run.status.open_gaps == 1
-                told = str(run.status.history_error)
-                assert "infodeck.refill.metric_time" in told
-                assert "createdAt, value" in told
+                reason = str(run.status.history_error)
+                assert "infodeck.refill.metric_time" in reason
+                assert "createdAt, value" in reason
         async with api_of() as api, backfilling(file, points, api, clock=clock) as run:
             await run.reconcile()
             await run.until_filled()
-            assert hours_told(run) == [*range(1, 30)]
+            assert hours_published(run) == [*range(1, 30)]
     assert [line["event"] for line in lines if line["event"].startswith("history.")] == [
         "history.unavailable",
         "history.filled",
@@ -98,10 +96,8 @@ async def test_a_history_that_cannot_be_read_is_not_taken_for_an_empty_one(
 
 
 @pytest.mark.parametrize("status", [422, 500])
-async def test_what_is_refused_each_time_keeps_no_other_history_waiting(
-    file: Path, points: PointMap, status: int
-) -> None:
-    """Three that the API never tells are not the first to be asked for ever."""
+async def test_refused_histories_do_not_delay_others(file: Path, points: PointMap, status: int) -> None:
+    """Gaps that failed most often are requested last."""
     clock = Clock(NOON)
     async with api_of(ASSETS) as api:
         await have_read_at_noon(file, points, clock, ASSETS)
@@ -115,13 +111,13 @@ async def test_what_is_refused_each_time_keeps_no_other_history_waiting(
                 while run.status.open_gaps > 3:
                     await run.reconcile()
             await run.rig.delivered()
-            assert hours_told(run, "d") == [*range(1, 30)]
+            assert hours_published(run, "d") == [*range(1, 30)]
 
 
 async def test_a_late_webhook_in_one_commit_with_the_gaps_end_comes_once(
     file: Path, points: PointMap
 ) -> None:
-    """After an outage Infodeck sends all at once; what is known of a gap is on disk before it is filled."""
+    """Known readings of a gap are on disk before it is filled."""
     clock = Clock(NOON)
     async with api_of() as api:
         await have_read_at_noon(file, points, clock)
@@ -132,11 +128,11 @@ async def test_a_late_webhook_in_one_commit_with_the_gaps_end_comes_once(
                 run.rig.offer(hour, {"assetId": "a", "timestamp": at_ms, "telemetry": {"t": 100 + hour}})
             await run.rig.journal.flush()
             await run.until_filled()
-            assert hours_told(run) == [*range(1, 30)]
+            assert hours_published(run) == [*range(1, 30)]
 
 
 async def test_a_late_webhook_while_a_gap_waits_to_be_filled_comes_once(file: Path, points: PointMap) -> None:
-    """The API is away for a while, and retries go on."""
+    """A webhook that arrives while the API is away is not repeated by the history."""
     clock = Clock(NOON)
     async with api_of() as api:
         await have_read_at_noon(file, points, clock)
@@ -148,13 +144,13 @@ async def test_a_late_webhook_while_a_gap_waits_to_be_filled_comes_once(file: Pa
                 await run.webhook(f"late{hour}", at_ms=NOON + hour * HOUR_MS, t=100 + hour)
             await run.reconcile()
             await run.until_filled()
-            assert hours_told(run) == [*range(1, 30)]
+            assert hours_published(run) == [*range(1, 30)]
 
 
-async def test_a_kill_right_after_a_refill_brings_nothing_twice(
+async def test_a_kill_right_after_a_backfill_repeats_nothing(
     file: Path, points: PointMap, tmp_path: Path
 ) -> None:
-    """The reading is durable, what it means for the gap is not yet: the next run finds that out again."""
+    """A backfilled reading whose gap was not saved is recognised in the next run."""
     clock = Clock(NOON)
     killed = tmp_path / "killed.db"
 
@@ -173,13 +169,13 @@ async def test_a_kill_right_after_a_refill_brings_nothing_twice(
             await run.rig.delivered()
             await run.webhook(2, at_ms=clock.now_ms, t=2)
             await run.until_filled()
-            assert hours_told(run) == [*range(1, 30)]
+            assert hours_published(run) == [*range(1, 30)]
 
 
-async def test_a_history_that_is_too_long_is_cut_short_and_that_is_told(
+async def test_a_history_that_is_too_long_is_cut_short(
     file: Path, points: PointMap, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What one gap may bring is bounded; whoever looks for the rest finds out where it is."""
+    """Reading ends at the page that reaches the limit, with a warning."""
     monkeypatch.setattr("gateway.infodeck.history._MOST_READINGS", 10)
     clock = Clock(NOON)
     with capture_logs() as lines:
@@ -188,6 +184,6 @@ async def test_a_history_that_is_too_long_is_cut_short_and_that_is_told(
             async with backfilling(file, points, api, clock=clock) as run:
                 await run.webhook(2, at_ms=clock.now_ms, t=2)
                 await run.until_filled()
-                assert len(hours_told(run)) == 29  # of the page that was read
-    (told,) = [line for line in lines if line["event"] == "history.cut_short"]
-    assert (told["asset"], told["key"], told["kept"]) == ("a", "t", 29)
+                assert len(hours_published(run)) == 29  # of the page that was read
+    (warning,) = [line for line in lines if line["event"] == "history.cut_short"]
+    assert (warning["asset"], warning["key"], warning["kept"]) == ("a", "t", 29)

@@ -1,4 +1,4 @@
-"""Everything that asks Infodeck, put together: when it is asked beside the regular times."""
+"""The Infodeck service as a whole: when it requests the API beside the regular times."""
 
 from __future__ import annotations
 
@@ -47,12 +47,12 @@ assets:
 
 
 class TroubledJournal(SqliteJournal):
-    """Cannot be read for a while, as with a disk that fails; events come in all the same."""
+    """Cannot be read for a while; events are stored all the same."""
 
     failures: int = 0
 
     async def read(self, after: int, limit: int) -> list[Record]:
-        """Fail as often as was asked for."""
+        """Fail for the number of times that the test sets."""
         if self.failures:
             self.failures -= 1
             raise sqlite3.OperationalError("disk I/O error")
@@ -60,7 +60,7 @@ class TroubledJournal(SqliteJournal):
 
 
 class CountingService(InfodeckService):
-    """Counts how often the API is to be asked soon."""
+    """Counts requests to reconcile soon."""
 
     asked = 0
 
@@ -71,7 +71,7 @@ class CountingService(InfodeckService):
 
 @asynccontextmanager
 async def made_service(folder: Path, status: Status) -> AsyncIterator[CountingService]:
-    """Make the service side of a gateway without points, as the gateway does."""
+    """Make the service of a gateway without points."""
     async with sqlite_journal(folder) as journal:
         yield make_service(journal, status, PointMap(points=(), by_asset={}))
 
@@ -85,7 +85,7 @@ def make_service(
     refills: bool = True,
     on_assets_changed: Callable[[], None] = lambda: None,
 ) -> CountingService:
-    """Make the service side of a gateway with these points."""
+    """Make the service of a gateway with these points."""
     image = BuildingState(points)
     return CountingService(
         settings=InfodeckSettings(organization=ORGANIZATION, api=api, refill=RefillSettings(enabled=refills)),
@@ -108,8 +108,8 @@ def make_service(
     )
 
 
-async def test_after_the_journal_took_no_events_the_api_is_asked(tmp_path: Path) -> None:
-    """Once it takes them again, and once only: what Infodeck has given up meanwhile comes from there."""
+async def test_a_recovered_journal_requests_the_api(tmp_path: Path) -> None:
+    """Once the journal accepts events again, the API is requested, once."""
     status = Status(name="box", started_ms=START_MS)
     asked = []
     async with made_service(tmp_path, status) as service:
@@ -123,10 +123,10 @@ async def test_after_the_journal_took_no_events_the_api_is_asked(tmp_path: Path)
 @pytest.mark.parametrize(
     ("auto", "compiled"), [("false", ["ours", "again"]), ("true", ["others", "ours", "again"])]
 )
-async def test_tables_are_compiled_anew_only_for_assets_that_can_matter(
+async def test_tables_are_compiled_for_relevant_assets_only(
     tmp_path: Path, auto: str, compiled: list[str]
 ) -> None:
-    """Other assets are nothing to tables that name theirs; a template with `auto` may want any of them."""
+    """Assets outside the tables matter only to templates with `auto`."""
     points = load_good_tables(tmp_path, TABLE.replace("AUTO", auto))
     asked = []
     steps = {
@@ -150,17 +150,17 @@ async def test_tables_are_compiled_anew_only_for_assets_that_can_matter(
 @pytest.mark.parametrize(
     ("after_ms", "is_online", "asked"),
     [
-        (0, False, 1),  # in the second of the question, of which Infodeck tells no part
+        (0, False, 1),  # in the second of the request
         (1000, False, 0),
         (-1000, True, 1),  # its clock may be behind ours, or its list behind its events
         (-299_000, True, 1),
         (-301_000, True, 0),  # a delivery that is repeated
     ],
 )
-async def test_an_offline_beside_the_list_that_says_online(
+async def test_an_offline_event_after_a_list_with_online(
     *, tmp_path: Path, after_ms: int, is_online: bool, asked: int
 ) -> None:
-    """It counts from the second of the question on; one that seems a little older has the API asked again."""
+    """The later of event and list counts; within the clock skew, the API is requested again."""
     points = load_good_tables(tmp_path, TABLE.replace("AUTO", "false"))
     second_ms = START_MS // 1000 * 1000
     async with sqlite_journal(tmp_path) as journal:
@@ -183,10 +183,10 @@ async def test_an_offline_beside_the_list_that_says_online(
     ("after_ms", "is_online", "asked"),
     [(0, True, 1), (1000, False, 0), (-1000, True, 1), (-299_000, True, 1), (-301_000, True, 0)],
 )
-async def test_an_offline_that_comes_before_the_list_that_says_online_is_there(
+async def test_an_offline_event_before_a_list_with_online(
     *, tmp_path: Path, after_ms: int, is_online: bool, asked: int
 ) -> None:
-    """A long list takes a while: where it overrules what was just said, the API is asked once more."""
+    """A list that overrides an event of about its time is requested again, once."""
     points = load_good_tables(tmp_path, TABLE.replace("AUTO", "false"))
     second_ms = START_MS // 1000 * 1000
     async with sqlite_journal(tmp_path) as journal:
@@ -199,7 +199,7 @@ async def test_an_offline_that_comes_before_the_list_that_says_online_is_there(
         document = {"id": "evt_1", "type": STATUS_CHANGED, "created": created, "data": {"object": thing}}
         await journal.append(Event("evt_1", STATUS_CHANGED, b"{}", document, second_ms + 1500))
         async with asyncio.timeout(20):
-            while pipeline.state.known.is_online("a") is None:  # noqa: ASYNC110 - the journal tells soon
+            while pipeline.state.known.is_online("a") is None:  # noqa: ASYNC110 - it is stored soon
                 await asyncio.sleep(0)
         known = KnownAsset(id="a", online=True)
         await service._accept_snapshot(AssetSnapshot(second_ms + 900, {"a": known}))
@@ -210,11 +210,11 @@ async def test_an_offline_that_comes_before_the_list_that_says_online_is_there(
 
 
 class Piece:
-    """Something that can be seen to be searched for garbage."""
+    """An object that the garbage collector tracks."""
 
 
-async def test_what_is_refilled_in_numbers_is_not_searched_for_garbage(tmp_path: Path) -> None:
-    """80,000 readings would hold the event loop for a tenth of a second. What is garbage already is freed."""
+async def test_many_backfilled_readings_are_frozen(tmp_path: Path) -> None:
+    """After many backfilled readings, garbage is freed and the rest frozen."""
     status = Status(name="box", started_ms=START_MS)
     async with made_service(tmp_path, status) as service:
         piece = Piece()
@@ -230,8 +230,8 @@ async def test_what_is_refilled_in_numbers_is_not_searched_for_garbage(tmp_path:
         assert not any(found is piece for found in gc.get_objects())
 
 
-async def test_after_other_tables_came_into_force_the_api_is_asked(tmp_path: Path) -> None:
-    """A point that is new may have a value at Infodeck; a reload that changed nothing asks for nothing."""
+async def test_changed_tables_request_the_api(tmp_path: Path) -> None:
+    """Only a reload that changed the tables requests the API."""
     status = Status(name="box", started_ms=START_MS)
     asked = []
     async with made_service(tmp_path, status) as service:
@@ -242,8 +242,8 @@ async def test_after_other_tables_came_into_force_the_api_is_asked(tmp_path: Pat
     assert asked == [0, 1, 1, 2]
 
 
-async def test_whatever_fails_in_it_it_begins_again_and_ends_nothing(tmp_path: Path) -> None:
-    """A journal that can't be read takes down neither the gateway nor what asks the API; it is told once."""
+async def test_a_failing_part_is_restarted(tmp_path: Path) -> None:
+    """A part that fails is restarted and logged once; reconciliation continues."""
     status = Status(name="box", started_ms=START_MS)
     journal = TroubledJournal(
         tmp_path / "journal.db",

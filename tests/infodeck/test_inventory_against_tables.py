@@ -1,4 +1,4 @@
-"""What tables name and Infodeck does not know, and the other way round: shown always, logged once."""
+"""Assets that only the tables or only Infodeck knows: always shown, logged once."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def known(*assets: str, offline: tuple[str, ...] = (), unclear: tuple[str, ...] 
 
 
 def test_each_side_is_counted_with_a_sample() -> None:
-    """Assets that are not online, or of which nobody knows, need no point table yet."""
+    """Assets that are not online need no point table."""
     status = InventoryStatus()
     snapshot = known("a", "b", "c", offline=("d",), unclear=("e",))
     compare_with_tables(snapshot, mapped={"a", "y", "x"}, status=status)
@@ -26,8 +26,8 @@ def test_each_side_is_counted_with_a_sample() -> None:
     assert (status.unmapped, status.unmapped_sample) == (100, many[:20])
 
 
-def test_the_log_tells_when_it_begins_and_when_it_ends() -> None:
-    """Not each time, nor each asset."""
+def test_begin_and_end_are_logged() -> None:
+    """Changes of numbers in between are not logged."""
     status = InventoryStatus()
     with capture_logs() as lines:
         for assets in (("a",), ("a", "b"), ("a", "b", "c"), ("b",), ("a",), ("a", "b"), ("a",)):

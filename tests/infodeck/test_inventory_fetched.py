@@ -1,4 +1,4 @@
-"""What is asked at one look, and what stays where the API does not tell a part of it."""
+"""What one fetch of the inventory requests, and what stays where a part is refused."""
 
 from __future__ import annotations
 
@@ -30,16 +30,16 @@ LOCATIONS: list[dict[str, Any]] = [
 
 
 @dataclass
-class Looks:
-    """Looks at one API, each of which follows the last."""
+class Fetches:
+    """Successive fetches from one API."""
 
     api: SimulatedApi
     infodeck: InfodeckApi
     reader: InventoryReader
     last: AssetSnapshot | None = None
 
-    async def look(self, *, thorough: bool = True) -> FetchedInventory:
-        """Look once more."""
+    async def fetch(self, *, thorough: bool = True) -> FetchedInventory:
+        """Fetch once more."""
         self.api.asked.clear()
         found = await self.reader.fetch(self.infodeck, self.last, thorough=thorough)
         self.last = found.snapshot
@@ -47,23 +47,23 @@ class Looks:
 
     @property
     def asked(self) -> list[str]:
-        """What the last look has asked for, without the organization and queries."""
+        """The paths of the last fetch, without organization and query."""
         return [one.partition(ORGANIZATION)[2].partition("?")[0] for one in self.api.asked]
 
 
 @asynccontextmanager
-async def looking(api: SimulatedApi) -> AsyncIterator[Looks]:
-    """Look at an API."""
+async def fetching(api: SimulatedApi) -> AsyncIterator[Fetches]:
+    """Open an API for successive fetches."""
     async with api, connected(api) as infodeck:
-        yield Looks(api, infodeck, InventoryReader(organization=ORGANIZATION, clock_ms=lambda: 7))
+        yield Fetches(api, infodeck, InventoryReader(organization=ORGANIZATION, clock_ms=lambda: 7))
 
 
 async def test_assets_types_and_locations_make_one_snapshot() -> None:
-    """Each asset has its place, each type in use its properties, and nothing else is asked for."""
+    """Each asset has its place, each type in use its properties; nothing else is requested."""
     api = simulated_api(2, locations=LOCATIONS)
     api.types += types("at-unused")
-    async with looking(api) as looks:
-        found = await looks.look()
+    async with fetching(api) as fetches:
+        found = await fetches.fetch()
     assert (found.missing, found.retry_after_s) == ({}, 0)
     assert found.snapshot.at_ms == 7
     assert [(one.location, one.location_id, one.location_path) for one in found.snapshot.assets.values()] == [
@@ -76,7 +76,7 @@ async def test_assets_types_and_locations_make_one_snapshot() -> None:
     )
     assert found.snapshot.types == {"at-iaq": AssetType("at-iaq", "AT-IAQ", properties)}
     assert found.snapshot.locations["loc-0"] == AssetLocation("loc-0", "Level 0", "loc-hq")
-    assert looks.asked == ["/assets", "/locations", "/asset-types/at-iaq"]
+    assert fetches.asked == ["/assets", "/locations", "/asset-types/at-iaq"]
 
 
 @pytest.mark.parametrize(
@@ -90,149 +90,149 @@ async def test_assets_types_and_locations_make_one_snapshot() -> None:
         Answer(body=b'{"data": [', broken_off=True),
     ],
 )
-async def test_types_and_locations_that_cannot_be_had_stop_nobody(fault: Answer) -> None:
-    """The assets are taken, the others stay as they were, and the reason is there."""
-    async with looking(simulated_api(2, locations=LOCATIONS)) as looks:
-        before = (await looks.look()).snapshot
-        looks.api.items.append(items(3)[2] | {"locationId": "loc-1"})
-        looks.api.path_faults = {"/locations": deque([fault]), "/at-iaq": deque([fault])}
-        found = await looks.look()
+async def test_refused_types_and_locations_stay_as_before(fault: Answer) -> None:
+    """The assets are updated, types and locations stay, and the reason is shown."""
+    async with fetching(simulated_api(2, locations=LOCATIONS)) as fetches:
+        before = (await fetches.fetch()).snapshot
+        fetches.api.items.append(items(3)[2] | {"locationId": "loc-1"})
+        fetches.api.path_faults = {"/locations": deque([fault]), "/at-iaq": deque([fault])}
+        found = await fetches.fetch()
     assert len(found.snapshot.assets) == 3
     assert found.snapshot.assets["ast-2"].location_path == ("HQ", "Level 1")
     assert (found.snapshot.types, found.snapshot.locations) == (before.types, before.locations)
     assert found.missing.keys() == {"locations", "asset types"}
 
 
-async def test_what_is_not_asked_again_stays_missing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A quick look in between does not make anything complete."""
+async def test_parts_that_are_not_requested_stay_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A quick fetch in between does not clear the missing parts."""
     away = Answer(status=503)
-    async with looking(simulated_api(2, locations=LOCATIONS)) as looks:
-        await looks.look()
-        looks.api.path_faults = {"/locations": deque([away]), "/at-iaq": deque([away])}
-        missing = (await looks.look()).missing
-        assert (await looks.look(thorough=False)).missing == missing
-        assert looks.asked == ["/assets"]
-        assert (await looks.look()).missing == {}
+    async with fetching(simulated_api(2, locations=LOCATIONS)) as fetches:
+        await fetches.fetch()
+        fetches.api.path_faults = {"/locations": deque([away]), "/at-iaq": deque([away])}
+        missing = (await fetches.fetch()).missing
+        assert (await fetches.fetch(thorough=False)).missing == missing
+        assert fetches.asked == ["/assets"]
+        assert (await fetches.fetch()).missing == {}
         monkeypatch.setattr("gateway.infodeck.inventory._MOST_LOCATIONS", 2)
-        assert "more than 2 locations" in (await looks.look()).missing["locations"]
+        assert "more than 2 locations" in (await fetches.fetch()).missing["locations"]
         monkeypatch.setattr("gateway.infodeck.inventory._MOST_ASSETS", 1)
         with pytest.raises(GatewayError, match="more than 1 assets"):
-            await looks.look()
+            await fetches.fetch()
 
 
-async def test_a_type_that_is_not_found_alone_is_just_unknown() -> None:
-    """The others are taken, and it is not asked for again before the next thorough look."""
+async def test_a_single_unknown_type_is_no_failure() -> None:
+    """A type with 404 is not requested again before the next thorough fetch."""
     api = simulated_api(3)
     api.items[1]["assetTypeId"] = "at-gone"
     api.items[2]["assetTypeId"] = "../at gone?"
-    async with looking(api) as looks:
-        found = await looks.look()
+    async with fetching(api) as fetches:
+        found = await fetches.fetch()
         assert (found.missing, list(found.snapshot.types)) == ({}, ["at-iaq"])
-        await looks.look(thorough=False)
-        assert looks.asked == ["/assets"]
-        await looks.look()
-        assert len(looks.asked) == 5
+        await fetches.fetch(thorough=False)
+        assert fetches.asked == ["/assets"]
+        await fetches.fetch()
+        assert len(fetches.asked) == 5
 
 
-async def test_between_thorough_looks_only_what_is_unknown_is_asked() -> None:
-    """A new asset in a new place, of a new type: both are asked for, known types are not."""
-    async with looking(simulated_api(2, locations=LOCATIONS)) as looks:
-        await looks.look()
-        await looks.look(thorough=False)
-        assert looks.asked == ["/assets"]
-        looks.api.items.append(items(3)[2] | {"assetTypeId": "at-new"})
-        looks.api.types += types("at-new")
-        looks.api.locations.append({"id": "loc-2", "name": "Level 2"})
-        found = await looks.look(thorough=False)
-        assert looks.asked == ["/assets", "/locations", "/asset-types/at-new"]
+async def test_a_quick_fetch_requests_unknown_parts_only() -> None:
+    """A quick fetch requests new types and locations only."""
+    async with fetching(simulated_api(2, locations=LOCATIONS)) as fetches:
+        await fetches.fetch()
+        await fetches.fetch(thorough=False)
+        assert fetches.asked == ["/assets"]
+        fetches.api.items.append(items(3)[2] | {"assetTypeId": "at-new"})
+        fetches.api.types += types("at-new")
+        fetches.api.locations.append({"id": "loc-2", "name": "Level 2"})
+        found = await fetches.fetch(thorough=False)
+        assert fetches.asked == ["/assets", "/locations", "/asset-types/at-new"]
         assert found.snapshot.types.keys() == {"at-iaq", "at-new"}
         assert found.snapshot.assets["ast-2"].location == "Level 2"
-        looks.api.items[0]["locationId"] = "loc-nowhere"
-        await looks.look(thorough=False)
-        assert looks.asked == ["/assets", "/locations"]
-        await looks.look(thorough=False)  # it is known by now that this place is unknown
-        assert looks.asked == ["/assets"]
+        fetches.api.items[0]["locationId"] = "loc-nowhere"
+        await fetches.fetch(thorough=False)
+        assert fetches.asked == ["/assets", "/locations"]
+        await fetches.fetch(thorough=False)  # it is known by now that this place is unknown
+        assert fetches.asked == ["/assets"]
 
 
-async def test_a_thousand_types_are_asked_in_turns() -> None:
-    """Each one once to know it; after that a hundred at a look, those first that were asked longest ago."""
+async def test_many_types_are_refreshed_in_turns() -> None:
+    """Known types are refreshed a hundred at a time, the oldest answers first."""
     api = simulated_api(0)
     names = [f"at-{number}" for number in range(250)]
     api.items = [items(1)[0] | {"id": name, "assetTypeId": name} for name in names]
     api.types = types(*names)
-    async with looking(api) as looks:
-        found = await looks.look()
-        assert len(found.snapshot.types) == len(set(looks.asked)) - 2 == 250
+    async with fetching(api) as fetches:
+        found = await fetches.fetch()
+        assert len(found.snapshot.types) == len(set(fetches.asked)) - 2 == 250
         again: list[str] = []
         for _ in range(3):
-            await looks.look()
-            again += [one for one in looks.asked if one.startswith("/asset-types/")]
+            await fetches.fetch()
+            again += [one for one in fetches.asked if one.startswith("/asset-types/")]
     assert len(again) == 300
     assert len(set(again)) == 250
 
 
-async def test_a_server_in_trouble_is_not_asked_for_every_type() -> None:
-    """An API that is away is left at the first question; one odd answer keeps no other type back."""
+async def test_a_failing_server_is_not_asked_for_every_type() -> None:
+    """A 500 ends the requests for types; a broken answer does not."""
     api = simulated_api(0)
     names = [f"at-{number}" for number in range(20)]
     api.items = [items(1)[0] | {"id": name, "assetTypeId": name} for name in names]
     api.types = types(*names)
-    async with looking(api) as looks:
+    async with fetching(api) as fetches:
         api.path_faults = {f"/{name}": deque([Answer(status=500)]) for name in names}
-        found = await looks.look()
-        assert sum(one.startswith("/asset-types/") for one in looks.asked) == 1
+        found = await fetches.fetch()
+        assert sum(one.startswith("/asset-types/") for one in fetches.asked) == 1
         assert found.missing.keys() == {"asset types"}
         for name in names:
             api.path_faults[f"/{name}"].clear()
         api.path_faults["/at-3"].append(Answer(body=b"<html>"))
-        found = await looks.look()
+        found = await fetches.fetch()
     assert len(found.snapshot.types) == 19
 
 
-async def test_the_pause_asked_for_beside_the_assets_is_told() -> None:
-    """So that nobody asks again before."""
-    async with looking(simulated_api(1)) as looks:
-        looks.api.path_faults["/locations"] = deque([Answer(status=429, headers={"Retry-After": "600"})])
-        found = await looks.look()
+async def test_the_requested_pause_is_returned() -> None:
+    """The requested pause is returned to the reconciler."""
+    async with fetching(simulated_api(1)) as fetches:
+        fetches.api.path_faults["/locations"] = deque([Answer(status=429, headers={"Retry-After": "600"})])
+        found = await fetches.fetch()
     assert found.retry_after_s == 600
     assert "429" in found.missing["locations"]
     assert "asked for a pause" in found.missing["asset types"]
 
 
-async def test_lists_that_are_suddenly_empty_are_not_believed() -> None:
-    """A key of another organization would have the building's names vanish."""
-    async with looking(simulated_api(2, locations=LOCATIONS)) as looks:
-        await looks.look()
-        looks.api.locations.clear()
-        found = await looks.look()
+async def test_empty_lists_replace_nothing() -> None:
+    """Empty lists of locations or assets do not replace known ones."""
+    async with fetching(simulated_api(2, locations=LOCATIONS)) as fetches:
+        await fetches.fetch()
+        fetches.api.locations.clear()
+        found = await fetches.fetch()
         assert found.missing == {"locations": "the API lists none any more, but knew 3"}
         assert len(found.snapshot.locations) == 3
-        looks.api.items.clear()
+        fetches.api.items.clear()
         with pytest.raises(GatewayError, match=r"no asset any more, but knew 2: .* belongs to o-test"):
-            await looks.look()
+            await fetches.fetch()
 
 
 async def test_assets_without_any_id_are_no_list_of_assets() -> None:
-    """Numbers for ids, say, are told as what they are."""
+    """A list without any usable id is an error."""
     api = simulated_api(2)
     api.items = [item | {"id": 7} for item in api.items]
-    async with looking(api) as looks:
+    async with fetching(api) as fetches:
         with pytest.raises(GatewayError, match="none of the 2 assets that the API lists has an `id`"):
-            await looks.look()
+            await fetches.fetch()
 
 
-async def test_an_asset_that_is_as_it_was_is_the_same_object() -> None:
-    """So comparing 10,000 of them is quick, and memory is not filled anew each time."""
-    async with looking(simulated_api(3, locations=LOCATIONS)) as looks:
-        before = (await looks.look()).snapshot.assets
-        looks.api.items[1]["name"] = "Hall"
-        after = (await looks.look()).snapshot.assets
+async def test_an_unchanged_asset_is_the_same_object() -> None:
+    """Unchanged assets are the same objects, so comparing is cheap."""
+    async with fetching(simulated_api(3, locations=LOCATIONS)) as fetches:
+        before = (await fetches.fetch()).snapshot.assets
+        fetches.api.items[1]["name"] = "Hall"
+        after = (await fetches.fetch()).snapshot.assets
     assert [after[asset] is before[asset] for asset in before] == [True, False, True]
     assert after["ast-1"].name == "Hall"
 
 
-async def test_the_shadows_that_are_wanted_are_asked_for() -> None:
-    """By name, each of them; without names the API gives its usual one."""
+async def test_shadows_are_requested_by_name() -> None:
+    """Shadows are requested by name, or the usual one."""
     pages: list[list[dict[str, Any]]] = []
 
     async def keep(page: list[dict[str, Any]]) -> None:

@@ -1,4 +1,4 @@
-"""Work that never ends by itself begins again after whatever it raises, and is told of once."""
+"""Endless work is restarted whatever it raises, and logged once."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ async def fail_with(error: BaseException | None) -> None:
 
 
 async def fail_in_a_group() -> None:
-    """Have one of two tasks fail, which takes the other one down."""
+    """Have one of two tasks in a group fail."""
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(fail_with(ZeroDivisionError("made up")), name="one")
         tasks.create_task(asyncio.Event().wait(), name="other")
@@ -40,10 +40,8 @@ async def fail_in_a_group() -> None:
         (fail_in_a_group, "ZeroDivisionError: made up (line"),
     ],
 )
-async def test_it_begins_again_after_whatever_it_raises(
-    work: Callable[[], Awaitable[None]], reason: str
-) -> None:
-    """Also where something inside it is cancelled; the same reason is logged once, without a traceback."""
+async def test_it_restarts_after_any_error(work: Callable[[], Awaitable[None]], reason: str) -> None:
+    """The same reason is logged once, without a traceback."""
     begun = 0
     often = asyncio.Event()
 
@@ -64,8 +62,8 @@ async def test_it_begins_again_after_whatever_it_raises(
     assert lines[0]["reason"].startswith(reason)
 
 
-async def test_cancelled_it_ends_also_while_it_pauses() -> None:
-    """Neither at work nor in a pause does it hold up a stop."""
+async def test_it_ends_at_once_when_cancelled() -> None:
+    """It ends at once when cancelled, at work or in a pause."""
     for work in (asyncio.Event().wait, partial(fail_with, ZeroDivisionError())):
         begun = asyncio.Event()
 

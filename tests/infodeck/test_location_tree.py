@@ -1,4 +1,4 @@
-"""Where an asset is, by a tree of locations that may be none."""
+"""The path of locations to an asset, also with missing parents and cycles."""
 
 from __future__ import annotations
 
@@ -26,20 +26,20 @@ TREE = {
 
 
 def located(location_id: str | None) -> tuple[str | None, tuple[str, ...]]:
-    """Return name and path of an asset there that tells its location by id alone."""
+    """Return name and path of an asset that states its location's id alone."""
     found = LocationTree(TREE).locate(KnownAsset(id="ast-1", location=location_id, location_id=location_id))
     return found.location, found.location_path
 
 
 def test_the_path_leads_from_the_outermost_location_to_the_assets_own() -> None:
-    """A location without a name has its id in it."""
+    """A location without a name is shown by its id."""
     assert located("level") == ("Level 3", ("HQ", "Tower A", "Level 3"))
     assert located("room") == ("room", ("HQ", "Tower A", "Level 3", "room"))
     assert located("site") == ("HQ", ("HQ",))
 
 
-def test_a_tree_that_is_none_is_followed_as_far_as_it_goes() -> None:
-    """Missing parents and circles end the path, unknown locations have none."""
+def test_missing_parents_and_cycles_end_the_path() -> None:
+    """Missing parents and cycles end the path."""
     assert located("orphan") == ("Shed", ("Shed",))
     assert located("egg") == ("Egg", ("Hen", "Egg"))
     assert located("hen") == ("Hen", ("Egg", "Hen"))
@@ -50,7 +50,7 @@ def test_a_tree_that_is_none_is_followed_as_far_as_it_goes() -> None:
 
 @given(parents=st.lists(st.integers(-1, 60), min_size=1, max_size=50))
 def test_every_path_ends_at_its_own_location_and_repeats_none(parents: list[int]) -> None:
-    """Whatever leads to whatever."""
+    """In any tree, a path ends at the location, and no location occurs twice."""
     known = {f"l{at}": AssetLocation(f"l{at}", None, f"l{parent}") for at, parent in enumerate(parents)}
     tree = LocationTree(known)
     for name in known:

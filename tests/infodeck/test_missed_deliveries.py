@@ -1,4 +1,4 @@
-"""When data that the API has and no webhook brought are worth an alarm."""
+"""When data that only the API has count as missed."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ EVERY_MS = 15 * MINUTE_MS
 
 
 class Building:
-    """A gateway that has run for an hour, whose API is asked now and then."""
+    """A gateway that has run for an hour, and an API that is requested now and then."""
 
     def __init__(self) -> None:
         self.now_ms = NOW_MS
@@ -34,7 +34,7 @@ class Building:
         self.missed.begin(NOW_MS - HOUR_MS)
 
     def webhook(self, asset: str, *, age_ms: int = 0) -> None:
-        """Let an event arrive now that is of `age_ms` ago."""
+        """Deliver an event now that was made `age_ms` ago."""
         self.arrivals.accept(telemetry_event(asset, at_ms=self.now_ms - age_ms, late_ms=age_ms))
 
     def ask(
@@ -59,8 +59,8 @@ class Building:
         return set(self.missed.missed)
 
 
-def test_data_that_no_webhook_brings_are_missed() -> None:
-    """Where nothing arrives any more, an asset is missed once the API shows its next report."""
+def test_data_without_webhooks_are_missed() -> None:
+    """An asset is missed once the API has its next report, too."""
     building = Building()
     for asset in "abcd":
         building.webhook(asset, age_ms=20 * MINUTE_MS)
@@ -73,8 +73,8 @@ def test_data_that_no_webhook_brings_are_missed() -> None:
     assert "is the webhook there" in (building.missed.reason(are_refused=False) or "")
 
 
-def test_a_list_that_broke_off_is_no_reason_to_doubt_the_next_one() -> None:
-    """What it had newer has come by then, so the next whole list is quiet."""
+def test_a_broken_off_list_does_not_affect_the_next_one() -> None:
+    """An asset of a broken-off list is compared anew in the next one."""
     building = Building()
     building.missed.compare("a", building.now_ms, now_ms=building.now_ms)
     building.webhook("a")
@@ -82,8 +82,8 @@ def test_a_list_that_broke_off_is_no_reason_to_doubt_the_next_one() -> None:
     assert building.ask({"a": EVERY_MS}) is True
 
 
-def test_what_comes_a_day_late_is_still_missed() -> None:
-    """Where only old events come, the API has newer data all the time, without any coming and going."""
+def test_late_events_do_not_end_it() -> None:
+    """Late events do not end it."""
     building = Building()
     for turn in range(8):
         for asset in "abc":
@@ -94,7 +94,7 @@ def test_what_comes_a_day_late_is_still_missed() -> None:
 
 
 def test_a_webhook_that_is_on_its_way_is_not_missed() -> None:
-    """The API has each reading before its webhook comes: no alarm, list after list."""
+    """The API may have each reading before its webhook arrives."""
     building = Building()
     building.webhook("a", age_ms=10 * MINUTE_MS)
     for _ in range(8):
@@ -104,7 +104,7 @@ def test_a_webhook_that_is_on_its_way_is_not_missed() -> None:
 
 
 def test_sensors_that_are_silent_in_the_api_too_are_not_missed() -> None:
-    """A night without any report says that all is quiet, however long it lasts."""
+    """A list without newer data is quiet."""
     building = Building()
     building.webhook("a")
     building.webhook("b")
@@ -115,8 +115,8 @@ def test_sensors_that_are_silent_in_the_api_too_are_not_missed() -> None:
         building.now_ms += HOUR_MS - TOLERANCE_MS
 
 
-def test_one_lost_event_is_none_but_several_are() -> None:
-    """While others arrive, an asset must lack more than one of its reports."""
+def test_two_lost_events_are_missed_and_one_is_not() -> None:
+    """An asset is missed when two of its reports are lost."""
     building = Building()
     for _ in range(6):
         building.webhook("slow")
@@ -130,8 +130,8 @@ def test_one_lost_event_is_none_but_several_are() -> None:
     assert "event filters" in (building.missed.reason(are_refused=False) or "")
 
 
-def test_an_asset_that_never_comes_is_missed_when_it_goes_on() -> None:
-    """Event filters leave it out: while others arrive, its second report that is missing raises the alarm."""
+def test_an_excluded_asset_is_missed_at_its_second_report() -> None:
+    """An asset that event filters exclude is missed at its second report."""
     building = Building()
     for turn in range(2):
         building.webhook("other")
@@ -142,7 +142,7 @@ def test_an_asset_that_never_comes_is_missed_when_it_goes_on() -> None:
 
 
 def test_one_slow_sensor_among_fast_ones_is_not_missed() -> None:
-    """What reports once a day has nothing newer in the API either."""
+    """A sensor that reports once a day has nothing newer in the API."""
     building = Building()
     building.webhook("slow")
     for turn in range(96):
@@ -153,7 +153,7 @@ def test_one_slow_sensor_among_fast_ones_is_not_missed() -> None:
 
 
 def test_it_ends_when_webhooks_come_again() -> None:
-    """The assets whose webhooks come are out at once, those that have nothing newer at the next list."""
+    """Assets end with their next webhook, or when the list has nothing newer."""
     building = Building()
     building.ask({"a": 0, "b": 0, "dead": 0})
     building.now_ms += EVERY_MS
@@ -169,8 +169,8 @@ def test_it_ends_when_webhooks_come_again() -> None:
     assert building.held == set()
 
 
-def test_since_when_data_are_missed_does_not_move() -> None:
-    """The API's data become newer all the time; the alarm states when the first were missed."""
+def test_the_begin_does_not_move() -> None:
+    """`missed` keeps the time of the first missed data."""
     building = Building()
     since_ms = building.now_ms
     building.ask(dict.fromkeys("abc", 0))
@@ -181,7 +181,7 @@ def test_since_when_data_are_missed_does_not_move() -> None:
 
 
 def test_it_does_not_end_while_nothing_comes() -> None:
-    """An API that lists nothing newer does not end it; but what is a day old is of no use to anybody."""
+    """Missed data count for a day."""
     building = Building()
     building.ask(dict.fromkeys("abc", 10 * MINUTE_MS))
     building.ask(dict.fromkeys("abc", 0))
@@ -192,8 +192,8 @@ def test_it_does_not_end_while_nothing_comes() -> None:
         assert building.held == (set("abc") if hour < 24 else set())
 
 
-def test_what_is_older_than_the_start_is_not_missed() -> None:
-    """What came while the gateway was down is repeated by Infodeck; clocks may differ by the tolerance."""
+def test_data_from_before_the_start_are_not_missed() -> None:
+    """Data from before the start, plus the clock skew, are left to repeated deliveries."""
     building = Building()
     building.missed.begin(building.now_ms)
     building.now_ms += 10 * MINUTE_MS
@@ -204,7 +204,7 @@ def test_what_is_older_than_the_start_is_not_missed() -> None:
 
 
 def test_a_device_whose_clock_is_ahead_is_not_missed() -> None:
-    """Its readings are newer than the events that brought them: those that webhooks brought count as well."""
+    """Readings that webhooks brought count, whatever their events' times."""
     building = Building()
     building.webhook("a")
     building.read["a"] = building.now_ms + 4 * MINUTE_MS
@@ -213,7 +213,7 @@ def test_a_device_whose_clock_is_ahead_is_not_missed() -> None:
 
 
 def test_assets_that_left_the_tables_are_not_missed() -> None:
-    """They are out of it at the next list, which is compared without them."""
+    """They are dropped with the next list."""
     building = Building()
     for _ in range(2):
         building.ask({"a": 0, "b": 0})
@@ -223,8 +223,8 @@ def test_assets_that_left_the_tables_are_not_missed() -> None:
     assert building.held == {"a"}
 
 
-def test_an_api_that_says_little_is_no_witness() -> None:
-    """Without times, or with those of a few assets only, its answer says nothing about silence."""
+def test_a_list_with_few_times_is_not_quiet() -> None:
+    """A list with the times of less than half of the assets does not count as quiet."""
     building = Building()
     assert building.ask({}, mapped=10) is None
     building.webhook("a")
@@ -237,8 +237,8 @@ def test_an_api_that_says_little_is_no_witness() -> None:
         st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 50)), max_size=6), min_size=1, max_size=20
     )
 )
-def test_no_false_alarm_where_everything_arrives(turns: list[list[tuple[str, int]]]) -> None:
-    """Whenever assets report, and however often the API is asked, what arrives in time is never missed."""
+def test_timely_webhooks_are_never_missed(turns: list[list[tuple[str, int]]]) -> None:
+    """Whatever assets report and whenever lists are fetched, timely webhooks are never missed."""
     building = Building()
     newest: dict[str, int] = {}
     for turn in turns:

@@ -1,4 +1,4 @@
-"""Which of the API's readings are missed, and the events that they become."""
+"""Which of the API's readings are missed, and the events made of them."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ points:
 """
 
 
-def image_with(points: PointMap, *, at_ms: int, **readings: Any) -> BuildingState:
-    """Return an image whose asset has reported once."""
+def state_with(points: PointMap, *, at_ms: int, **readings: Any) -> BuildingState:
+    """Return a state whose asset has reported once."""
     image, plan = BuildingState(points), points.by_asset["a"]
     found = tuple(Reading(key, value, at_ms) for key, value in readings.items())
     event = Event("evt_1", "asset.telemetry.updated", b"", {}, at_ms)
@@ -50,7 +50,7 @@ def image_with(points: PointMap, *, at_ms: int, **readings: Any) -> BuildingStat
         (600, 1, 540, 2, True),  # a little newer, another, and no webhook is on its way any more
         (90, 1, 60, 2, False),  # one may be
         (90, 1, 61, 2, True),
-        (600, 1, 600, 2, False),  # as old, or older: the gateway knows better
+        (600, 1, 600, 2, False),  # as old, or older
         (600, 1, 900, 2, False),
         (600, "1", 540, 1, True),
     ],
@@ -58,8 +58,8 @@ def image_with(points: PointMap, *, at_ms: int, **readings: Any) -> BuildingStat
 def test_a_reading_is_missed(
     *, points: PointMap, last_ago_s: int, last: Any, ago_s: int, value: Any, is_missed: bool
 ) -> None:
-    """Newer by more than the tolerance; or newer at all, another, and older than the tolerance."""
-    image = image_with(points, at_ms=NOW_MS - last_ago_s * 1000, t=last)
+    """It is newer by more than the tolerance, or newer, different and old enough."""
+    image = state_with(points, at_ms=NOW_MS - last_ago_s * 1000, t=last)
     reading = Reading("t", value, NOW_MS - ago_s * 1000)
     missed = find_missed(
         ShadowReadings({"t": reading}),
@@ -73,8 +73,8 @@ def test_a_reading_is_missed(
 
 
 def test_without_any_reading_everything_is_missed(points: PointMap) -> None:
-    """However old it is: its time tells. There is no gap, for there is nothing before it."""
-    image = image_with(points, at_ms=NOW_MS, t=1)
+    """Without an earlier reading there is no gap."""
+    image = state_with(points, at_ms=NOW_MS, t=1)
     old = Reading("h", 3, NOW_MS - 10**9)
     missed = find_missed(
         ShadowReadings({"h": old, "t": Reading("t", 2, NOW_MS - 1)}),
@@ -87,16 +87,16 @@ def test_without_any_reading_everything_is_missed(points: PointMap) -> None:
 
 
 def made(points: PointMap, item: dict[str, Any], **readings: Any) -> Event:
-    """Return the event of what is missed of an item, where only `readings` were made, long ago."""
+    """Return the event of missed readings, where `readings` were reported long ago."""
     plan = points.by_asset["a"]
-    image = image_with(points, at_ms=NOW_MS - 10**9, **readings)
+    image = state_with(points, at_ms=NOW_MS - 10**9, **readings)
     found = read_shadows(item, plan, now_ms=NOW_MS)
     missed = find_missed(found, plan, image.measured, tolerance_ms=60_000, now_ms=NOW_MS)
     return newest_event("a", missed.readings, tables_id="x", organization="o-1", now_ms=NOW_MS)
 
 
 def test_missed_readings_of_an_asset_are_one_event(points: PointMap) -> None:
-    """Its envelope says where it comes from, readings have their own times; it reads like a webhook."""
+    """Its envelope names the source; readings have their own times."""
     shadow = {
         "t": {"value": 2, "timestamp": NOW_MS - 5000},
         "h": {"value": 3, "timestamp": NOW_MS - 4000},
@@ -128,8 +128,8 @@ def test_missed_readings_of_an_asset_are_one_event(points: PointMap) -> None:
     assert telemetry.readings == (Reading("h", 3, NOW_MS - 4000), Reading("t", 2, NOW_MS - 5000))
 
 
-def test_a_stated_unit_goes_along() -> None:
-    """A webhook's 70 °F must not come again as 70 of the point's own unit."""
+def test_a_stated_unit_is_kept() -> None:
+    """The unit of measure of a reading is kept."""
     reading = Reading("t", 70, NOW_MS, "°F")
     event = newest_event("a", [reading], tables_id="x", organization="o-1", now_ms=NOW_MS)
     telemetry = read_telemetry(parse_event(event.body, received_ms=NOW_MS))
@@ -137,8 +137,8 @@ def test_a_stated_unit_goes_along() -> None:
     assert telemetry.readings == (reading,)
 
 
-def test_the_same_again_has_the_same_id() -> None:
-    """Whenever it is found; another value, time, key or asset makes another id, and so do other tables."""
+def test_equal_readings_have_the_same_id() -> None:
+    """The id depends on asset, keys, values, times and tables only."""
     readings = [Reading("t", 1, NOW_MS), Reading("h", 2, NOW_MS)]
 
     def id_of(asset: str, readings: list[Reading], now_ms: int = NOW_MS, tables_id: str = "x") -> str:
@@ -157,8 +157,8 @@ def test_the_same_again_has_the_same_id() -> None:
     assert len({id_of("a", readings), *others}) == 8
 
 
-def test_points_with_paths_find_their_values_by_the_path_alone(points: PointMap) -> None:
-    """Each with its own time; nothing else of the shadow is in the event: it tells no other point a thing."""
+def test_points_with_paths_get_the_values_of_their_paths(points: PointMap) -> None:
+    """The event has the values of points' paths, each with its time, and nothing else."""
     shadow = {
         "state": {
             "reported": {
@@ -193,7 +193,7 @@ def test_points_with_paths_find_their_values_by_the_path_alone(points: PointMap)
 
 
 def test_histories_are_events_of_a_bounded_size_with_stable_ids() -> None:
-    """None has more than 100 readings or is of two hours, so that later readings change no earlier id."""
+    """An event has at most 100 readings, all of one hour."""
     readings = [Reading("t", number, NOW_MS + number * 20_000) for number in range(1000)]
     events = list(history_events("a", readings, organization="o-1", now_ms=NOW_MS))
     things = [event.document["data"]["object"] for event in events]

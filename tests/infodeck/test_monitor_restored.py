@@ -1,4 +1,4 @@
-"""What a gateway knows at its start of webhooks that came before: silence does not begin anew."""
+"""Silence from before a start counts after it."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def points(tmp_path_factory: pytest.TempPathFactory) -> PointMap:
 
 
 async def bring(rig: Rig, *events: tuple[str, str, int]) -> None:
-    """Have these events in the journal, each by id, asset and time, and their readings mapped."""
+    """Store and map these events, given by id, asset and time."""
     for event_id, asset, at_ms in events:
         thing = {"assetId": asset, "timestamp": at_ms, "telemetry": {"t": at_ms % 1000}}
         document: dict[str, Any] = {"id": event_id, "type": TELEMETRY, "data": {"object": thing}}
@@ -56,7 +56,7 @@ async def bring(rig: Rig, *events: tuple[str, str, int]) -> None:
 
 @asynccontextmanager
 async def started(rig: Rig) -> AsyncIterator[Alarms]:
-    """Watch from now on, as after a start."""
+    """Run the monitor, as after a start."""
     alarms = Alarms(clock_ms=rig.clock)
     monitor = DeliveryMonitor(
         alarms=alarms,
@@ -74,7 +74,7 @@ async def started(rig: Rig) -> AsyncIterator[Alarms]:
 
 
 async def reason_soon(rig: Rig, alarms: Alarms) -> str:
-    """Let a few minutes pass; return why there is an alarm then."""
+    """Let some minutes pass; return the alarm's reason."""
     for _ in range(6):
         await asyncio.sleep(0.01)
         rig.clock.now_ms += MINUTE_MS
@@ -83,7 +83,7 @@ async def reason_soon(rig: Rig, alarms: Alarms) -> str:
 
 
 async def test_silence_goes_on_over_a_restart(tmp_path: Path, points: PointMap) -> None:
-    """The values that points show tell when the last webhook came."""
+    """The points' values have the time of the last webhook."""
     clock = Clock(NOON)
     async with delivering(tmp_path / "journal.db", points, {"bms": Receiver()}, clock=clock) as rig:
         await bring(rig, ("evt_1", "ours", NOON))
@@ -93,7 +93,7 @@ async def test_silence_goes_on_over_a_restart(tmp_path: Path, points: PointMap) 
 
 
 async def test_one_value_of_a_webhook_is_enough(tmp_path: Path, points: PointMap) -> None:
-    """The API has supplied newer values of other points since."""
+    """A newer value of the API does not hide the last webhook."""
     clock = Clock(NOON)
     async with delivering(tmp_path / "journal.db", points, {"bms": Receiver()}, clock=clock) as rig:
         await bring(rig, ("evt_1", "other", NOON))
@@ -103,10 +103,8 @@ async def test_one_value_of_a_webhook_is_enough(tmp_path: Path, points: PointMap
             assert "has come by webhook since 2026-09-21T" in await reason_soon(rig, alarms)
 
 
-async def test_where_the_api_supplied_everything_its_newest_value_tells(
-    tmp_path: Path, points: PointMap
-) -> None:
-    """No webhook has come since then, at least: restarts do not hide that everything is dead."""
+async def test_without_webhooks_the_newest_value_of_the_api_counts(tmp_path: Path, points: PointMap) -> None:
+    """If the API supplied all values, the newest of them counts."""
     clock = Clock(NOON)
     async with delivering(tmp_path / "journal.db", points, {"bms": Receiver()}, clock=clock) as rig:
         await bring(rig, (f"{BACKFILL_ID_PREFIX}1", "ours", NOON))

@@ -1,4 +1,4 @@
-"""Asking the API again and again: what it says is kept, whatever happens to it."""
+"""Reconciliation: the last good snapshot stays, whatever the API answers."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ WRONG_KEY = answer({"message": "Invalid API key"}, status=401)
 
 
 @dataclass
-class Watch:
-    """A reconciler at work, and what comes of it."""
+class Reconciling:
+    """A running reconciler, its status and its snapshots."""
 
     reconciler: Reconciler
     status: ReconcileStatus
@@ -58,12 +58,12 @@ async def reconciling(
     apart_s: float = 0.0,
     on_snapshot: Callable[[AssetSnapshot], None] | None = None,
     on_items: Callable[[list[Item]], Awaitable[None]] | None = None,
-) -> AsyncIterator[Watch]:
+) -> AsyncIterator[Reconciling]:
     """Run a reconciler with short pauses."""
     status = ReconcileStatus()
     snapshots: list[AssetSnapshot] = []
 
-    async def take(snapshot: AssetSnapshot) -> None:
+    async def accept(snapshot: AssetSnapshot) -> None:
         (on_snapshot or snapshots.append)(snapshot)
 
     reconciler = Reconciler(
@@ -71,22 +71,22 @@ async def reconciling(
         every_s=every_s,
         state_store=journal,
         status=status,
-        on_snapshot=take,
+        on_snapshot=accept,
         apart_s=apart_s,
         backoff=Backoff(first_s=0.01, longest_s=0.02),
     )
     async with connected(api) as infodeck:
         running = asyncio.create_task(reconciler.run(infodeck), name="reconcile")
         try:
-            yield Watch(reconciler, status, snapshots)
+            yield Reconciling(reconciler, status, snapshots)
         finally:
             running.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await running
 
 
-async def test_at_start_every_asset_becomes_known_and_is_kept(tmp_path: Path) -> None:
-    """The snapshot reaches whoever listens, the status, and the journal's file."""
+async def test_at_start_every_asset_is_fetched_and_stored(tmp_path: Path) -> None:
+    """The snapshot reaches the listener, the status and the journal."""
     async with simulated_api(150) as api, sqlite_journal(tmp_path) as journal:
         async with reconciling(journal, api, every_s=60) as watch:
             await watch.until(lambda: watch.status.state == "ok")
@@ -98,8 +98,8 @@ async def test_at_start_every_asset_becomes_known_and_is_kept(tmp_path: Path) ->
     assert kept == watch.snapshots[0]
 
 
-async def test_it_is_asked_again_and_the_newest_list_replaces_the_last(tmp_path: Path) -> None:
-    """An asset that is gone from the API is gone from the snapshot and the file, a new one in them."""
+async def test_the_newest_list_replaces_the_last(tmp_path: Path) -> None:
+    """Assets that are gone or new are so in snapshot and journal."""
     async with simulated_api(2) as api, sqlite_journal(tmp_path) as journal:
         async with reconciling(journal, api) as watch:
             await watch.until(lambda: watch.status.assets == 2)
@@ -111,8 +111,8 @@ async def test_it_is_asked_again_and_the_newest_list_replaces_the_last(tmp_path:
     assert list(kept.assets) == list(watch.snapshots[-1].assets) == ["ast-1", "ast-2", "ast-3"]
 
 
-async def test_an_asset_that_one_list_is_without_stays(tmp_path: Path) -> None:
-    """Pages shift while they are read. It keeps its type and place, but its connection is not told."""
+async def test_an_asset_missing_from_one_list_stays(tmp_path: Path) -> None:
+    """It keeps type and place; its connection is unknown."""
     async with simulated_api(2) as api, sqlite_journal(tmp_path) as journal:
         api.items = [items(2)[0], items(2)[1] | {"assetTypeId": "at-other", "connectionStatus": True}]
         api.types.append({"id": "at-other", "name": "Other"})
@@ -122,15 +122,15 @@ async def test_an_asset_that_one_list_is_without_stays(tmp_path: Path) -> None:
             await watch.until(lambda: not api.path_faults["/assets"])
             await watch.until(lambda: len(watch.snapshots) >= 4)
     first, *others = watch.snapshots
-    told = {snapshot.assets["ast-1"].online for snapshot in others}
-    assert told == {True, None}
+    shown = {snapshot.assets["ast-1"].online for snapshot in others}
+    assert shown == {True, None}
     for snapshot in others:
         assert replace(snapshot.assets["ast-1"], online=True) == first.assets["ast-1"]
         assert compile_the_same(first, snapshot)  # so the tables are not compiled without it
 
 
-async def test_an_asset_that_two_lists_are_without_is_gone_soon(tmp_path: Path) -> None:
-    """The second list is asked for soon, not only at the regular time, so that a deletion is no secret."""
+async def test_an_asset_missing_from_two_lists_is_gone_soon(tmp_path: Path) -> None:
+    """The second list is requested soon."""
     async with (
         simulated_api(3) as api,
         sqlite_journal(tmp_path) as journal,
@@ -143,8 +143,8 @@ async def test_an_asset_that_two_lists_are_without_is_gone_soon(tmp_path: Path) 
     assert [len(snapshot.assets) for snapshot in watch.snapshots] == [3, 3, 2]
 
 
-async def test_lists_that_differ_each_time_are_not_asked_for_without_end(tmp_path: Path) -> None:
-    """One look more than usual may follow each one, and no asset is taken for gone."""
+async def test_lists_that_always_differ_are_not_requested_without_end(tmp_path: Path) -> None:
+    """Only one additional list is requested, and no asset is dropped."""
     async with (
         simulated_api(4) as api,
         sqlite_journal(tmp_path) as journal,
@@ -175,7 +175,7 @@ async def test_lists_that_differ_each_time_are_not_asked_for_without_end(tmp_pat
     ],
 )
 async def test_however_the_api_fails_the_last_snapshot_stays(tmp_path: Path, fault: Answer) -> None:
-    """It fails, is shown as failing, and comes back; nothing is forgotten, and one line is logged of it."""
+    """Failure and recovery are shown and logged once; no asset is lost."""
     with capture_logs() as lines:
         async with (
             simulated_api(2) as api,
@@ -198,14 +198,14 @@ async def test_however_the_api_fails_the_last_snapshot_stays(tmp_path: Path, fau
 
 
 async def test_a_failure_is_logged_once_down_and_once_up(tmp_path: Path) -> None:
-    """Attempts in between log nothing, but a failure of another kind does: away is not refused."""
+    """A failure of another kind is logged again."""
     with capture_logs() as lines:
         async with simulated_api(2) as api, sqlite_journal(tmp_path) as journal:
             api.faults.extend([AWAY, AWAY, AWAY, WRONG_KEY, WRONG_KEY])
             async with reconciling(journal, api) as watch:
                 await watch.until(lambda: len(watch.snapshots) > 2)
-    told = [(line["event"], line["log_level"]) for line in lines if line["event"].startswith("assets.")]
-    assert told == [
+    logged = [(line["event"], line["log_level"]) for line in lines if line["event"].startswith("assets.")]
+    assert logged == [
         ("assets.unavailable", "warning"),
         ("assets.unavailable", "error"),
         ("assets.available", "info"),
@@ -213,8 +213,8 @@ async def test_a_failure_is_logged_once_down_and_once_up(tmp_path: Path) -> None
     assert API_KEY not in str(lines)
 
 
-async def test_the_pause_that_the_api_asks_for_is_kept(tmp_path: Path) -> None:
-    """Retry-After counts more than the own back-off, and more than a request."""
+async def test_the_requested_pause_is_kept(tmp_path: Path) -> None:
+    """Retry-After counts more than back-off and requests."""
     async with simulated_api() as api, sqlite_journal(tmp_path) as journal:
         api.faults.append(Answer(status=429, headers={"Retry-After": "1"}))
         async with reconciling(journal, api) as watch:
@@ -225,8 +225,8 @@ async def test_the_pause_that_the_api_asks_for_is_kept(tmp_path: Path) -> None:
     assert time.monotonic() - begun_s > 0.9
 
 
-async def test_whoever_listens_sees_every_page_as_it_came(tmp_path: Path) -> None:
-    """Items have their shadows, page by page, before the snapshot is made of all of them."""
+async def test_the_listener_gets_every_page(tmp_path: Path) -> None:
+    """Pages arrive with their shadows before the snapshot."""
     pages: list[list[Item]] = []
 
     async def keep(page: list[Item]) -> None:
@@ -242,8 +242,8 @@ async def test_whoever_listens_sees_every_page_as_it_came(tmp_path: Path) -> Non
     assert [item for page in pages for item in page] == items(150)
 
 
-async def test_requests_are_answered_soon_and_many_become_one(tmp_path: Path) -> None:
-    """A change of assets need not wait for the regular time, and a hundred changes ask once."""
+async def test_many_requests_become_one_fetch(tmp_path: Path) -> None:
+    """A hundred requests lead to one fetch, before the regular time."""
     async with (
         simulated_api() as api,
         sqlite_journal(tmp_path) as journal,
@@ -258,8 +258,8 @@ async def test_requests_are_answered_soon_and_many_become_one(tmp_path: Path) ->
     assert sum("/assets?" in asked for asked in api.asked) == 2
 
 
-async def test_a_refused_key_is_not_asked_again_at_every_change(tmp_path: Path) -> None:
-    """Until the regular time, changes of assets are no reason to be refused once more."""
+async def test_a_refused_key_is_not_tried_at_every_request(tmp_path: Path) -> None:
+    """After a 401, requests wait for the regular time."""
     async with simulated_api() as api, sqlite_journal(tmp_path) as journal:
         api.faults.append(WRONG_KEY)
         async with reconciling(journal, api, every_s=1.0) as watch:
@@ -274,7 +274,7 @@ async def test_a_refused_key_is_not_asked_again_at_every_change(tmp_path: Path) 
 
 
 async def test_parts_that_are_missing_are_shown_and_logged_once(tmp_path: Path) -> None:
-    """Assets are known all the same; it is told once when a part is missing, and once when it is back."""
+    """A missing part is logged once, and once when it is back."""
     with capture_logs() as lines:
         async with simulated_api(2) as api, sqlite_journal(tmp_path) as journal:
             api.path_faults["/locations"] = deque([answer({"message": "Forbidden"}, status=403)] * 3)
@@ -284,16 +284,16 @@ async def test_parts_that_are_missing_are_shown_and_logged_once(tmp_path: Path) 
                 assert (watch.status.state, watch.status.assets) == ("ok", 2)
                 await watch.until(lambda: len(watch.snapshots) == 5)
                 assert watch.status.missing == {}
-    told = [(line["event"], line["log_level"]) for line in lines]
-    assert told == [
+    logged = [(line["event"], line["log_level"]) for line in lines]
+    assert logged == [
         ("assets.available", "info"),
         ("assets.incomplete", "warning"),
         ("assets.complete", "info"),
     ]
 
 
-async def test_what_fails_behind_it_does_not_stop_it(tmp_path: Path) -> None:
-    """An error of whoever takes the snapshot is shown, and the next snapshot comes."""
+async def test_a_failing_listener_does_not_stop_it(tmp_path: Path) -> None:
+    """An error of the listener is shown, and the next snapshot comes."""
     taken: list[AssetSnapshot] = []
 
     def refuse_the_first(snapshot: AssetSnapshot) -> None:
@@ -311,8 +311,8 @@ async def test_what_fails_behind_it_does_not_stop_it(tmp_path: Path) -> None:
         await watch.until(lambda: watch.status.state == "ok")
 
 
-async def test_a_restart_without_the_api_knows_what_was_known(tmp_path: Path) -> None:
-    """The journal brings the last snapshot back, with its own time."""
+async def test_a_restart_without_the_api_restores_the_snapshot(tmp_path: Path) -> None:
+    """The journal restores the last snapshot with its time."""
     async with (
         simulated_api(3) as api,
         sqlite_journal(tmp_path) as journal,

@@ -1,4 +1,4 @@
-"""Single requests over real HTTP, to servers that do everything wrong that a server can do."""
+"""Single requests over HTTP, to servers with every kind of fault."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ async def connected_to(
     tls: ssl.SSLContext | None = None,
     first_pause_s: float = 0.01,
 ) -> AsyncIterator[InfodeckApi]:
-    """Open a way to an API at an address or port, with pauses that a test can wait for."""
+    """Open the API at an address or port, with short pauses."""
     url = f"http://127.0.0.1:{api}/api/v2" if isinstance(api, int) else api
     connector = aiohttp.TCPConnector(ssl=tls) if tls is not None else None
     async with aiohttp.ClientSession(connector=connector) as session:
@@ -58,7 +58,7 @@ async def connected_to(
 
 @pytest.mark.parametrize(("share", "callers"), [(1.0, 1), (0.5, 8), (0.01, 30)])
 async def test_no_minute_sees_more_requests_than_the_share(share: float, callers: int) -> None:
-    """However many callers share the limiter, no window has more arrivals; here a minute is a second."""
+    """No window of a minute, here a second, has more requests than the share allows."""
     budget = 20
     limiter = request_limiter(share, per_minute=budget / share, minute_s=1.2)
     async with raw_server([], default=GOOD) as server, connected_to(server.port, limiter=limiter) as infodeck:
@@ -77,8 +77,8 @@ async def test_no_minute_sees_more_requests_than_the_share(share: float, callers
     assert arrived_s[2 * budget - 1] - arrived_s[0] < 10  # and the share is made use of
 
 
-async def test_a_page_in_the_middle_is_tried_again_alone() -> None:
-    """The list goes on where it was: what has been read is not asked for again."""
+async def test_only_the_failed_page_is_requested_again() -> None:
+    """A failed page is requested again without the pages before it."""
     pages = [orjson.dumps({"data": [{"id": f"ast-{n}"}], "nextToken": str(n)}) for n in range(3)]
     replies = [http("200 OK", pages[0]), http("500 Oops"), http("200 OK", pages[1])]
     replies += [http("429 Slow down", b"", "Retry-After: 0"), http("200 OK", b'{"data": []}')]
@@ -91,7 +91,7 @@ async def test_a_page_in_the_middle_is_tried_again_alone() -> None:
 
 
 async def test_attempts_end() -> None:
-    """A server that stays broken is asked four times, with pauses that grow, not for ever."""
+    """A failing server is requested four times."""
     async with (
         raw_server([], default=http("503 Away")) as server,
         connected_to(server.port, attempts=4, first_pause_s=0.05) as infodeck,
@@ -102,10 +102,13 @@ async def test_attempts_end() -> None:
 
 
 @pytest.mark.parametrize("ask", ["1", "Wed, 21 Oct 2026 07:28:01 GMT"])
-async def test_the_pause_that_was_asked_for_is_kept_by_all(ask: str) -> None:
-    """Seconds or a date: whoever shares the key waits, not only whoever was told."""
-    told = http("429 Slow down", b"", f"Retry-After: {ask}", "Date: Wed, 21 Oct 2026 07:28:00 GMT")
-    async with raw_server([told], default=GOOD) as server, connected_to(server.port, attempts=2) as infodeck:
+async def test_a_requested_pause_holds_for_all_requests(ask: str) -> None:
+    """Retry-After, in seconds or as a date, pauses all requests."""
+    refusal = http("429 Slow down", b"", f"Retry-After: {ask}", "Date: Wed, 21 Oct 2026 07:28:00 GMT")
+    async with (
+        raw_server([refusal], default=GOOD) as server,
+        connected_to(server.port, attempts=2) as infodeck,
+    ):
         telling = asyncio.create_task(infodeck.request("GET", "/assets"))
         while not server.arrived_s:  # noqa: ASYNC110 - it has no event
             await asyncio.sleep(0.01)
@@ -117,7 +120,7 @@ async def test_the_pause_that_was_asked_for_is_kept_by_all(ask: str) -> None:
 
 
 async def test_a_redirect_is_quoted_without_the_key_and_in_one_short_line() -> None:
-    """A proxy's log-in page may get the whole request handed on, its key included."""
+    """The key is removed from a redirect target."""
     target = f"Location: https://proxy.example/login?key={API_KEY}\u202e&" + "x" * 500
     async with raw_server([http("302 Found", b"", target)]) as server, connected_to(server.port) as infodeck:
         with pytest.raises(ApiRefusalError, match=r"a redirect to https://proxy.example/login") as raised:
@@ -128,7 +131,7 @@ async def test_a_redirect_is_quoted_without_the_key_and_in_one_short_line() -> N
 
 
 async def test_a_request_leaves_no_garbage_behind() -> None:
-    """What it was made of is freed at once, for there are times at which nobody searches for it."""
+    """Requests leave nothing to the garbage collector."""
     async with raw_server([], default=GOOD) as server, connected_to(server.port, attempts=4) as infodeck:
         await infodeck.request("GET", "/assets")
         gc.collect()
@@ -141,12 +144,12 @@ async def test_a_request_leaves_no_garbage_behind() -> None:
             gc.enable()
 
 
-async def test_a_pause_holds_also_for_what_already_waited_for_its_turn() -> None:
-    """A request that the limiter had let wait is not sent into a pause that was asked for meanwhile."""
-    told = http("429 Slow down", b"", "Retry-After: 2")
+async def test_a_pause_holds_for_waiting_requests() -> None:
+    """A request that waits for the limiter keeps a pause that began meanwhile."""
+    refusal = http("429 Slow down", b"", "Retry-After: 2")
     limiter = AsyncLimiter(1, 0.3)  # the second one has its turn while the pause lasts
     async with (
-        raw_server([told], default=GOOD) as server,
+        raw_server([refusal], default=GOOD) as server,
         connected_to(server.port, limiter=limiter) as infodeck,
     ):
         waiting = asyncio.create_task(infodeck.request("GET", "/locations"))
@@ -160,19 +163,22 @@ async def test_a_pause_holds_also_for_what_already_waited_for_its_turn() -> None
     "ask",
     ["Mon, 01 Jan 99999999999999999999 00:00:00 GMT", "Mon, 99 Foo 2026", "-5", "nan", "9" * 400, "\u0661"],
 )
-async def test_a_pause_that_nobody_can_read_is_no_fault_of_ours(ask: str) -> None:
-    """The answer means what it would mean without it: come again later, within the longest of pauses."""
-    told = http("503 Away", b"", f"Retry-After: {ask}", "Date: Wed, 21 Oct 2026 07:28:00 GMT")
-    async with raw_server([told]) as server, connected_to(server.port) as infodeck:
+async def test_an_unreadable_pause_is_ignored(ask: str) -> None:
+    """An unreadable Retry-After is ignored, or capped."""
+    refusal = http("503 Away", b"", f"Retry-After: {ask}", "Date: Wed, 21 Oct 2026 07:28:00 GMT")
+    async with raw_server([refusal]) as server, connected_to(server.port) as infodeck:
         with pytest.raises(TransientError, match="answered 503") as raised:
             await infodeck.request("GET", "/assets")
     assert raised.value.retry_after_s in {None, 3600.0}
 
 
-async def test_a_long_pause_goes_to_the_caller_at_once() -> None:
-    """Nobody waits longer than a minute inside of a request, and nobody asks again meanwhile."""
-    told = http("429 Slow down", b"", "Retry-After: 600")
-    async with raw_server([told], default=GOOD) as server, connected_to(server.port, attempts=4) as infodeck:
+async def test_a_long_pause_is_raised_at_once() -> None:
+    """A pause of more than a minute is raised, and nothing is requested meanwhile."""
+    refusal = http("429 Slow down", b"", "Retry-After: 600")
+    async with (
+        raw_server([refusal], default=GOOD) as server,
+        connected_to(server.port, attempts=4) as infodeck,
+    ):
         with pytest.raises(TransientError, match="answered 429") as first:
             await infodeck.request("GET", "/assets")
         with pytest.raises(TransientError, match="asked for a pause") as second:
@@ -183,17 +189,17 @@ async def test_a_long_pause_goes_to_the_caller_at_once() -> None:
 
 
 async def hang_up(writer: asyncio.StreamWriter) -> None:
-    """Say nothing."""
+    """Close the connection without an answer."""
     writer.close()
 
 
 async def reset(writer: asyncio.StreamWriter) -> None:
-    """End the connection as a crash does."""
+    """Abort the connection."""
     writer.transport.abort()
 
 
 async def drip(writer: asyncio.StreamWriter) -> None:
-    """Send a byte now and then, for ever."""
+    """Send a byte now and then without end."""
     writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n")
     while not writer.is_closing():
         writer.write(b" ")
@@ -202,7 +208,7 @@ async def drip(writer: asyncio.StreamWriter) -> None:
 
 
 async def say_nothing(writer: asyncio.StreamWriter) -> None:
-    """Keep the connection open without a word."""
+    """Keep the connection open without an answer."""
     while not writer.is_closing():  # noqa: ASYNC110 - it has no event
         await asyncio.sleep(0.02)
 
@@ -223,7 +229,7 @@ async def say_nothing(writer: asyncio.StreamWriter) -> None:
     ],
 )
 async def test_a_broken_answer_is_transient_and_tried_again(reply: Any, message: str) -> None:
-    """Each is told in plain words, and costs nobody more than its time limit."""
+    """Each fault has a plain message within the time limit."""
     async with raw_server([reply], default=GOOD) as server:
         async with connected_to(server.port, answer_within_s=0.3) as infodeck:
             with pytest.raises(TransientError, match=message):
@@ -232,8 +238,8 @@ async def test_a_broken_answer_is_transient_and_tried_again(reply: Any, message:
             assert await infodeck.request("GET", "/assets") == {"data": []}
 
 
-async def test_what_follows_an_answer_is_not_taken_for_the_next() -> None:
-    """Of a body longer than it says nothing is believed, and the rest of it spoils no other request."""
+async def test_excess_bytes_are_not_the_next_answer() -> None:
+    """A body that is longer than announced spoils no other request."""
     long = http("200 OK", b'{"data": [] }HTTP/1.1 200 OK\r\n\r\n', length=12)
     async with raw_server([long], default=GOOD) as server, connected_to(server.port) as infodeck:
         with pytest.raises(GatewayError, match=r"not JSON|not HTTP"):
@@ -242,8 +248,8 @@ async def test_what_follows_an_answer_is_not_taken_for_the_next() -> None:
 
 
 @pytest.mark.parametrize("length", [None, 10])
-async def test_a_bomb_does_not_go_off(length: int | None) -> None:
-    """Of an answer that unpacks to a gigabyte, no more is unpacked than an answer may be large."""
+async def test_a_decompression_bomb_is_refused(length: int | None) -> None:
+    """Decompression ends at the size limit."""
     bomb = gzip.compress(bytes(200 << 20), compresslevel=9)
     status = "200 OK" if length is None else "503 Away"
     async with (
@@ -259,7 +265,7 @@ async def test_a_bomb_does_not_go_off(length: int | None) -> None:
 
 
 async def test_a_redirect_is_not_followed() -> None:
-    """Neither request nor key reach another host, whatever kind of redirect it is."""
+    """Neither request nor key reach another host."""
     async with raw_server([], default=GOOD) as elsewhere:
         target = f"Location: http://127.0.0.1:{elsewhere.port}/api/v2/organizations/{ORGANIZATION}/assets"
         for status in ("301 Moved", "302 Found", "303 See Other", "307 Temporary", "308 Permanent"):
@@ -274,15 +280,15 @@ async def test_a_redirect_is_not_followed() -> None:
     assert elsewhere.heads == []
 
 
-async def test_a_redirect_without_a_target_is_told_too() -> None:
-    """It is no crash."""
+async def test_a_redirect_without_a_target_is_refused() -> None:
+    """A redirect without Location is a refusal."""
     async with raw_server([http("304 Not Modified")]) as server, connected_to(server.port) as infodeck:
         with pytest.raises(ApiRefusalError, match="304, a redirect to nowhere"):
             await infodeck.request("GET", "/assets")
 
 
-async def test_a_redirect_in_another_encoding_can_be_told() -> None:
-    """Headers are bytes. What is no UTF-8 in them must not reach status and alarms: none could be sent."""
+async def test_a_redirect_in_another_encoding_can_be_shown() -> None:
+    """A target that is not UTF-8 can be shown."""
     answer = http("302 Found", b"", "Location: http://cafX/").replace(b"X", b"\xe9")
     async with raw_server([answer]) as server, connected_to(server.port) as infodeck:
         with pytest.raises(ApiRefusalError, match="a redirect to http://caf /: ") as caught:
@@ -291,22 +297,22 @@ async def test_a_redirect_in_another_encoding_can_be_told() -> None:
 
 
 def deep(levels: int) -> bytes:
-    """Return JSON that is nested so deep."""
+    """Return JSON of this depth."""
     return b'{"data":' + b"[" * levels + b"]" * levels + b"}"
 
 
 @pytest.mark.parametrize(
     "body", [deep(100_000), b'{"data": [NaN]}', b"\xff\xfe{}", b'{"data": ["\xed\xa0\x80"]}']
 )
-async def test_json_that_is_none_is_told(body: bytes) -> None:
-    """Nested too deep, of another encoding, or Python's idea of JSON."""
+async def test_invalid_json_is_refused(body: bytes) -> None:
+    """Too deep, wrongly encoded and non-standard JSON is refused."""
     async with raw_server([http("200 OK", body)]) as server, connected_to(server.port) as infodeck:
         with pytest.raises(GatewayError, match="not JSON"):
             await infodeck.request("GET", "/assets")
 
 
-async def test_a_list_of_endless_pages_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
-    """New cursors for ever end at the most pages that a list may have."""
+async def test_an_endless_list_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A list ends with an error after the most pages."""
     monkeypatch.setattr("gateway.infodeck.api_client._MOST_PAGES", 50)
 
     async def page(writer: asyncio.StreamWriter) -> None:
@@ -329,7 +335,7 @@ def authority(tmp_path: Path) -> Authority:
 
 
 async def test_a_certificate_that_is_not_accepted_is_explained(authority: Authority) -> None:
-    """Unknown issuer, other name, expired: each with its advice, at the first attempt, key unsent."""
+    """Unknown issuer, other name and expiry have their advice; no key is sent."""
     good, key = authority.issue("api")
     trusting = client_context("x", authority=authority.certificate, certificate=None, key=None)
     expired = authority.issue_expired(good)
@@ -355,8 +361,8 @@ async def test_a_certificate_that_is_not_accepted_is_explained(authority: Author
         assert await infodeck.request("GET", "/assets") == {"data": []}
 
 
-async def test_a_server_without_tls_is_told() -> None:
-    """Plain HTTP where https is set is a setting to mend."""
+async def test_a_server_without_tls_is_a_lasting_error() -> None:
+    """Plain HTTP behind an https address is a lasting error."""
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read(1)
@@ -371,8 +377,8 @@ async def test_a_server_without_tls_is_told() -> None:
     listening.close()
 
 
-async def test_nobody_there_is_told_in_the_systems_words() -> None:
-    """No port open, and no such name."""
+async def test_an_unreachable_host_is_named() -> None:
+    """A closed port and an unknown name are named."""
     async with connected_to(free_port()) as infodeck:
         with pytest.raises(TransientError, match=r"^127\.0\.0\.1 can't be reached: Connection refused$"):
             await infodeck.request("GET", "/assets")
@@ -383,8 +389,8 @@ async def test_nobody_there_is_told_in_the_systems_words() -> None:
             await infodeck.request("GET", "/assets")
 
 
-async def test_redirect_is_told_in_characters_that_can_be_shown() -> None:
-    """Whatever a proxy has written there: the reason stands in terminals and in `/api/status`."""
+async def test_a_redirect_is_sanitised() -> None:
+    """Control characters of a target are removed."""
     redirect = b"HTTP/1.1 302 Found\r\nLocation: /caf\xe9\x1b[2J\x9bA\r\nContent-Length: 0\r\n\r\n"
     async with raw_server([redirect]) as server, connected_to(server.port) as infodeck:
         with pytest.raises(

@@ -1,4 +1,4 @@
-"""What the shadows in the API's list say for points: nothing without a time, nothing from the future."""
+"""Readings in the API's shadows: none without a time, none from the future."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def aws(reported: dict[str, Any], **more: Any) -> dict[str, Any]:
 
 
 def test_each_reading_has_the_time_that_is_nearest_to_it(points: PointMap) -> None:
-    """Its own, else its key's in the metadata, else that of all that was reported; no point, no reading."""
+    """Its own, else its key's in the metadata, else that of all reported values."""
     shadows = aws(
         {
             "temperature": {"value": 21.5, "unit": "°C", "timestamp": NOW_S - 30},
@@ -68,7 +68,7 @@ def test_each_reading_has_the_time_that_is_nearest_to_it(points: PointMap) -> No
 
 
 def test_without_any_time_a_value_is_not_used(points: PointMap) -> None:
-    """It may be months old; it is counted, and the setting names where a time stands instead."""
+    """It is counted, and `refill.time` supplies a time."""
     item: dict[str, Any] = {
         "shadows": aws({"temperature": 21.5, "other": 3, "path": 1}),
         "updatedAt": NOW_S - 60,
@@ -84,8 +84,8 @@ def test_without_any_time_a_value_is_not_used(points: PointMap) -> None:
     assert found(points, **item, time="$.nowhere").without_time == 2
 
 
-def test_the_time_of_the_answer_is_used_where_the_settings_say_so(points: PointMap) -> None:
-    """A shadow's own `timestamp` is set anew with each answer, unless somebody knows that it is not."""
+def test_the_time_of_the_answer_is_used_by_setting(points: PointMap) -> None:
+    """A shadow's own `timestamp` is used only by setting."""
     shadows = aws({"temperature": 21.5, "path": 1}, timestamp=NOW_S - 10)
     assert (found(points, shadows).readings, found(points, shadows).without_time) == ({}, 2)
     named = found(points, shadows, time="$.shadows.DeviceUplink.timestamp")
@@ -96,14 +96,14 @@ def test_the_time_of_the_answer_is_used_where_the_settings_say_so(points: PointM
 
 
 def test_a_time_in_the_future_is_not_used(points: PointMap) -> None:
-    """It would be newer than every reading for ever; five minutes are a clock that is a little ahead."""
+    """Up to five minutes ahead are accepted."""
     shadows = aws({"temperature": 21.5, "timestamp": NOW_S + 301})
     assert (found(points, shadows).readings, found(points, shadows).clock_ahead) == ({}, 1)
     assert found(points, aws({"temperature": 21.5, "timestamp": NOW_S + 300})).clock_ahead == 0
 
 
 def test_of_several_shadows_the_newest_reading_counts(points: PointMap) -> None:
-    """Whatever their order; a shadow without a time takes nothing away."""
+    """Their order does not matter; a shadow without a time is ignored."""
     newer, older = (
         {"temperature": {"value": value, "timestamp": NOW_S - ago}} for value, ago in ((2, 10), (1, 20))
     )
@@ -114,7 +114,7 @@ def test_of_several_shadows_the_newest_reading_counts(points: PointMap) -> None:
 
 
 def test_a_path_into_the_shadows_is_read_with_its_time(points: PointMap) -> None:
-    """Other paths find nothing: what the API says of an asset beside its shadows is no telemetry."""
+    """Paths to other places find nothing."""
     shadows = {
         "DeviceUplink": {
             "state": {"reported": {"path": 7}},
@@ -129,8 +129,8 @@ def test_a_path_into_the_shadows_is_read_with_its_time(points: PointMap) -> None
     }
 
 
-def test_the_time_of_all_that_was_reported_is_the_farthest(points: PointMap) -> None:
-    """Whatever stands nearer to a reading wins; the shadow's own is the time of the answer, and no time."""
+def test_the_nearest_time_wins(points: PointMap) -> None:
+    """A time nearer to the reading wins."""
     shadows = aws(
         {
             "temperature": {"value": 21.5, "unit": "°C"},
@@ -171,7 +171,7 @@ json_values = st.recursive(
 
 
 @given(shadows=json_values)
-def test_whatever_stands_there_is_no_error(points: PointMap, shadows: Any) -> None:
-    """Any JSON in the place of the shadows gives readings with a time that has come, or nothing."""
+def test_any_shadows_are_read(points: PointMap, shadows: Any) -> None:
+    """Any JSON as shadows yields readings with past times, or none."""
     seen = found(points, shadows, time="$.updatedAt", updatedAt=shadows)
     assert all(0 < reading.time_ms <= NOW_MS + 300_000 for reading in seen.readings.values())

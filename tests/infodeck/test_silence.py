@@ -1,4 +1,4 @@
-"""When it is worth an alarm that no webhook comes at all."""
+"""When silence of all webhooks is an alarm."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from gateway.status import MappingStatus
 
 
 class Clock:
-    """A gateway that has just started, and how long nothing has come."""
+    """A gateway that has just started, with a clock that the test moves."""
 
     def __init__(self, *, restored_ms: int | None = None) -> None:
         self.now_ms = NOW_MS
@@ -22,7 +22,7 @@ class Clock:
             self.silence.restore(restored_ms, now_ms=NOW_MS)
 
     def webhook(self, asset: str = "a") -> None:
-        """Let an event arrive now."""
+        """Deliver an event now."""
         self.arrivals.accept(telemetry_event(asset, at_ms=self.now_ms))
         self.mapping.from_webhooks += 1
 
@@ -44,8 +44,8 @@ class Clock:
         self.asked += 1
 
 
-def test_nothing_ever_comes() -> None:
-    """After the start, the longest silence is waited for, and no sign of life ends it but a webhook."""
+def test_no_webhook_ever_comes() -> None:
+    """After `silence`, the alarm holds until a webhook comes."""
     clock = Clock()
     assert clock.minutes_until_held() == 60
     clock.now_ms += 100 * HOUR_MS
@@ -55,13 +55,13 @@ def test_nothing_ever_comes() -> None:
 
 
 def test_a_restart_does_not_begin_anew() -> None:
-    """What was silent before the start counts; only the time to connect again is waited for."""
+    """Silence before the start counts; five minutes after it are allowed."""
     assert Clock(restored_ms=NOW_MS - 30 * MINUTE_MS).minutes_until_held() == 30
     assert Clock(restored_ms=NOW_MS - 2 * HOUR_MS).minutes_until_held() == 5
 
 
-def test_the_api_is_asked_first_and_can_excuse_it() -> None:
-    """Where it has nothing newer either, the building sleeps: all night long, without any alarm."""
+def test_the_api_can_excuse_silence() -> None:
+    """An API without newer data excuses silence again and again."""
     clock = Clock()
     for _ in range(12):
         assert clock.minutes_until_held(most=61, with_api=True) is None
@@ -69,8 +69,8 @@ def test_the_api_is_asked_first_and_can_excuse_it() -> None:
     assert clock.asked == 12
 
 
-def test_an_api_that_does_not_excuse_it_is_not_waited_for() -> None:
-    """Newer data are no excuse, and no answer is none either, after two minutes."""
+def test_an_api_without_an_excuse_delays_nothing() -> None:
+    """Newer data, or no answer within two minutes, are no excuse."""
     clock = Clock()
     clock.now_ms += HOUR_MS
     assert not clock.judge(with_api=True)
@@ -81,7 +81,7 @@ def test_an_api_that_does_not_excuse_it_is_not_waited_for() -> None:
 
 
 def test_an_excuse_ends_an_alarm() -> None:
-    """The API was away and comes back: what it says counts at once."""
+    """An answer without newer data ends the alarm."""
     clock = Clock()
     assert clock.minutes_until_held() == 60
     clock.silence.accept_answer(is_quiet=True)

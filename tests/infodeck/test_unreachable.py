@@ -1,4 +1,4 @@
-"""Why a request failed, by the errors of aiohttp and of the system, some of which are kinds of others."""
+"""Why a request failed, by the errors of aiohttp and of the system."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def certificate(code: int, words: str) -> ssl.SSLCertVerificationError:
     ],
 )
 def test_each_failure_by_how_far_it_got(error: Exception, stage: Stage, reason: str) -> None:
-    """The reason follows on the host's name; a name that is not found is one, whatever looks it up."""
+    """Each error has a stage, and a reason that continues a sentence."""
     failure = failure_of(error, within_s=3)
     assert failure.stage is stage
     assert failure.reason.startswith(reason)
@@ -104,7 +104,7 @@ def test_each_failure_by_how_far_it_got(error: Exception, stage: Stage, reason: 
     ],
 )
 def test_what_lasts_comes_with_advice(error: OSError, text: str, may_pass: bool) -> None:  # noqa: FBT001 - a column
-    """Waiting helps where a server is away, not where its certificate is not accepted."""
-    told = unreachable(URL("https://api.example/v2"), error, within_s=3)
-    assert str(told) == text
-    assert isinstance(told, TransientError) is may_pass
+    """A refused certificate is a lasting error, a refused connection a transient one."""
+    raised = unreachable(URL("https://api.example/v2"), error, within_s=3)
+    assert str(raised) == text
+    assert isinstance(raised, TransientError) is may_pass

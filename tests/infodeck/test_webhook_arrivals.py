@@ -1,4 +1,4 @@
-"""When webhooks came, and how often they are expected."""
+"""When webhooks came, in all and by asset."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from gateway.model import Event
 
 @given(st.permutations([0, 1, 2, 3, 4, 5]))
 def test_order_of_delivery_does_not_move_an_asset_back(order: list[int]) -> None:
-    """Webhooks come in any order; the newest event counts, and what came last came last."""
+    """In any order of delivery, an asset keeps its newest event's time."""
     arrivals = WebhookArrivals(Everything)
     for number, minute in enumerate(order):
         late_ms = HOUR_MS // 2 + number - minute * MINUTE_MS
@@ -29,8 +29,8 @@ def test_order_of_delivery_does_not_move_an_asset_back(order: list[int]) -> None
     assert arrivals.received_ms == NOW_MS + HOUR_MS // 2 + 5
 
 
-def test_what_is_old_when_it_comes_is_no_sign_of_life() -> None:
-    """Infodeck repeats for a day: what is more than an hour old says nothing of webhooks now."""
+def test_late_events_do_not_count() -> None:
+    """Events that are more than an hour late do not count."""
     arrivals = WebhookArrivals(Everything)
     arrivals.accept(telemetry_event("a", at_ms=NOW_MS))
     arrivals.accept(telemetry_event("a", at_ms=NOW_MS + HOUR_MS, late_ms=20 * HOUR_MS))
@@ -40,8 +40,8 @@ def test_what_is_old_when_it_comes_is_no_sign_of_life() -> None:
     assert arrivals.received_ms == arrivals.mapped_ms == NOW_MS + 22 * HOUR_MS
 
 
-def test_assets_are_told_apart_only_where_they_are_mapped() -> None:
-    """Memory is bounded by the tables, whatever Infodeck sends."""
+def test_only_mapped_assets_are_distinguished() -> None:
+    """Only mapped assets take memory."""
     arrivals = WebhookArrivals(lambda: {"ours"})
     for number in range(1_000):
         arrivals.accept(telemetry_event(f"ast-{number}", at_ms=NOW_MS))
@@ -53,7 +53,7 @@ def test_assets_are_told_apart_only_where_they_are_mapped() -> None:
 
 @pytest.mark.parametrize("created", ["soon", None, -1, 0, 1e300, True, NOW_MS, NOW_MS // 1000 + 3600])
 def test_an_event_without_a_plausible_time_counts_when_it_came(created: object) -> None:
-    """Nonsense, milliseconds and a clock that is an hour ahead: then only its receipt is known."""
+    """An implausible `created` is replaced by the time of receipt."""
     event = telemetry_event("a", at_ms=NOW_MS, late_ms=500, created=created)
     event.document["created"] = created
     arrivals = WebhookArrivals(Everything)
@@ -61,8 +61,8 @@ def test_an_event_without_a_plausible_time_counts_when_it_came(created: object) 
     assert arrivals.made_ms("a") == NOW_MS + 500
 
 
-def test_what_no_webhook_brought_does_not_count() -> None:
-    """Neither the gateway's own events nor those without readings are a sign of telemetry."""
+def test_other_events_do_not_count() -> None:
+    """The gateway's own events and other types do not count."""
     arrivals = WebhookArrivals(Everything)
     arrivals.accept(backfilled_event("a", at_ms=NOW_MS))
     arrivals.accept(Event("evt_2", "asset.status.changed", b"", {"data": {"object": {"id": "a"}}}, NOW_MS))

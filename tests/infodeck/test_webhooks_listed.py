@@ -1,4 +1,4 @@
-"""Infodeck's webhooks and delivery logs, whose items are hardly documented, as the gateway reads them."""
+"""Items of Infodeck's webhook list and delivery logs, as the gateway reads them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ NOW_S = 1_771_911_526
 
 
 def test_webhook_as_documented() -> None:
-    """What is documented is read, with a status in the API's own word."""
+    """Documented fields are read; the status is the API's own word."""
     item = {
         "id": "wh-1",
         "url": URL,
@@ -38,14 +38,14 @@ def test_webhook_as_documented() -> None:
 
 
 def test_webhook_in_other_words() -> None:
-    """Other names and a switch in place of a status; terminals get no control characters."""
+    """Other spellings, a switch as status, and no control characters."""
     webhook = webhook_of({"webhook_id": 12, "url": f"{URL}\x1b[2J", "event_types": ["a"], "isActive": False})
     assert (webhook.id, webhook.url, webhook.status) == ("12", f"{URL} [2J", "inactive")
     assert webhook.events == ("a",)
 
 
 @pytest.mark.parametrize(
-    ("events", "told"),
+    ("events", "subscribed"),
     [
         (["asset.created"], False),
         (["asset.created", "asset.telemetry.updated"], True),
@@ -53,13 +53,13 @@ def test_webhook_in_other_words() -> None:
         ([], True),
     ],
 )
-def test_whether_it_is_told_of_telemetry(events: list[str], told: bool) -> None:  # noqa: FBT001 - a column
-    """One that does not say what it is told of is not accused of anything."""
-    assert webhook_of({"events": events}).is_subscribed_to("asset.telemetry.updated") is told
+def test_subscription_to_telemetry(events: list[str], subscribed: bool) -> None:  # noqa: FBT001 - a column
+    """A webhook that states no events counts as subscribed."""
+    assert webhook_of({"events": events}).is_subscribed_to("asset.telemetry.updated") is subscribed
 
 
 @pytest.mark.parametrize(
-    ("item", "well", "ill"),
+    ("item", "healthy", "failing"),
     [
         ({"status": "Active"}, True, False),
         ({}, True, False),
@@ -68,10 +68,10 @@ def test_whether_it_is_told_of_telemetry(events: list[str], told: bool) -> None:
         ({"status": "Draft"}, False, False),
     ],
 )
-def test_how_a_webhook_is(item: dict[str, Any], well: bool, ill: bool) -> None:  # noqa: FBT001 - columns
-    """A word that nobody knows is neither good nor bad, and worth a look."""
+def test_health_of_a_webhook(item: dict[str, Any], healthy: bool, failing: bool) -> None:  # noqa: FBT001 - columns
+    """An unknown status is neither healthy nor failing."""
     webhook = webhook_of(item)
-    assert (webhook.is_healthy, webhook.is_failing) == (well, ill)
+    assert (webhook.is_healthy, webhook.is_failing) == (healthy, failing)
 
 
 @pytest.mark.parametrize(
@@ -86,12 +86,12 @@ def test_how_a_webhook_is(item: dict[str, Any], well: bool, ill: bool) -> None: 
     ],
 )
 def test_which_webhook_leads_here(other: str | None, same: bool) -> None:  # noqa: FBT001 - a column of the table
-    """Two spellings of one address are one; a path differs by every character, as the intake sees it."""
+    """Spellings of one address are equal; paths differ by every character."""
     assert leads_to(webhook_of({"url": other}), url=URL, webhook_id=None) is same
 
 
-def test_id_of_the_settings_decides() -> None:
-    """Where the settings name an id, the URL does not matter: it may go through a proxy under other names."""
+def test_the_id_in_the_settings_decides() -> None:
+    """With an id in the settings, the URL does not matter."""
     assert leads_to(webhook_of({"id": "wh-1", "url": "https://x"}), url=URL, webhook_id="wh-1")
     assert not leads_to(webhook_of({"id": "wh-2", "url": URL}), url=URL, webhook_id="wh-1")
     assert not leads_to(webhook_of({"url": URL}), url=None, webhook_id=None)
@@ -111,7 +111,7 @@ def test_id_of_the_settings_decides() -> None:
     ],
 )
 def test_attempt_by_any_of_its_names(item: dict[str, Any]) -> None:
-    """Code, response time, reason and time are found under the names that they may have."""
+    """Code, duration, reason and time are found by any of their names."""
     attempt = attempt_of({"event": {"id": "evt_1", "type": "asset.created"}} | item)
     assert (attempt.code, attempt.took, attempt.reason) == (401, "12 ms", "Unauthorized")
     assert (attempt.at_ms, attempt.succeeded) == (NOW_S * 1000, False)
@@ -119,7 +119,7 @@ def test_attempt_by_any_of_its_names(item: dict[str, Any]) -> None:
 
 
 def test_response_time_without_a_unit_gets_none() -> None:
-    """`responseTime: 12` may be anything: no unit is made up."""
+    """A duration without a unit is shown without one."""
     assert attempt_of({"responseTime": 12}).took == "12"
     assert attempt_of({"responseTime": "12ms"}).took == "12ms"
 
@@ -135,7 +135,7 @@ def test_response_time_without_a_unit_gets_none() -> None:
     ],
 )
 def test_whether_an_attempt_succeeded(item: dict[str, Any], succeeded: bool | None) -> None:  # noqa: FBT001 - a column
-    """Only 200 is a success; without a code a reason is a failure, and unclear ones are none."""
+    """Only 200 is a success; without a code, a reason means failure."""
     assert attempt_of(item).succeeded is succeeded
 
 
@@ -165,20 +165,20 @@ def test_whether_an_attempt_succeeded(item: dict[str, Any], succeeded: bool | No
     ],
 )
 def test_advice_for_each_kind_of_failure(item: dict[str, Any], kind: str, advice: str) -> None:
-    """Every failure that can be told apart has a sentence on what to do."""
+    """Every known kind of failure has advice."""
     attempt = attempt_of(item)
     assert (kind_of(attempt), failures_of([attempt])) == (kind, {kind: 1})
     assert advice in (advice_for(kind) or "")
 
 
 def test_unclear_failure_gets_no_advice() -> None:
-    """What is not understood is not explained."""
+    """An unknown reason has no advice."""
     assert kind_of(attempt_of({"failureReason": "Computer says no"})) == "unclear"
     assert advice_for("unclear") is None
 
 
 def test_newest_attempts_first() -> None:
-    """In whatever order the log comes; attempts without a time stay, at the end."""
+    """Attempts without a time are last."""
     items: list[dict[str, Any]] = [
         {"eventId": "b", "createdAt": NOW_S},
         {"eventId": "c"},
@@ -189,7 +189,7 @@ def test_newest_attempts_first() -> None:
 
 @pytest.mark.parametrize("secret", [None, 7, "", " ", "two\nlines", "blank behind "])
 def test_unusable_signing_secret_is_none(secret: object) -> None:
-    """What no HMAC can be made with is not taken for the secret."""
+    """A secret that cannot be used is not accepted."""
     assert signing_secret_of({"signingSecret": secret}) is None
     assert signing_secret_of({"signingSecret": "whsec-1"}) == "whsec-1"
 
@@ -216,7 +216,7 @@ NAMES = st.sampled_from(
 
 @given(st.dictionaries(NAMES, ANYTHING))
 def test_no_item_is_an_error(item: dict[str, Any]) -> None:
-    """Whatever an item holds, reading it says something or nothing, and never fails."""
+    """Any item can be read without an error."""
     leads_to(webhook_of(item), url=URL, webhook_id=None)
     attempt = attempt_of(item)
     advice_for(kind_of(attempt))

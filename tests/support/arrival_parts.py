@@ -1,4 +1,4 @@
-"""Webhooks as they arrive, made up with their times."""
+"""Webhook events with chosen times."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ HOUR_MS = 60 * MINUTE_MS
 
 
 class Everything:
-    """Contains whatever is asked for: point tables that name all assets."""
+    """Contains every asset, as tables that map them all."""
 
     def __contains__(self, asset: object) -> bool:
         return True
@@ -27,7 +27,7 @@ class Everything:
 def telemetry_event(
     asset: str, *, at_ms: int, late_ms: int = 0, event_id: str = "evt_1", created: object = None
 ) -> Event:
-    """Make an event of `at_ms` that is received `late_ms` later."""
+    """Make an event of `at_ms`, received `late_ms` later."""
     document = {
         "id": event_id,
         "type": TELEMETRY,
@@ -38,12 +38,12 @@ def telemetry_event(
 
 
 def backfilled_event(asset: str, *, at_ms: int) -> Event:
-    """Make an event that the gateway made itself."""
+    """Make one of the gateway's own events."""
     return telemetry_event(asset, at_ms=at_ms, event_id=f"{BACKFILL_ID_PREFIX}1")
 
 
 def arrivals_of(*times_ms: tuple[str, int]) -> WebhookArrivals:
-    """Return what is known once each asset's events have come at these times."""
+    """Return the arrivals of events at these times."""
     arrivals = WebhookArrivals(Everything)
     for asset, at_ms in times_ms:
         arrivals.accept(telemetry_event(asset, at_ms=at_ms))

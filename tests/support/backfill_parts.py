@@ -1,4 +1,4 @@
-"""Backfill as the gateway composes it: on a real journal, pipeline and state, with a clock that tests set."""
+"""Backfill on a real journal, pipeline and state, with a clock that tests set."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ MINUTE_MS = 60_000
 
 
 def item(asset: str = "a", /, *, at_ms: int | None, **reported: Any) -> dict[str, Any]:
-    """Return an asset as the API lists it, whose shadow was reported `at_ms` (None: it does not say)."""
+    """Return an asset as the API lists it, with the time of its report (None: not stated)."""
     if at_ms is not None:
         reported["timestamp"] = at_ms
     return {"id": asset, "shadows": {"DeviceUplink": {"state": {"reported": reported}}}}
@@ -44,7 +44,7 @@ def item(asset: str = "a", /, *, at_ms: int | None, **reported: Any) -> dict[str
 
 @dataclass
 class BackfillRig:
-    """One run of the gateway with backfilling."""
+    """A running gateway with backfill."""
 
     rig: Rig
     backfill: Backfill
@@ -53,20 +53,20 @@ class BackfillRig:
     item_time: Callable[[Any], Any] | None
 
     async def webhook(self, number: int | str, *, at_ms: int, asset: str = "a", **readings: Any) -> None:
-        """Return once a webhook's event is durable and mapped."""
+        """Deliver a webhook's event; return once it is durable and mapped."""
         await self.rig.send_thing(number, {"assetId": asset, "timestamp": at_ms, "telemetry": readings})
         await self.rig.journal.flush()
         self.rig.pipeline.tick()
         await self.rig.journal.flush()
 
     async def reconcile(self, *items: dict[str, Any]) -> None:
-        """Let the API list these assets; return once what comes of it is durable and mapped."""
+        """Have these assets listed; return once the result is durable and mapped."""
         await self.list_assets(*items)
         await self.rig.journal.flush()
         await asyncio.sleep(0)
 
     async def list_assets(self, *items: dict[str, Any]) -> None:
-        """Let the API list these assets, a page of 100 at a time; return once that is worked through."""
+        """Have these assets listed, in pages of 100."""
         for start in range(0, len(items), 100):
             await self.list_page(*items[start : start + 100])
         self.backfill.finish_list()
@@ -78,7 +78,7 @@ class BackfillRig:
         await self.backfill.accept_page(listed)
 
     async def until_filled(self) -> None:
-        """Wait until no gap is open any more, and every sink has what came of it."""
+        """Wait until no gap is open, and all sinks are up to date."""
         await until(lambda: self.status.open_gaps == 0)
         await self.rig.delivered()
 
@@ -93,7 +93,7 @@ class BackfillRig:
         return newest.value, newest.time_ms
 
     async def backfills(self) -> list[Event]:
-        """Return the events that the gateway made itself, in the journal's order."""
+        """Return the gateway's own events, in order."""
         records = await self.rig.journal.read(0, 10_000)
         return [record.event for record in records if record.event.event_id.startswith("reconcile_")]
 
@@ -110,7 +110,7 @@ async def backfilling(
     metric_time: str = "timestamp",
     receivers: Iterable[str] = ("bms",),
 ) -> AsyncIterator[BackfillRig]:
-    """Run delivery and backfilling on this file; without `api`, one is asked that knows nothing."""
+    """Run delivery and backfill on this file; without `api`, an empty one is used."""
     clock = clock or Clock(NOON)
     all_receivers = {name: Receiver() for name in receivers}
     async with delivering(file, points, all_receivers, clock=clock) as rig:
@@ -145,7 +145,7 @@ async def _ended(running: asyncio.Task[None]) -> None:
 
 
 def body(event: Event) -> dict[str, Any]:
-    """Return the resource in an event's body, as it stands in the journal."""
+    """Return the resource in an event's body."""
     document = orjson.loads(event.body)
     assert document["source"] == "reconcile"
     assert document["id"] == event.event_id

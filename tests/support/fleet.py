@@ -1,4 +1,4 @@
-"""A building's sensors, Infodeck's API and its webhooks on a clock of their own, watched as the gateway does.
+"""Simulated sensors, API and webhooks around a delivery monitor, on a clock of their own.
 
 Times are Unix milliseconds. Nothing waits: weeks pass in seconds.
 """
@@ -47,7 +47,7 @@ class Sensor:
 
 
 def is_busy(at_ms: int) -> bool:
-    """Say whether people are in the building: Monday to Friday, from 7 to 18 o'clock."""
+    """Return whether people are in the building: Monday to Friday, from 7 to 18."""
     since_ms = at_ms - MONDAY_MS
     return since_ms // DAY_MS % 7 < 5 and 7 * HOUR_MS <= since_ms % DAY_MS < 18 * HOUR_MS
 
@@ -72,7 +72,7 @@ def never(_: str, __: int) -> Iterator[int]:
 
 @dataclass(slots=True)
 class Episode:
-    """One alarm from its beginning to its end, None while it holds."""
+    """An alarm with its begin and end, None while it lasts."""
 
     name: str
     since_ms: int
@@ -81,15 +81,15 @@ class Episode:
 
 @dataclass(kw_only=True)
 class Fleet:
-    """A gateway and all around it. `deliver` gives when an event arrives: once, late, several times, never.
+    """A monitor and its surroundings. `deliver` yields when an event arrives: once, late, often or never.
 
-    `api_tells` gives what the API has of an asset, from the time of its newest report.
+    `api_lists` returns the time that the API has of an asset's newest report.
     """
 
     sensors: list[Sensor]
     has_api: bool = True
     api_is_up: bool = True
-    api_tells: Callable[[int], int] = lambda time_ms: time_ms
+    api_lists: Callable[[int], int] = lambda time_ms: time_ms
     deliver: Callable[[str, int], Iterator[int]] = on_time
     times: MonitorTimes = field(default_factory=MonitorTimes)
     now_ms: int = MONDAY_MS + 9 * HOUR_MS
@@ -109,8 +109,8 @@ class Fleet:
             self._at(first_ms, partial(self._report, sensor))
 
     def restart(self) -> None:
-        """Start the gateway again: it knows when webhooks came last."""
-        self._note(())
+        """Restart the gateway, with the time of the last webhook."""
+        self._record(())
         self._start_gateway(last_ms=self.monitor.arrivals.received_ms or self._restored_ms)
 
     def run(self, for_ms: int) -> None:
@@ -125,18 +125,18 @@ class Fleet:
             self.monitor.judge(self.now_ms)
 
     def stop_devices(self) -> None:
-        """Have no device report any more."""
+        """Stop all devices."""
         self._due.clear()
 
     @property
     def held(self) -> set[str]:
-        """The alarms that hold."""
+        """The names of the current alarms."""
         return {alarm.name for alarm in self.alarms.current()}
 
     def _start_gateway(self, *, last_ms: int | None) -> None:
         self.status = Status(name="edge-1", started_ms=self.now_ms)
         self.alarms = Alarms(clock_ms=lambda: self.now_ms)
-        self.alarms.subscribe(lambda: self._note(self.alarms.current()))
+        self.alarms.subscribe(lambda: self._record(self.alarms.current()))
         self.monitor = DeliveryMonitor(
             alarms=self.alarms,
             status=self.status,
@@ -173,12 +173,12 @@ class Fleet:
         if not self.api_is_up:
             reconcile.state, reconcile.last_error = "failing", "the API answered 503"
             return
-        shown = {asset: self.api_tells(time_ms) for asset, time_ms in self._in_api.items()}
+        shown = {asset: self.api_lists(time_ms) for asset, time_ms in self._in_api.items()}
         self.monitor.accept_page(shown)
         reconcile.state, reconcile.last_success_ms = "ok", self.now_ms
         self.monitor.finish_list()
 
-    def _note(self, current: tuple[Alarm, ...]) -> None:
+    def _record(self, current: tuple[Alarm, ...]) -> None:
         names = {alarm.name for alarm in current}
         for episode in self.episodes:
             if episode.until_ms is None and episode.name not in names:

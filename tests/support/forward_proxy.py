@@ -1,4 +1,4 @@
-"""A forward proxy as companies have them: it connects to where a test says, and keeps what it was asked."""
+"""A forward proxy that connects to one local port, and records its requests."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class ForwardProxy:
-    """Listens on loopback. `heads` are the requests to the proxy itself; `refusal` is an answer for all."""
+    """Listens on loopback. `heads` are the requests to the proxy; `refusal` is an answer to all."""
 
     port: int = 0
     refusal: str | None = None
@@ -22,7 +22,7 @@ class ForwardProxy:
 
 @asynccontextmanager
 async def forward_proxy(target_port: int) -> AsyncIterator[ForwardProxy]:
-    """Forward every connection to one port of this machine, whatever host was asked for."""
+    """Forward every connection to one port of this machine."""
     proxy = ForwardProxy()
     tasks: set[asyncio.Task[None]] = set()
 

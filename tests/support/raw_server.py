@@ -1,4 +1,4 @@
-"""An HTTP server that sends exactly the bytes of a test, however wrong."""
+"""An HTTP server that sends exactly the bytes that a test sets."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def http(status: str, body: bytes = b"", *headers: str, length: int | None = Non
 async def raw_server(
     replies: Iterable[bytes | Write], *, default: bytes = b"", tls: ssl.SSLContext | None = None
 ) -> AsyncIterator[RawServer]:
-    """Answer each request with the next of `replies`, and with `default` when there is none left."""
+    """Answer each request with the next of `replies`, then with `default`."""
     server, left = RawServer(), iter(replies)
     handlers: set[asyncio.Task[None]] = set()
 

@@ -1,4 +1,4 @@
-"""A webhook endpoint that is no gateway: it keeps what it got, and answers as a test wants."""
+"""A webhook endpoint that records requests, and answers as a test sets."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
 
 class Receiver:
-    """A webhook endpoint that keeps what it got and refuses the first `refuse` attempts with 503.
+    """Records requests, and refuses the first `refuse` attempts with 503.
 
-    With `secret`, what is not signed with it now gets 401. What is no JSON gets 400.
+    With `secret`, a wrong signature gets 401; what is not JSON gets 400.
     """
 
     def __init__(self, *, refuse: int = 0, secret: bytes | None = None) -> None:
@@ -33,7 +33,7 @@ class Receiver:
         self._changed = asyncio.Condition()
 
     async def handle(self, request: web.Request) -> web.Response:
-        """Note the request and answer as a gateway would."""
+        """Record the request and answer like a gateway."""
         assert request.content_type == "application/json"
         body, header = await request.read(), request.headers["x-infodeck-signature"]
         if (status := self._judge(body, header)) != HTTPStatus.OK:
