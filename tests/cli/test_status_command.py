@@ -11,6 +11,7 @@ from support.building import eventually
 from support.commands import gateway
 from support.daemon import Daemon, telemetry
 from support.mosquitto import Mosquitto
+from support.ports import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -42,7 +43,7 @@ def rows(text: str) -> dict[str, str]:
 
 
 def test_a_healthy_gateway_is_shown(daemon: Daemon) -> None:
-    """Events, points and sinks have a line each, and the exit code is 0."""
+    """Events, points and sinks have a line each, JSON has all of the status, and the exit code is 0."""
     assert daemon.post(telemetry("evt_1", ROOM, {"temperature": 21.5}))[0] == 200
     assert daemon.post(telemetry("evt_1", ROOM, {"temperature": 21.5}))[0] == 200
     assert daemon.post(b"{}", "t=1")[0] == 401
@@ -59,6 +60,9 @@ def test_a_healthy_gateway_is_shown(daemon: Daemon) -> None:
     assert shown["sink regs"].startswith("modbus_server, up")
     assert shown["Infodeck"] == "not asked: there is no infodeck.api_key"
     assert shown["alarms"] == "none"
+    asked = gateway("status", "-c", daemon.config, "--format", "json")
+    assert asked.returncode == 0
+    assert json.loads(asked.stdout)["sinks"].keys() == {"bms", "regs"}
 
 
 def test_events_that_reach_no_point_are_counted(daemon: Daemon) -> None:
@@ -94,20 +98,12 @@ def test_a_broker_that_is_away_is_named_with_the_reason(daemon: Daemon, broker: 
     assert re.match(r"mqtt, away, 1 event behind \(.+\), \d+ written; .+", sink), sink
 
 
-def test_without_a_gateway_it_says_where_to_look(daemon: Daemon) -> None:
+def test_without_a_gateway_it_says_where_to_look(tmp_path: Path) -> None:
     """The message has the address and a command; the exit code is 1."""
-    daemon.stop()
-    asked = gateway("status", "-c", daemon.config)
+    stopped = Daemon(tmp_path, free_port())
+    asked = gateway("status", "-c", stopped.config)
     assert (asked.returncode, asked.stdout) == (1, "")
     assert asked.stderr.startswith(
-        f"gateway: the gateway is not running: 127.0.0.1:{daemon.admin_port} can't be reached"
+        f"gateway: the gateway is not running: 127.0.0.1:{stopped.admin_port} can't be reached"
     )
     assert asked.stderr.endswith("`systemctl status gateway` says more\n")
-
-
-def test_json_is_the_whole_status(daemon: Daemon) -> None:
-    """The exit code is the same."""
-    eventually(lambda: gateway("status", "-c", daemon.config).returncode, 0)
-    asked = gateway("status", "-c", daemon.config, "--format", "json")
-    assert asked.returncode == 0
-    assert json.loads(asked.stdout)["sinks"].keys() == {"bms", "regs"}
