@@ -94,16 +94,6 @@ async def test_late_readings_are_one_history_message_per_event(broker: Mosquitto
     assert [values(message) for message in on(subscriber, ROOM)] == [{"A": 9, "B": 9}, {"A": 9, "B": 10}]
 
 
-async def test_history_can_be_turned_off_for_assets(broker: Mosquitto) -> None:
-    """With `history: false`, late readings are not published."""
-    (point,) = room("A")
-    rig = MqttRig(broker.url, [point], layout="asset", history=False)
-    async with rig.sink, subscribe(broker.port) as subscriber:
-        await rig.deliver(make_update(point, 2), make_update(point, 1, time_ms=1))
-        await subscriber.catch_up()
-    assert on(subscriber, HISTORY) == []
-
-
 async def test_a_batch_of_many_events_is_one_message_with_the_newest(broker: Mosquitto) -> None:
     """The live topic gets the newest state only; older readings of the batch are history."""
     one, other = room("A", "B")
