@@ -63,7 +63,7 @@ async def test_many_changes_are_saved_in_pieces(file: Path, tmp_path: Path) -> N
         for number in range(MANY):
             rig.offer(number, {"assetId": f"a{number}", "telemetry": {"t": number}})
         await rig.journal.flush()
-        await asyncio.sleep(0)  # listeners are told behind the answers
+        await asyncio.sleep(0)  # subscribers come after the answers
         rig.pipeline.tick()
         await rig.journal.flush()
         assert rows(file, "SELECT count(*) FROM last_values") == [(1_000,)]
@@ -107,12 +107,12 @@ async def test_unknown_assets_are_counted(file: Path, points: PointMap) -> None:
     [
         {"telemetry": {"t": 1}},
         {"assetId": 7, "telemetry": {"t": 1}},
-        {"assetId": "stranger", "surprise": {"t": 1}},
+        {"assetId": "unknown", "surprise": {"t": 1}},
         {"assetId": "a", "surprise": {"t": 1}},
         {"assetId": "a", "telemetry": {}},
         {"assetId": "c", "deep": {"other": 1}},
     ],
-    ids=["no asset", "asset is a number", "stranger", "mapped asset", "empty container", "path not there"],
+    ids=["no asset", "asset is a number", "unknown", "mapped asset", "empty container", "path not there"],
 )
 async def test_an_event_in_which_nothing_is_found_is_dead_lettered(
     file: Path, points: PointMap, thing: dict[str, Any]

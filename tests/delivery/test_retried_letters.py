@@ -237,12 +237,12 @@ async def test_reasons_against_a_retry(file: Path, points: PointMap) -> None:
     async with delivering(file, points, {"bms": receiver}) as rig:
         (stored,) = await refused(rig, receiver, 50)
         body = stored.body
-        strange = rig.event(9, {"assetId": "x", "telemetry": {"t": 1}}).body
+        unknown = rig.event(9, {"assetId": "x", "telemetry": {"t": 1}}).body
         for letter, reason in (
             (changed(stored, body=body, sink="old"), "there is no sink named old any more"),
             (changed(stored), "its event is not kept any more"),
             (changed(stored, body=body, point="R/X"), "R/X is not in the point tables any more"),
-            (changed(stored, body=strange), "no point table names its asset x"),
+            (changed(stored, body=unknown), "no point table names its asset x"),
             (changed(stored, body=body, point="R/DEEP"), "its event has no reading for R/DEEP"),
             (changed(stored, body=b"nothing"), "the body is not JSON"),
             (

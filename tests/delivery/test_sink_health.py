@@ -114,7 +114,7 @@ async def test_a_sink_with_nothing_to_do_does_not_lag(file: Path, points: PointM
         await rig.send(1, t=1)
         await rig.delivered()
         for number in range(2, 9):
-            await rig.send_thing(number, {"assetId": "stranger", "telemetry": {"t": 1}})
+            await rig.send_thing(number, {"assetId": "unknown", "telemetry": {"t": 1}})
         clock.now_ms += 5_000
         assert receiver.status.cursor == 1
         assert lag(rig, receiver) == (0, 0)

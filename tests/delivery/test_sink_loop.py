@@ -253,11 +253,11 @@ async def test_a_failed_commit_loses_no_state(file: Path, points: PointMap) -> N
     receiver = Receiver(refuses={"R/H"})
     async with delivering(file, points, {"bms": receiver}) as rig:
         await rig.send(1, t=1)
-        await rig.send_thing("x1", {"assetId": "stranger", "telemetry": {"t": 1}})
+        await rig.send_thing("x1", {"assetId": "unknown", "telemetry": {"t": 1}})
         await rig.delivered()
         receiver.open.clear()
         await rig.send(2, t=2, h=2)
-        await rig.send_thing("x2", {"assetId": "stranger", "telemetry": {"t": 1}})
+        await rig.send_thing("x2", {"assetId": "unknown", "telemetry": {"t": 1}})
         with failing_commits(file):
             receiver.open.set()
             for _ in range(2):
@@ -266,7 +266,7 @@ async def test_a_failed_commit_loses_no_state(file: Path, points: PointMap) -> N
                     await rig.journal.flush()
             await rig.until(lambda: receiver.values("R/T") == [1, 2])
         await rig.delivered()
-        assert rows(file, "SELECT asset, events FROM unmapped_assets") == [("stranger", 2)]
+        assert rows(file, "SELECT asset, events FROM unmapped_assets") == [("unknown", 2)]
         assert rows(file, "SELECT seq, point FROM dead_letters") == [(3, "R/H")]
         assert cursor(file) == 4
         assert ("R/T", "2") in rows(file, "SELECT point, raw FROM last_values")

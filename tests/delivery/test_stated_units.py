@@ -92,7 +92,7 @@ async def test_a_stated_unit_is_converted_in_every_shape(
         ("unit: degC", "ppm", 640, (None, BAD)),
         ("unit: degC", "furlongs", 640, (None, BAD)),
         ("unit: degC", "x" * 1000, 640, (None, BAD)),
-        # what the table says of the sensor's unit wins over a label
+        # the table's source unit comes before a label
         ("unit: degC, source_unit: degF", "°C", 50, (10, GOOD)),
         ("unit: degC, source_unit: degC", "ppm", 50, (50, GOOD)),
         ("unit: score, source_unit: score", "ppm", 50, (50, GOOD)),

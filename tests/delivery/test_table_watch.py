@@ -196,7 +196,7 @@ async def test_another_folder_in_its_place_is_noticed_and_watched(folder: Path) 
         await calls.until(2)
         before = calls.count
         shutil.move(folder.with_name("aside"), folder)
-        await calls.until(before + 1)  # which says that it is watched again
+        await calls.until(before + 1)  # it is watched again
         before = calls.count
         in_place(folder)
         await calls.until(before + 1)

@@ -77,10 +77,10 @@ def test_a_reading_of_an_earlier_run_is_fresh_only_where_both_clocks_say_so(
     """Only the wall clock knows how long the gateway was off, and it may be wrong at first."""
     room = Room(points, BuildingState(points))
     room.read(at_ms=NOON, sentinel=21)
-    kept, began_ms = list(room.state.pop_unsaved_values().values()), NOON + off_ms
+    saved, began_ms = list(room.state.pop_unsaved_values().values()), NOON + off_ms
     state = BuildingState(points)
     state.clock_steps.earlier_run_through = room.seq
-    state.restore(kept, now_ms=began_ms)
+    state.restore(saved, now_ms=began_ms)
     room = Room(points, state, room.seq)
     now_ms = began_ms
     for ahead_ms, passed_ms in zip([0, *set_ms], pass_ms, strict=False):
@@ -112,7 +112,7 @@ def test_an_override_of_an_earlier_run_ends_where_the_clock_is_behind_its_begin(
     """Its duration is unknown then, and showing the measured value is safe."""
     forced = Override("R/HOLD", 30, NOON, NOON + 3 * FRESH_MS)
     room.read(at_ms=NOON, hold=21)
-    kept = list(room.state.pop_unsaved_values().values())
-    assert room.restarted(kept, now_ms=NOON + 1, forced=[forced]).shown("R/HOLD")[2] is Quality.FORCED
-    behind = room.restarted(kept, now_ms=NOON - DAY_MS, forced=[forced])
+    saved = list(room.state.pop_unsaved_values().values())
+    assert room.restarted(saved, now_ms=NOON + 1, forced=[forced]).shown("R/HOLD")[2] is Quality.FORCED
+    behind = room.restarted(saved, now_ms=NOON - DAY_MS, forced=[forced])
     assert behind.shown("R/HOLD")[2] is not Quality.FORCED

@@ -147,7 +147,7 @@ def test_the_successor_saves_unsaved_changes(old: PointMap, new: PointMap) -> No
     room.read("b", at_ms=NOON, value=3, gone=3)
     room.state.force(old.by_name["R/HOLD"], 5, until_ms=NOON + 9, now_ms=NOON)
     successor = handover.finish(now_ms=NOON)
-    assert {name: kept.raw for name, kept in successor.pop_unsaved_values().items()} == {
+    assert {name: saved.raw for name, saved in successor.pop_unsaved_values().items()} == {
         "R/SENTINEL": 2,
         "R/VALUE": 3,
     }
@@ -219,9 +219,9 @@ def test_a_renamed_point_keeps_its_reading(old: PointMap, renamed: PointMap) -> 
     handover.build(renamed, now_ms=NOON)
     room.read("b", at_ms=NOON + 1, value=5)
     state = handover.finish(now_ms=NOON + 1)
-    kept = [*room.state.pop_unsaved_values().values(), *state.pop_unsaved_values().values()]
+    saved = [*room.state.pop_unsaved_values().values(), *state.pop_unsaved_values().values()]
     restarted = BuildingState(renamed)
-    restarted.restore(kept, now_ms=NOON + 1)
+    restarted.restore(saved, now_ms=NOON + 1)
     for after in (Room(renamed, state), Room(renamed, restarted)):
         assert after.shown("NEW/HOLD") == (99, 21, Quality.BAD)
         assert after.shown("NEW/SECOND") == (198, 198, Quality.GOOD)
@@ -269,11 +269,11 @@ def test_a_reading_without_a_point_ends_offline(old: PointMap, new: PointMap) ->
 def test_removed_readings_are_bounded(old: PointMap, new: PointMap) -> None:
     """The newest ten thousand readings without a point are remembered."""
     state = BuildingState(old)
-    kept = [
+    saved = [
         LastValue(f"R/P{number}", "a", f"x{number}", number, None, NOON, number, None)
         for number in range(20_000)
     ]
-    state.restore(kept, now_ms=NOON)
+    state.restore(saved, now_ms=NOON)
     assert [value.seq for value in state.removed.values()] == list(range(10_000, 20_000))
     assert successor_of(state, new).removed == state.removed
 

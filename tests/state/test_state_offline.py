@@ -186,8 +186,8 @@ def test_the_state_depends_on_what_is_newest_only_and_outlives_a_restart(
             report_connection(room, online=what == "online", at_ms=NOON + second, now_ms=NOON + 5)
             newest_word = max(newest_word or (-1, -1, ""), (second, number, what))
     is_offline = newest_word is not None and newest_word[2] == "offline" and newest_reading <= newest_word[0]
-    kept, told = list(room.state.pop_unsaved_values().values()), room.state.pop_unsaved_connections()
-    again = room.restarted(kept, now_ms=NOON + 5, online=told.values())
+    saved, connections = list(room.state.pop_unsaved_values().values()), room.state.pop_unsaved_connections()
+    again = room.restarted(saved, now_ms=NOON + 5, online=connections.values())
     for each in (room, again):
         assert each.state.known.is_online("a") is (None if newest_word is None else not is_offline)
         if newest_reading >= 0:

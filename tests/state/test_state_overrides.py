@@ -157,9 +157,9 @@ def test_a_past_end_and_an_unknown_point_are_refused(room: Room, points: PointMa
     """Neither would ever be shown."""
     with pytest.raises(GatewayError, match="R/HOLD: cannot be forced until a time that has passed"):
         force(room, "HOLD", 1, until_ms=NOON)
-    stranger = BuildingState(load_other_points(points))
+    other = BuildingState(load_other_points(points))
     with pytest.raises(GatewayError, match="R/HOLD: is no point of the tables in force"):
-        stranger.force(points.by_name["R/HOLD"], 1, until_ms=UNTIL, now_ms=NOON)
+        other.force(points.by_name["R/HOLD"], 1, until_ms=UNTIL, now_ms=NOON)
 
 
 def load_other_points(points: PointMap) -> PointMap:
@@ -173,9 +173,9 @@ def test_overrides_outlive_a_restart(room: Room) -> None:
     force(room, "HOLD", 30)
     force(room, "SENTINEL", 31, until_ms=NOON + 5)
     force(room, "VALUE", 32)
-    kept, forced = list(room.state.pop_unsaved_values().values()), room.state.pop_unsaved_overrides()
+    saved, forced = list(room.state.pop_unsaved_values().values()), room.state.pop_unsaved_overrides()
     assert room.state.pop_unsaved_overrides() == {}
-    again = room.restarted(kept, now_ms=NOON + 5, forced=[each for each in forced.values() if each])
+    again = room.restarted(saved, now_ms=NOON + 5, forced=[each for each in forced.values() if each])
     assert again.shown("R/HOLD") == (30, 30, Quality.FORCED)
     assert again.shown("R/SENTINEL") == (None, None, Quality.BAD)
     assert again.shown("R/QUAL")[0] == Quality.FORCED

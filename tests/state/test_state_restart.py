@@ -25,9 +25,9 @@ def test_only_changes_are_saved(room: Room) -> None:
     """Each change of a point is saved once, with its last good value; ageing is no change."""
     room.read(at_ms=NOON, hold=21, sentinel=5)
     room.read(at_ms=NOON + 1, hold=99)
-    kept = room.state.pop_unsaved_values()
-    assert sorted(kept) == ["R/HOLD", "R/SENTINEL"]
-    hold = kept["R/HOLD"]
+    saved = room.state.pop_unsaved_values()
+    assert sorted(saved) == ["R/HOLD", "R/SENTINEL"]
+    hold = saved["R/HOLD"]
     assert (hold.asset, hold.source, hold.raw, hold.last_good) == ("a", "hold", 99, 21)
     assert (hold.time_ms, hold.seq, hold.event_id) == (NOON + 1, 2, "evt_2")
     room.state.tick(NOON + FRESH_MS + 2)
@@ -52,20 +52,20 @@ def test_a_restart_shows_the_same(
 ) -> None:
     """Saved readings bring back every value, also aged ones, and never an older one."""
     room = Room(points, BuildingState(points))
-    kept: dict[str, LastValue] = {}
+    saved: dict[str, LastValue] = {}
     now_ms = NOON + 3 * FRESH_MS
     for key, value, after_ms in readings:
         room.read(at_ms=NOON + after_ms, now_ms=now_ms, **{key: value})
-        kept.update(room.state.pop_unsaved_values())
+        saved.update(room.state.pop_unsaved_values())
     room.state.tick(now_ms + later_ms)
-    again = room.restarted(list(kept.values()), now_ms=now_ms + later_ms)
-    for name in kept:
+    again = room.restarted(list(saved.values()), now_ms=now_ms + later_ms)
+    for name in saved:
         assert again.shown(name) == room.shown(name)
     assert again.shown("R/QUAL") == room.shown("R/QUAL")
     assert again.state.pop_unsaved_values() == {}
     room.state.tick(now_ms + 5 * FRESH_MS)
     again.state.tick(now_ms + 5 * FRESH_MS)
-    assert [again.shown(name) for name in kept] == [room.shown(name) for name in kept]
+    assert [again.shown(name) for name in saved] == [room.shown(name) for name in saved]
 
 
 EDITED = """\

@@ -18,7 +18,7 @@ for _order in ("abcd", "badc", "cdab", "dcba"):
 
 
 class LibmodbusError(Exception):
-    """What the library says went wrong, exceptions of the other side among it."""
+    """An error of the library, or an exception of the other side."""
 
 
 class Libmodbus:

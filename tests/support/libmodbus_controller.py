@@ -31,7 +31,7 @@ class LibmodbusController:
 
     On a free loopback port, or as unit 1 on a serial port. `rule` has it answer some requests otherwise:
     conditions are `units`, `functions`, `addresses` (first and last), `from_count` and `times`; what it does
-    is `exception`, `is_mute`, `delay_s`, `forgets` (what it was told, and all else), `hangs_up` (after its
+    is `exception`, `is_mute`, `delay_s`, `forgets` (all values), `hangs_up` (after its
     answer), `noise` (as hex, before it) or `pdu` (as hex, in the request's transaction or `transactions_on`
     from it).
     """

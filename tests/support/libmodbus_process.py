@@ -1,7 +1,7 @@
 """A controller made of libmodbus (by ctypes), in a process of its own: runs as a program, see `main`.
 
 It holds what is written into it, and keeps a log of requests. By lines of JSON on its standard input it is
-told to answer some requests otherwise, and asked what it holds; each is answered by a line on its output.
+ruled to answer some requests otherwise, and asked for its values; each command gets a line on its output.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ class Controller:
         return {}
 
     def answer(self, rule: dict[str, Any], unit: int, length: int) -> None:
-        """Answer as told."""
+        """Answer by the rule."""
         if rule.get("is_mute"):
             return
         time.sleep(rule.get("delay_s", 0))

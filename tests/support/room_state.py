@@ -60,7 +60,7 @@ class Room:
 
     def restarted(
         self,
-        kept: list[LastValue],
+        saved: list[LastValue],
         *,
         now_ms: int,
         forced: Iterable[Override] = (),
@@ -68,7 +68,7 @@ class Room:
     ) -> Room:
         """Return the same room in the next run of the gateway."""
         room = Room(self.points, BuildingState(self.points), self.seq)
-        room.state.restore(kept, now_ms=now_ms, overrides=forced, connections=online)
+        room.state.restore(saved, now_ms=now_ms, overrides=forced, connections=online)
         return room
 
 

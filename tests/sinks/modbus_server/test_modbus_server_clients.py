@@ -34,9 +34,9 @@ async def test_only_allowed_networks() -> None:
     with capture_logs() as logs:
         async with make_sink(TARGET, allow=(ip_network("127.0.0.1"),)) as sink:
             for _ in range(3):
-                async with connect(sink, source="127.0.0.2") as stranger:
-                    await stranger.send(frame(READ_ALL))
-                    assert await stranger.is_dropped()
+                async with connect(sink, source="127.0.0.2") as refused:
+                    await refused.send(frame(READ_ALL))
+                    assert await refused.is_dropped()
             async with connect(sink, source="127.0.0.1") as client:
                 assert await client.read(4, 0, 1) == b"\xff\xff"
     assert [(log["log_level"], log["client"], log["sink"]) for log in logs] == [

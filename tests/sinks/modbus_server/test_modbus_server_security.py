@@ -209,7 +209,7 @@ async def test_who_is_not_served(
     tls: ModbusTls, authority: Authority, controller: Certificate, tmp_path: Path
 ) -> None:
     """No certificate, one of another authority, an old TLS, no TLS: dropped, counted, each logged once."""
-    strange = Authority(tmp_path, "strange").issue("controller")
+    foreign = Authority(tmp_path, "other").issue("controller")
     old = client_context(authority, controller)
     with pytest.warns(DeprecationWarning, match="TLSv1_1"):
         old.minimum_version = old.maximum_version = ssl.TLSVersion.TLSv1_1
@@ -220,7 +220,7 @@ async def test_who_is_not_served(
             await sink.write([update(TARGET, 4711)])
             for _ in range(2):
                 assert not await is_served(sink, client_context(authority, None))
-                assert not await is_served(sink, client_context(authority, strange))
+                assert not await is_served(sink, client_context(authority, foreign))
                 assert not await is_served(sink, old)
                 async with connect(sink) as plain:
                     await plain.send(frame(READ))
@@ -228,9 +228,9 @@ async def test_who_is_not_served(
             assert await is_served(sink, client_context(authority, controller))
             await until(lambda: status.clients, ClientsStatus(connected=0, requests=1, refused=8))
     assert [log["log_level"] for log in logs] == ["warning"] * 4
-    told = " ".join(log["event"] for log in logs)
+    logged = " ".join(log["event"] for log in logs)
     for reason in ("did not return a certificate", "unable to get local issuer", "unsupported protocol"):
-        assert reason in told
+        assert reason in logged
     assert {log["client"] for log in logs} == {"127.0.0.1"}
 
 
@@ -254,7 +254,7 @@ def test_clients_that_give_up(
     tmp_path: Path,
 ) -> None:
     """A client that ends TLS early is counted and logged; a TCP probe without a byte is not."""
-    mistrusting = client_context(Authority(tmp_path, "strange"), controller)
+    mistrusting = client_context(Authority(tmp_path, "other"), controller)
     begin = hello(client_context(authority, controller))
 
     def say_why(raw: socket.socket) -> None:
@@ -424,6 +424,6 @@ async def test_a_renewed_certificate(tmp_path: Path, authority: Authority, contr
         assert await shown() == first
         second = install("second")
         async with asyncio.timeout(20):
-            while await shown() != second:  # noqa: ASYNC110 - nobody tells
+            while await shown() != second:  # noqa: ASYNC110 - no event shows it
                 await asyncio.sleep(0.1)
         assert await connected.ask(READ) == VALUES
