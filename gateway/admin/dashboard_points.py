@@ -134,7 +134,8 @@ class LivePoints:
         """Begin with other point tables; points of the same name keep their last numbers."""
         self._points = points
         self._shown = [None] * len(points.points)
-        self._recent = {name: found for name, found in self._recent.items() if name in points.by_name}
+        if len(self._recent) > 2 * len(points.points):  # mostly of points that are gone
+            self._recent = {name: found for name, found in self._recent.items() if name in points.by_name}
         room = _RECENT_IN_ALL // max(1, len(points.points))
         self._most_recent = max(_LEAST_RECENT, min(_MOST_RECENT, room))
         self._generation += 1

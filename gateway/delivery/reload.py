@@ -147,6 +147,7 @@ class Reloader:
         handover = Handover(before)
         built = await asyncio.to_thread(handover.build, points, now_ms=before.aged_ms)
         prepared = {loop: await loop.prepare(points, built) for loop in self.loops}
+        await asyncio.to_thread(handover.catch_up(now_ms=before.aged_ms))  # seconds of events have come
         while restarted := [loop for loop in self.loops if not loop.is_prepared(prepared[loop])]:
             prepared[restarted[0]] = await restarted[0].prepare(points, built)
         self._swap(handover, prepared, changes.affected)

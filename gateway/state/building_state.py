@@ -296,12 +296,13 @@ class BuildingState:
         self.unsaved.readings.update(by_name[name] for name in names if name in by_name)
 
     def watch_changes(self) -> None:
-        """Begin to record what changes, for `watched_changes`."""
+        """Begin to record what changes, for `pop_watched_changes`."""
         self._watched = Changes()
 
-    def watched_changes(self) -> Changes:
-        """Return what has changed since `watch_changes`, and perhaps what was unsaved then."""
+    def pop_watched_changes(self) -> Changes:
+        """Return what has changed since this or `watch_changes` was called, and perhaps more."""
         saved, unsaved = self._watched or Changes(), self.unsaved
+        self._watched = Changes()
         return Changes(
             saved.readings | unsaved.readings, saved.overrides | unsaved.overrides, saved.connections
         )

@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from gateway.state.building_state import BuildingState
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from gateway.mapping.plan import PointMap
     from gateway.model import Point, Update
     from gateway.records import Override
+    from gateway.state.building_state import Changes
 
 
 class Handover:
     """One handover: `build` in any thread, then `finish` on the event loop. It may be dropped.
 
-    The old state goes on changing while the new one is built from it. `finish` looks only at what has changed
-    since the handover began, not at all points.
+    The old state goes on changing while the new one is built from it. `finish` takes over only what has
+    changed since; `catch_up` leaves it less to do.
     """
 
     def __init__(self, state: BuildingState) -> None:
@@ -44,20 +46,15 @@ class Handover:
         self._successor = successor
         return successor
 
+    def catch_up(self, *, now_ms: int) -> Callable[[], None]:
+        """Return what takes over the changes until now; it may run in any thread."""
+        return partial(self._take_over, self._state.pop_watched_changes(), now_ms=now_ms)
+
     def finish(self, *, now_ms: int) -> BuildingState:
         """Take over what has changed meanwhile, and return the new state; the old one is done."""
-        successor, before = self._successor, self._state
-        assert successor is not None  # noqa: S101 - a fault of the caller
-        by_name, known, changes = successor.points.by_name, before.known, before.watched_changes()
-        for point in changes.overrides:
-            if point not in known.overrides and (there := by_name.get(point.name)) is not None:
-                self.news += successor.release(there, now_ms=now_ms)
-        self.news += successor.restore(
-            known.values_to_save(changes.readings),
-            now_ms=now_ms,
-            overrides=self._overrides(changes.overrides, successor.points, now_ms),
-            connections=[known.connections[asset] for asset in changes.connections],
-        )
+        self.catch_up(now_ms=now_ms)()
+        successor, before = self._built(), self._state
+        by_name = successor.points.by_name
         self.news += successor.tick(now_ms)
         successor.mark_unsaved(point.name for point in before.unsaved.readings)
         successor.unsaved.overrides.update(
@@ -66,6 +63,23 @@ class Handover:
         successor.unsaved.connections |= before.unsaved.connections
         successor.late += before.late
         return successor
+
+    def _built(self) -> BuildingState:
+        assert self._successor is not None  # noqa: S101 - a fault of the caller
+        return self._successor
+
+    def _take_over(self, changes: Changes, *, now_ms: int) -> None:
+        successor, known = self._built(), self._state.known
+        for point in changes.overrides:
+            there = successor.points.by_name.get(point.name)
+            if point not in known.overrides and there is not None:
+                self.news += successor.release(there, now_ms=now_ms)
+        self.news += successor.restore(
+            known.values_to_save(changes.readings),
+            now_ms=now_ms,
+            overrides=self._overrides(changes.overrides, successor.points, now_ms),
+            connections=[known.connections[asset] for asset in changes.connections],
+        )
 
     def _overrides(self, points: Iterable[Point], table: PointMap, now_ms: int) -> Iterator[Override]:
         """Yield the overrides of points; one ends if `table` has the point in another unit of measure."""

@@ -17,6 +17,8 @@ from gateway.state.building_state import BuildingState
 from gateway.state.handover import Handover
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from gateway.mapping.plan import PointMap
     from gateway.model import Scalar
 
@@ -86,6 +88,13 @@ STEPS = st.lists(
 ASSETS = {"hold": "a", "sentinel": "a", "value": "b"}
 
 
+def apply_steps(rooms: Iterable[Room], steps: list[Step], *, now_ms: int) -> None:
+    """Apply steps to several states."""
+    for step in steps:
+        for room in rooms:
+            apply_step(room, step, now_ms=now_ms)
+
+
 def apply_step(room: Room, step: Step, *, now_ms: int) -> None:
     """Apply one step to a state."""
     what, asset = step.what, ASSETS[step.key]
@@ -101,24 +110,26 @@ def apply_step(room: Room, step: Step, *, now_ms: int) -> None:
         room.state.set_online(asset, what == "online", at_ms=NOON + step.after_ms, now_ms=now_ms)
 
 
-@given(before=STEPS, during=STEPS, wait_ms=st.tuples(st.integers(0, FRESH_MS), st.integers(0, 2 * FRESH_MS)))
+@given(
+    phases=st.tuples(STEPS, STEPS, STEPS),
+    wait_ms=st.tuples(st.integers(0, FRESH_MS), st.integers(0, 2 * FRESH_MS)),
+)
 def test_the_successor_equals_a_state_of_the_new_table(
-    old: PointMap, new: PointMap, before: list[Step], during: list[Step], wait_ms: tuple[int, int]
+    old: PointMap, new: PointMap, phases: tuple[list[Step], ...], wait_ms: tuple[int, int]
 ) -> None:
     """Readings, overrides and connections count as if they had been applied to the new table."""
     rooms = Room(old, BuildingState(old)), Room(new, BuildingState(new))
+    before, during, late = phases
     began_ms = NOON + 3 * FRESH_MS
     ended_ms = began_ms + wait_ms[0]
-    for step in before:
-        for room in rooms:
-            apply_step(room, step, now_ms=began_ms)
+    apply_steps(rooms, before, now_ms=began_ms)
     handover = Handover(rooms[0].state)
-    for step in during:
-        for room in rooms:
-            apply_step(room, step, now_ms=ended_ms)
+    apply_steps(rooms, during, now_ms=ended_ms)
     handover.build(new, now_ms=began_ms)
     for room in rooms:
         room.state.tick(ended_ms)
+    handover.catch_up(now_ms=ended_ms)()
+    apply_steps(rooms, late, now_ms=ended_ms)
     successor = Room(new, handover.finish(now_ms=ended_ms))
     assert successor.state.points is new
     for now_ms in (ended_ms, ended_ms + wait_ms[1]):
