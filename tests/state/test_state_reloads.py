@@ -119,9 +119,7 @@ class Story:
         successor = self.handover.finish(now_ms=self.room.state.aged_ms)
         self.room, self.handover = Room(other, successor, self.room.seq), None
         self.waiting = [[shown] for name in names if (shown := self._shown(name)) is not None]
-        self.received = {
-            name: shown_last for name, shown_last in self.received.items() if self._shown(name) is not None
-        }
+        self.received = {name: last for name, last in self.received.items() if self._shown(name) is not None}
 
     def _shown(self, name: str) -> Update | None:
         point = self.room.points.by_name.get(name)

@@ -1,7 +1,7 @@
 """A controller made of libmodbus (by ctypes), in a process of its own: runs as a program, see `main`.
 
-It holds what is written into it, and keeps a log of requests. By lines of JSON on its standard input it is
-ruled to answer some requests otherwise, and asked for its values; each command gets a line on its output.
+It stores what is written and logs requests. Lines of JSON on its standard input are commands, such as to
+answer some requests otherwise or to return its values; each gets a line on its output.
 """
 
 from __future__ import annotations
