@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.errors import GatewayError
@@ -86,6 +86,7 @@ def test_an_item_without_a_usable_id_is_left_out(item: object) -> None:
     assert [asset.id for item in found if (asset := known_asset(item))] == ["ast-1"]
 
 
+@settings(max_examples=50)
 @given(items=st.lists(ITEMS, max_size=4), rest=st.dictionaries(st.text(), JSON, max_size=2), cursor=JSON)
 def test_any_list_is_read_or_refused(items: list[Any], rest: dict[str, Any], cursor: object) -> None:
     """Any shape of items and cursor is read, or refused with a GatewayError."""
@@ -120,6 +121,7 @@ def test_a_type_lists_its_properties() -> None:
     )
 
 
+@settings(max_examples=50)
 @given(item=ITEMS)
 def test_any_type_or_location_is_read(item: object) -> None:
     """Any type or location is read; unusable fields are left out."""

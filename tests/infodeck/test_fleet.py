@@ -186,7 +186,7 @@ def test_all_devices_die() -> None:
         assert stopped(fleet, within_ms=4 * DAY_MS)[SILENT] <= hours * 60
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=6, deadline=None)
 @given(
     sensors=st.sampled_from([*BUILDINGS.values(), leak(10)]),
     days_before=st.integers(0, 3),

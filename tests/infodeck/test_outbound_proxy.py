@@ -17,6 +17,10 @@ from support.ports import free_port
 from support.raw_server import http, raw_server
 from support.webhook_commands import command
 
+from gateway.config.secrets import Secret
+from gateway.errors import ConfigError, GatewayError
+from gateway.infodeck.api_client import ApiAccess, connect
+from gateway.settings import load_settings
 from gateway.tls import server_context
 
 if TYPE_CHECKING:
@@ -86,16 +90,42 @@ async def test_the_api_is_requested_through_the_proxy(tmp_path: Path, authority:
     assert (f"Proxy-Authorization: Basic {credentials}" in proxy.heads[0]) is (by != "setting")
 
 
-async def test_hosts_in_no_proxy_are_requested_directly(tmp_path: Path) -> None:
+@pytest.fixture
+def environment(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    """Return an environment without proxies."""
+    for name in ("http_proxy", "https_proxy", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
+    return monkeypatch
+
+
+def access(api: str = f"https://{HOST}/api/v2") -> ApiAccess:
+    """Return the access to an API with a token."""
+    return ApiAccess(api=api, organization="o-test", bearer_token=Secret(TOKEN.encode()))
+
+
+async def error_of(api: ApiAccess) -> str:
+    """Return the error of a request."""
+    async with connect(api, share=1, attempts=1) as infodeck:
+        with pytest.raises(GatewayError) as raised:
+            await infodeck.webhooks()
+    assert PASSWORD not in str(raised.value)
+    return str(raised.value)
+
+
+async def test_hosts_in_no_proxy_are_requested_directly(environment: pytest.MonkeyPatch) -> None:
     """Hosts in NO_PROXY and loopback are requested directly."""
     nobody = f"http://127.0.0.1:{free_port()}"
-    async with raw_server([], default=EMPTY) as api:
-        done = await list_webhooks(tmp_path, api=f"http://127.0.0.1:{api.port}/api", http_proxy=nobody)
-        assert done.returncode == 0, done.stderr
-    named = await list_webhooks(
-        tmp_path, api="https://no-such-host.invalid/api", HTTPS_PROXY=nobody, NO_PROXY="*"
-    )
-    assert "no-such-host.invalid can't be reached: its name is not found" in named.stderr
+    environment.setenv("http_proxy", nobody)
+    environment.setenv("HTTPS_PROXY", nobody)
+    async with (
+        raw_server([], default=EMPTY) as api,
+        connect(access(f"http://127.0.0.1:{api.port}/api"), share=1) as infodeck,
+    ):
+        assert await infodeck.webhooks() == []
+    environment.setenv("NO_PROXY", "*")
+    error = await error_of(access("https://no-such-host.invalid/api"))
+    assert "no-such-host.invalid can't be reached: its name is not found" in error
 
 
 @pytest.mark.parametrize(
@@ -106,27 +136,51 @@ async def test_hosts_in_no_proxy_are_requested_directly(tmp_path: Path) -> None:
         (None, "can't be reached: Connection refused"),
     ],
 )
-async def test_a_refusing_proxy_is_named(tmp_path: Path, refusal: str | None, found: str) -> None:
+async def test_a_refusing_proxy_is_named(
+    environment: pytest.MonkeyPatch, refusal: str | None, found: str
+) -> None:
     """The error names the proxy, without its password."""
     async with forward_proxy(free_port()) as proxy:
         proxy.refusal = refusal
         port = free_port() if refusal is None else proxy.port
-        url = f"http://user:{PASSWORD}@127.0.0.1:{port}"
-        done = await list_webhooks(tmp_path, HTTPS_PROXY=url)
-    assert done.returncode == 1
-    assert f"{HOST} is asked through the proxy 127.0.0.1:{port}, which {found}" in done.stderr
-    assert "infodeck.proxy, or HTTPS_PROXY and NO_PROXY" in done.stderr
+        environment.setenv("HTTPS_PROXY", f"http://user:{PASSWORD}@127.0.0.1:{port}")
+        error = await error_of(access())
+    assert f"{HOST} is asked through the proxy 127.0.0.1:{port}, which {found}" in error
+    assert "infodeck.proxy, or HTTPS_PROXY and NO_PROXY" in error
 
 
-async def test_a_proxy_of_another_kind_is_refused(tmp_path: Path) -> None:
-    """SOCKS proxies, and passwords in gateway.yaml, are refused."""
-    done = await list_webhooks(tmp_path, HTTPS_PROXY="socks5://127.0.0.1:1080")
-    assert "HTTPS_PROXY (socks5://127.0.0.1:1080) is no http or https proxy" in done.stderr
-    for unreadable in ("http://bob:secret-word@127.0.0.1:port", "http://[::1:3128", "http://"):
-        done = await list_webhooks(tmp_path, HTTPS_PROXY=unreadable)
-        assert done.stderr == "gateway: HTTPS_PROXY is no http or https proxy\n"
-    done = await list_webhooks(tmp_path, f'proxy: "http://user:{PASSWORD}@127.0.0.1:3128"')
-    assert "infodeck.proxy: no user or password here" in done.stderr
-    for wrong in ("127.0.0.1:3128", "socks5://127.0.0.1:1080", "http://p/x", "http://p:99999"):
-        done = await list_webhooks(tmp_path, f'proxy: "{wrong}"')
-        assert "infodeck.proxy: the address of an http proxy is expected" in done.stderr, wrong
+@pytest.mark.parametrize(
+    ("proxy", "shown"),
+    [
+        ("socks5://127.0.0.1:1080", " (socks5://127.0.0.1:1080)"),
+        (f"http://bob:{PASSWORD}@127.0.0.1:port", ""),
+        ("http://[::1:3128", ""),
+        ("http://", ""),
+    ],
+)
+async def test_a_proxy_of_another_kind_is_refused(
+    environment: pytest.MonkeyPatch, proxy: str, shown: str
+) -> None:
+    """What is no HTTP proxy is refused; an address that cannot be read is not shown."""
+    environment.setenv("HTTPS_PROXY", proxy)
+    assert await error_of(access()) == f"HTTPS_PROXY{shown} is no http or https proxy"
+
+
+@pytest.mark.parametrize(
+    ("proxy", "problem"),
+    [
+        (f"http://user:{PASSWORD}@127.0.0.1:3128", "no user or password here"),
+        ("127.0.0.1:3128", "the address of an http proxy is expected"),
+        ("socks5://127.0.0.1:1080", "the address of an http proxy is expected"),
+        ("http://p/x", "the address of an http proxy is expected"),
+        ("http://p:99999", "the address of an http proxy is expected"),
+    ],
+)
+def test_a_setting_that_is_no_proxy_is_refused(tmp_path: Path, proxy: str, problem: str) -> None:
+    """gateway.yaml holds no password, and the address of an HTTP proxy only."""
+    text = (
+        f'infodeck: {{organization: o-test, proxy: "{proxy}"}}\nintake: {{signing_secrets: [{{env: S}}]}}\n'
+    )
+    with pytest.raises(ConfigError, match=rf"infodeck\.proxy: {problem}") as raised:
+        load_settings(write(tmp_path, text, "gateway.yaml")).require()
+    assert PASSWORD not in str(raised.value)
