@@ -126,7 +126,7 @@ def read_document(
     adapter = TypeAdapter(shape)
     found = _validated(root.value, adapter, file)
     if isinstance(found, ValidationError):
-        value, more = None, problems_of(found, adapter, root=root, file=str(file))
+        value, more = None, problems_of(found, shape, root=root, file=str(file))
     else:
         value, more = found, []
     reported = {problem.steps for problem in more}

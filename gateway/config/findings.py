@@ -5,9 +5,10 @@ from __future__ import annotations
 import difflib
 import re
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
+from pydantic import TypeAdapter
 from pydantic.json_schema import GenerateJsonSchema
 
 from gateway.config.problems import MISSING, FieldError, Location, Problem, path_text
@@ -16,7 +17,7 @@ from gateway.config.yaml_tree import Node, child, place_of
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from pydantic import TypeAdapter, ValidationError
+    from pydantic import ValidationError
 
     from gateway.config.yaml_tree import Path
 
@@ -62,9 +63,9 @@ class _Finding:
     context: dict[str, Any] = field(default_factory=dict)
 
 
-def problems_of(error: ValidationError, adapter: TypeAdapter[Any], *, root: Node, file: str) -> list[Problem]:
+def problems_of(error: ValidationError, shape: Any, *, root: Node, file: str) -> list[Problem]:
     """Return everything that `error` says about the file, in no particular order."""
-    keys = _KnownKeys(adapter, root)
+    keys = _KnownKeys(shape, root)
     findings = list(_merge([_finding(detail, root) for detail in error.errors(include_url=False)]))
     meant = {(*one.path[:-1], keys.closest(one.path)) for one in findings if one.type == _UNKNOWN_KEY}
     return [
@@ -204,7 +205,7 @@ class _Generator(GenerateJsonSchema):
 class _KnownKeys:
     """The keys that a shape knows at each place of a file, taken from its JSON Schema."""
 
-    _adapter: TypeAdapter[Any]
+    _shape: Any
     _root: Node
 
     def advice(self, path: Path) -> str:
@@ -220,22 +221,18 @@ class _KnownKeys:
         return close[0] if close else None
 
     def _beside(self, path: Path) -> list[str]:
-        schemas, node = self._choices([self._schema], self._root), self._root
+        schemas, node = self._choices([_schema_of(self._shape)], self._root), self._root
         for step in path[:-1]:
             node = child(node, step) or node
             schemas = self._choices([inner for one in schemas for inner in _below(one, step)], node)
         return [key for schema in schemas for key in schema.get("properties", ())]
-
-    @cached_property
-    def _schema(self) -> dict[str, Any]:
-        return self._adapter.json_schema(schema_generator=_Generator)
 
     def _choices(self, schemas: list[dict[str, Any]], node: Node) -> list[dict[str, Any]]:
         """Return the schemas that can be meant by a node, without references and alternatives."""
         found: list[dict[str, Any]] = []
         for schema in schemas:
             if "$ref" in schema:
-                inner = [self._schema["$defs"][schema["$ref"].rpartition("/")[2]]]
+                inner = [_schema_of(self._shape)["$defs"][schema["$ref"].rpartition("/")[2]]]
             else:
                 inner = [*schema.get("anyOf", ()), *schema.get("oneOf", ())]
             if inner:
@@ -243,6 +240,11 @@ class _KnownKeys:
             elif _is_of_type(schema, node):
                 found.append(schema)
         return found
+
+
+@cache
+def _schema_of(shape: Any) -> dict[str, Any]:
+    return TypeAdapter(shape).json_schema(schema_generator=_Generator)
 
 
 def _below(schema: dict[str, Any], step: str | int) -> list[dict[str, Any]]:

@@ -271,7 +271,7 @@ STEPS = st.one_of(
 )
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(st.lists(STEPS, max_size=8))
 def test_accepted_secrets_stay_accepted(steps: list[tuple[str, bytes]]) -> None:
     """Within a day, every accepted secret stays accepted over announcements, readings and restarts.
