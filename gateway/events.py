@@ -40,7 +40,8 @@ _LONGEST_UNIT = 64  # of a unit of measure; longer than any known one
 
 _EARLIEST_MS = 946_684_800_000  # 2000-01-01; before it, the sensor has no clock (1970)
 _LATEST_MS = 253_402_300_799_000  # 9999-12-31
-_FINER_UNITS = ((1e17, 1e6), (1e14, 1e3), (1e11, 1))  # from when on a number is no longer in seconds
+_MILLISECONDS_FROM = 1e11  # from here on a number is no longer in seconds
+_FINER_UNITS = ((1e17, 1e6), (1e14, 1e3), (_MILLISECONDS_FROM, 1))  # from when on: milliseconds are so many
 _CLOCK_LEAD_MS = 300_000  # a reading that is further in the future comes from a wrong clock
 
 _ONLINE = {"online": True, "offline": False}
@@ -129,7 +130,9 @@ def parse_time(value: object) -> int | None:
         return _parse_time_text(value)
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         return None
-    time_ms = next((value / divisor for bound, divisor in _FINER_UNITS if value >= bound), value * 1e3)
+    time_ms = value * 1e3
+    if value >= _MILLISECONDS_FROM:
+        time_ms = value / next(divisor for bound, divisor in _FINER_UNITS if value >= bound)
     return round(time_ms) if _EARLIEST_MS <= time_ms <= _LATEST_MS else None
 
 
@@ -236,7 +239,9 @@ def _map_items(
     """
     for key, value in mapping.items():
         if isinstance(value, dict):
-            yield from _object_items(prefix + key, value, time_ms, _entry(times, key), unit, depth=depth)
+            yield from _object_items(
+                prefix + key, value, time_ms, times and _entry(times, key), unit, depth=depth
+            )
         elif key != "timestamp":
             own_ms = _timestamp(_entry(times, key)) if times else None
             yield prefix + key, None if isinstance(value, list) else value, own_ms or time_ms, unit
@@ -306,11 +311,13 @@ def _reported(shadow: dict[str, Any]) -> dict[str, Any] | None:
 
 def _nearest_ms(found: Any, times: Any) -> int | None:
     """Return the time of a value or object: its own, else that in the metadata of it or of its `value`."""
-    return _timestamp(found) or _timestamp(times) or _timestamp(_entry(times, "value"))
+    own_ms = _timestamp(found)
+    return own_ms if own_ms or times is None else _timestamp(times) or _timestamp(_entry(times, "value"))
 
 
 def _timestamp(found: Any) -> int | None:
-    return parse_time(found.get("timestamp")) if isinstance(found, dict) else None
+    stated = found.get("timestamp") if isinstance(found, dict) else None
+    return None if stated is None else parse_time(stated)
 
 
 def _entry(container: Any, step: str | int) -> Any:

@@ -48,6 +48,7 @@ def calls(target: Target) -> Iterator[Path]:
     yield fake_systemd(target)
     (target.root / "run/systemd/system").rmdir()
     (target.commands / "systemctl").unlink()
+    (target.root / "calls").unlink(missing_ok=True)
 
 
 def fake_systemd(target: Target) -> Path:
@@ -240,12 +241,9 @@ def test_a_damaged_stick_changes_nothing(
 
 @pytest.mark.parametrize("action", ["install", "--rollback"])
 def test_an_upgrade_that_was_killed_before_the_restart_is_finished(
-    wheelhouse: Path, newer: Path, tmp_path: Path, action: str
+    target: Target, newer: Path, calls: Path, action: str
 ) -> None:
     """The version in force runs afterwards: the new one, or after --rollback the old one."""
-    target = Target(tmp_path / "root")
-    assert target.install(wheelhouse / "install.sh").returncode == 0
-    calls = fake_systemd(target)
     # The power fails as systemd is called to restart the gateway.
     systemctl = target.commands / "systemctl"
     systemctl.write_text(
@@ -274,9 +272,8 @@ def test_an_upgrade_that_was_killed_before_the_restart_is_finished(
     assert {path.name for path in target.programs.iterdir()} >= {__version__, "current"}
     if action == "install":
         assert target.release("previous") == __version__
-    again = target.install(target.programs / "current/install.sh", "--uninstall")
-    assert again.returncode == 0, again.stdout
-    assert not target.programs.exists()
+        back = target.install(target.programs / "current/install.sh", "--rollback")
+        assert back.returncode == 0, back.stdout
 
 
 def test_a_removal_that_was_interrupted_is_finished(target: Target, newer: Path) -> None:
@@ -366,10 +363,17 @@ def test_without_network_the_repository_says_what_to_do(
     assert not target.root.exists()
 
 
-def test_uninstalling_keeps_configuration_and_journal(wheelhouse: Path, tmp_path: Path) -> None:
+def test_a_folder_with_other_files_becomes_no_wheelhouse(tmp_path: Path) -> None:
+    """Files in a folder named by mistake are not removed."""
+    (tmp_path / "letter").write_text("dear all")
+    refused = run(ROOT / "systemd/make-wheelhouse.sh", sys.executable, tmp_path)
+    assert refused.returncode == 1
+    assert (tmp_path / "letter").read_text() == "dear all"
+
+
+# The last test of the file: it removes what the others have installed.
+def test_uninstalling_keeps_configuration_and_journal(target: Target, wheelhouse: Path) -> None:
     """Program, unit and command are removed; --purge removes the rest; both print where it is."""
-    target = Target(tmp_path / "root")
-    assert target.install(wheelhouse / "install.sh").returncode == 0
     journal = target.root / "var/lib/gateway/journal.db"
     journal.parent.mkdir(parents=True)
     journal.write_text("made up")
@@ -385,11 +389,3 @@ def test_uninstalling_keeps_configuration_and_journal(wheelhouse: Path, tmp_path
     assert purged.returncode == 0, purged.stdout
     assert f"Removing configuration, secrets and journal: {target.settings.parent}" in purged.stdout
     assert {what for _, what in target.state().values()} == {"folder"}
-
-
-def test_a_folder_with_other_files_becomes_no_wheelhouse(tmp_path: Path) -> None:
-    """Files in a folder named by mistake are not removed."""
-    (tmp_path / "letter").write_text("dear all")
-    refused = run(ROOT / "systemd/make-wheelhouse.sh", sys.executable, tmp_path)
-    assert refused.returncode == 1
-    assert (tmp_path / "letter").read_text() == "dear all"
