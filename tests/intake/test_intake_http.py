@@ -287,11 +287,11 @@ async def test_foreign_events_go_nowhere(intake: RunningIntake) -> None:
 
 async def test_asset_events_request_a_reconciliation(tmp_path: Path) -> None:
     """Events about created, deleted or updated assets request a reconciliation; others do not."""
-    told: list[str] = []
-    async with running_intake(tmp_path, on_assets_changed=lambda: told.append("now")) as intake:
+    calls: list[str] = []
+    async with running_intake(tmp_path, on_assets_changed=lambda: calls.append("now")) as intake:
         for kind in ("asset.created", "asset.deleted", "workorder.created", "asset.status.changed"):
             assert (await intake.ask(request(event(type=kind, id=kind)))).code == 200
-    assert len(told) == 2
+    assert len(calls) == 2
 
 
 async def test_an_id_of_the_gateways_own_kind_collides_with_nothing(intake: RunningIntake) -> None:

@@ -153,10 +153,10 @@ def test_everything_set(tmp_path: Path) -> None:
 def test_broken_file() -> None:
     """A file with 30 mistakes has 30 problems, each at its exact place, and no secret in them."""
     document = load_settings(BROKEN / "gateway.yaml")
-    told = (BROKEN / "problems.txt").read_text()
-    assert "".join(f"{line}\n" for line in complaints(document)) == told
+    expected = (BROKEN / "problems.txt").read_text()
+    assert "".join(f"{line}\n" for line in complaints(document)) == expected
     assert len(document.problems) == 30
-    assert "hunter2" not in told
+    assert "hunter2" not in expected
     with pytest.raises(ConfigError) as refused:
         resolve_secrets(document)
     assert len(refused.value.problems) == 30
@@ -229,7 +229,7 @@ def test_two_sinks_on_one_broker(tmp_path: Path, one: str, other: str, problem: 
     )
     found = complaints_of(tmp_path, f"sinks: {{a: {first}, b: {second}}}\n{LEAST}")
     assert len(found) == (0 if problem is None else 1)
-    assert all(told.split(": ", 1)[1].startswith(problem or "") for told in found)
+    assert all(line.split(": ", 1)[1].startswith(problem or "") for line in found)
 
 
 def test_sink_conflicts_are_reported_beside_other_mistakes(tmp_path: Path) -> None:
@@ -245,7 +245,7 @@ sinks:
   d: {{type: modbus_client, host: h}}
   e: {{type: modbus_client, host: h}}
 """
-    found = [told.split(": ")[1] for told in complaints_of(tmp_path, text)]
+    found = [line.split(": ")[1] for line in complaints_of(tmp_path, text)]
     assert found == [
         "infodeck.organisation", "intake.signing_secrets", "log.level", "sinks.a.layot",
         "sinks.c.prefix", "sinks.c.home_assistant", "sinks.e.host",
@@ -274,7 +274,7 @@ def test_two_sinks_for_one_controller(tmp_path: Path, one: str, other: str, prob
     first, second = (f"{{type: modbus_client, {keys}}}" for keys in (one, other))
     found = complaints_of(tmp_path, f"sinks: {{a: {first}, b: {second}}}\n{LEAST}")
     assert len(found) == (0 if problem is None else 1)
-    assert all(told.split(": ", 1)[1].startswith(problem or "") for told in found)
+    assert all(line.split(": ", 1)[1].startswith(problem or "") for line in found)
 
 
 @pytest.mark.parametrize(

@@ -61,9 +61,9 @@ async def silent(stack: AsyncExitStack, port: int) -> tuple[asyncio.StreamReader
 async def test_the_oldest_unverified_connection_is_dropped(intake: RunningIntake) -> None:
     """A delivery is received however many connections are silent; the oldest ones are dropped."""
     async with AsyncExitStack() as stack:
-        strangers = [await silent(stack, intake.port) for _ in range(UNVERIFIED)]
+        others = [await silent(stack, intake.port) for _ in range(UNVERIFIED)]
         async with asyncio.timeout(10):
-            assert await strangers[0][0].read() == b""
+            assert await others[0][0].read() == b""
         for number in range(3):
             assert (await intake.ask(request(event(f"evt_{number}")))).code == 200
         assert intake.status.connections.open <= LIMIT
@@ -131,10 +131,10 @@ async def test_the_oldest_body_is_refused(intake: RunningIntake) -> None:
     """When bodies exceed their memory, the oldest gets 503 and a delivery is received."""
     head = request(bytes(LARGE), FALSE_SIGNATURE, signed=False)[:-1]
     async with AsyncExitStack() as stack:
-        strangers = [await stack.enter_async_context(intake.connect()) for _ in range(LIMIT - 1)]
-        for stranger in strangers:
-            await stranger.send(head)
-        answer = await strangers[0].answer()
+        others = [await stack.enter_async_context(intake.connect()) for _ in range(LIMIT - 1)]
+        for other in others:
+            await other.send(head)
+        answer = await others[0].answer()
         assert (answer.code, answer.headers["retry-after"], answer.headers["connection"]) == (
             503,
             "10",
