@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import sqlite3
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from hashlib import blake2b
 from itertools import chain
@@ -31,7 +31,7 @@ from gateway.journal.database import (
     lock_journal,
     open_database,
 )
-from gateway.journal.state_tables import READ_BYTES, write_cursors
+from gateway.journal.state_tables import MOST_DEAD_LETTERS, READ_BYTES, write_cursors
 from gateway.model import Record
 from gateway.records import DeadLetter, StateChanges
 
@@ -54,6 +54,8 @@ _ID_BYTES = 80  # of an event without its body
 _IDS_SHARE = 4  # ids of freed events get at most a fourth of the room that events need
 _STEP_ROWS = 1_000  # each changes a page of the ids' index, which the disk's reserve must have room for
 _COPIES_SHARE = 4  # bodies of dead letters get at most a fourth of the journal
+_LETTERS_MARGIN = 1_000  # so many more before all dead letters are counted and limited again
+_COPIES_MARGIN = 8  # likewise an eighth of the copies' share
 _LARGE_CHANGES_BYTES = 4 << 20  # room to make before dead letters, gaps or assets are written
 _FULL_BYTES = 64 << 10  # less is not enough to open the file
 _RESERVE_BYTES = 16 << 20
@@ -180,6 +182,7 @@ class JournalFile:
         self._freed_through = (self._number(_FIRST_BODY) or newest + 1) - 1
         self._values_through = self._number("SELECT seq FROM cursors WHERE sink = ?", VALUES_CURSOR)
         self.dead_letters = state_tables.count_dead_letters(database)
+        self._new_copies_bytes = 0  # of dead letters, since they were limited last
         self._measure_room()
 
     def choose_cursors(self, sinks: Sequence[str]) -> None:
@@ -239,6 +242,7 @@ class JournalFile:
             return True
         with self._transaction():
             state_tables.prune_state(self._database, before_ms=before_ms)
+        self._limit_dead_letters()
         self._measure_room()
         self._failure = None
         return False
@@ -256,6 +260,7 @@ class JournalFile:
     def _write(self, batch: CommitBatch) -> tuple[Record, ...]:
         """Write a batch with one fsync; return the events that were new."""
         changes = batch.changes
+        more = more_bytes = 0
         with self._transaction():
             first = self.next_seq
             self.next_seq += len(batch.events)
@@ -263,24 +268,32 @@ class JournalFile:
             if batch.has_changes:
                 state_tables.write_changes(self._database, changes, room_bytes=self.room_bytes)
                 if changes.dead_letters or changes.removed_dead_letters:
-                    self._write_dead_letters(changes)
+                    more, more_bytes = state_tables.write_dead_letters(
+                        self._database,
+                        changes.dead_letters,
+                        removed=changes.removed_dead_letters,
+                        room_bytes=min(self.room_bytes, self._max_bytes // _COPIES_SHARE),
+                    )
                 if batch.damaged:
                     self._database.execute(_FREE_SINGLE, (orjson.dumps(batch.damaged).decode(),))
                 write_cursors(self._database, batch.cursors)
         self._values_through = max(self._values_through, changes.values_through)
+        self.dead_letters += more
+        self._new_copies_bytes += more_bytes
+        most_bytes = self._max_bytes // _COPIES_SHARE // _COPIES_MARGIN
+        if self.dead_letters > MOST_DEAD_LETTERS + _LETTERS_MARGIN or self._new_copies_bytes > most_bytes:
+            with suppress(sqlite3.Error):  # the commit is done, and pruning limits them again
+                self._limit_dead_letters()
         if changes.assets is not None:
             state_tables.write_assets(self._database, changes.assets, room_bytes=self.room_bytes)
         return records
 
-    def _write_dead_letters(self, changes: StateChanges) -> None:
-        state_tables.write_dead_letters(
-            self._database,
-            changes.dead_letters,
-            removed=changes.removed_dead_letters,
-            room_bytes=self.room_bytes,
-            most_bytes=self._max_bytes // _COPIES_SHARE,
-        )
-        self.dead_letters = state_tables.count_dead_letters(self._database)
+    def _limit_dead_letters(self) -> None:
+        with self._transaction():
+            self.dead_letters = state_tables.limit_dead_letters(
+                self._database, most_bytes=self._max_bytes // _COPIES_SHARE
+            )
+        self._new_copies_bytes = 0
 
     # Room: within `max_bytes`, and on the disk.
 

@@ -254,24 +254,29 @@ _LETTERS_BY_NUMBER = f"""SELECT {_LETTER},
 
 
 def write_dead_letters(
-    database: sqlite3.Connection,
-    new: Sequence[DeadLetter],
-    *,
-    removed: Sequence[int],
-    room_bytes: int,
-    most_bytes: int,
-) -> None:
-    """Insert and remove dead letters, within a transaction; copies of bodies have at most `most_bytes`.
+    database: sqlite3.Connection, new: Sequence[DeadLetter], *, removed: Sequence[int], room_bytes: int
+) -> tuple[int, int]:
+    """Insert and remove dead letters, within a transaction.
 
-    Of many, the newest get a copy of the body as far as there is room. The body that a dead letter brings
-    along was stored before.
+    Return by how much their number grew, and the size of the new copies of bodies. Of many, the newest get
+    one as far as there is room. The body that a dead letter brings along was stored before.
     """
     before = database.execute("SELECT max(id) FROM dead_letters").fetchone()[0] or 0
     database.executemany(_INSERT_LETTER, [asdict(letter) for letter in new])
-    database.execute(_COPY_BODIES, (before, min(room_bytes, most_bytes)))
-    database.execute(_REMOVE_LETTERS, (_json(removed),))
+    database.execute(_COPY_BODIES, (before, room_bytes))
+    gone = database.execute(_REMOVE_LETTERS, (_json(removed),)).rowcount
+    query = "SELECT coalesce(sum(length(body)), 0) FROM dead_letters WHERE id > ?"
+    return len(new) - gone, database.execute(query, (before,)).fetchone()[0]
+
+
+def limit_dead_letters(database: sqlite3.Connection, *, most_bytes: int) -> int:
+    """Remove the oldest dead letters and copies beyond their limits; return how many dead letters stay.
+
+    All of them are read, which takes too long for each commit.
+    """
     database.execute(_PRUNE_LETTERS, (MOST_DEAD_LETTERS,))
     database.execute(_DROP_COPIES, (most_bytes,))
+    return count_dead_letters(database)
 
 
 def count_dead_letters(database: sqlite3.Connection) -> int:

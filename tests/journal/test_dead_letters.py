@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from support.edited_tables import until
 from support.journal_parts import LONG_AFTER_MS, START_MS, make_event, sqlite_journal, until_pruned
 
+from gateway.journal.journal_file import CommitBatch, open_journal_file
 from gateway.journal.lookup import read_dead_letters
 from gateway.records import DeadLetter, StateChanges, StoredDeadLetter
 from gateway.status import JournalStatus
@@ -36,6 +37,25 @@ async def test_the_newest_ten_thousand_dead_letters_are_kept(tmp_path: Path) -> 
     async with sqlite_journal(tmp_path, status=status):
         await until(lambda: status.dead_letters == MOST)
     assert list(read_dead_letters(tmp_path / "journal.db")) == [*range(51, 101), *range(151, MOST + 101)]
+
+
+async def test_a_commit_with_a_dead_letter_reads_no_others(tmp_path: Path) -> None:
+    """However many are stored, a further one is written with a few hundred steps of SQLite."""
+    async with sqlite_journal(tmp_path) as journal:
+        journal.save(StateChanges(dead_letters=[LETTER] * MOST))
+    steps = 0
+
+    def count() -> int:
+        nonlocal steps
+        steps += 1
+        return 0
+
+    with open_journal_file(
+        tmp_path / "journal.db", sinks=["bms"], max_bytes=1 << 30, now_ms=START_MS
+    ) as file:
+        file._database.set_progress_handler(count, 1)
+        file.commit(CommitBatch(changes=StateChanges(dead_letters=[LETTER])), delivered_through=0)
+    assert steps < 1_000
 
 
 async def test_status_counts_the_stored_dead_letters(tmp_path: Path) -> None:
