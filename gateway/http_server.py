@@ -31,6 +31,7 @@ log = structlog.get_logger()
 
 _HANDSHAKE_WITHIN_S = 10.0
 _CALM_AFTER_S = 60.0
+_MOST_VERIFIED_HOSTS = 1000
 _SHARE_OF_FILES = 4  # of the open files that the system allows; the journal and the sinks need some, too
 
 
@@ -123,6 +124,8 @@ class ConnectionLimit:
         self._unverified.pop(connection, None)
         self._verified.pop(connection, None)
         self._verified[connection] = None
+        if len(self._verified_hosts) >= _MOST_VERIFIED_HOSTS:
+            self._verified_hosts.clear()  # those that still come are in it again soon
         self._verified_hosts.add(connection.host)
 
     def remove(self, connection: ServedConnection) -> None:

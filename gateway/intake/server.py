@@ -184,7 +184,7 @@ class IntakeServer:
             headers = {"Retry-After": str(_NO_MEMORY_RETRY_AFTER_S)}
             return _closing(_refusal(503, "too many requests have large bodies just now", **headers))
         except TinyChunksError:
-            return _closing(_refusal(400, "the chunks of the body are too small"))
+            return await _ended(_closing(_refusal(400, "the chunks of the body are too small")), request)
         except web.HTTPRequestEntityTooLarge:
             return _closing(_refusal(413, "the body is too large"))
         except (TimeoutError, RequestPayloadError, ConnectionError):
@@ -339,4 +339,12 @@ def _refusal(code: int, reason: str, **headers: str) -> web.Response:
 def _closing(response: web.Response) -> web.Response:
     """Return the response; the connection ends after it, since the rest of the body was not read."""
     response.force_close()
+    return response
+
+
+async def _ended(response: web.Response, request: web.BaseRequest) -> web.Response:
+    """Send the answer and end the connection at once: the rest of the body would cost too much to read."""
+    await response.prepare(request)
+    await response.write_eof()
+    request.protocol.force_close()
     return response

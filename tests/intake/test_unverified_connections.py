@@ -172,6 +172,26 @@ async def test_foreign_bodies_are_counted_apart(intake: RunningIntake) -> None:
     assert intake.status.refused == {"foreign": 5, "mismatch": 3}
 
 
+async def test_tiny_chunks_end_the_connection_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What else comes of such a body is not read, as it costs the intake seconds."""
+    monkeypatch.setattr("gateway.intake.server._LINGER_S", 120)
+    head = f"POST {PATH} HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n{FALSE_SIGNATURE}\r\n\r\n"
+    async with running_intake(tmp_path) as intake, intake.connect() as connection:
+        await connection.send(head.encode())
+
+        async def send_on() -> None:
+            while True:
+                await connection.send(b"1\r\nx\r\n" * 1_000)
+                await asyncio.sleep(0)
+
+        sending = asyncio.create_task(send_on())
+        assert (await connection.answer()).code == 400
+        assert await connection.is_closed()
+        sending.cancel()
+
+
 async def test_tiny_chunks_are_refused(intake: RunningIntake) -> None:
     """A large body in tiny chunks gets 400 early; a small one is read."""
     for number, (length, size, code) in enumerate(
