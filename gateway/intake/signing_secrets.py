@@ -128,7 +128,11 @@ class SigningSecrets:
         if not keep_previous:
             self._replaced.clear()
             self._accept(self.current)
-        return await self._save()
+        problem = await self._save()
+        if problem is not None and not keep_previous:  # a restart must not accept them again
+            with suppress(OSError):
+                await asyncio.to_thread(remove_memory, self._memory.file)
+        return problem
 
     def request_reread(self, done: Callable[[], None]) -> None:
         """Have the settings' sources read again; `done` is called after a reading that began after this."""
