@@ -16,6 +16,7 @@ from support.processes import run_gateway
 from support.waiting import until
 
 from gateway.alarms import Alarms
+from gateway.journal.lookup import open_read_only
 from gateway.records import Alarm, StateChanges
 
 if TYPE_CHECKING:
@@ -138,7 +139,7 @@ async def test_a_latched_alarm_holds_until_acknowledged_over_restarts(tmp_path: 
 
 
 async def test_the_history_is_bounded(tmp_path: Path) -> None:
-    """500 past alarms are shown after a start; a current one is always kept."""
+    """The newest 500 past alarms are kept on disk and shown; a current one is always kept."""
     async with sqlite_journal(tmp_path) as journal:
         run = Run(journal, START_MS)
         run.start()
@@ -154,3 +155,7 @@ async def test_the_history_is_bounded(tmp_path: Path) -> None:
         assert [alarm.name for alarm in run.alarms.current()] == ["oldest"]
         assert len(run.alarms.past()) == 500
         assert run.alarms.past()[0].since_ms == START_MS + 1200
+        with open_read_only(tmp_path / "journal.db") as database:
+            stored = "SELECT count(*), min(since_ms), max(since_ms) FROM alarms"
+            kept = (501, START_MS, START_MS + 1200)
+            await until(lambda: database.execute(stored).fetchone() == kept)
