@@ -55,7 +55,7 @@ CHECKS: tuple[Check, ...] = (
     Check("clock", infodeck_checks.check_clock, needs=_PUBLIC),
     Check("API", infodeck_checks.check_api, needs=_INFODECK, asks_infodeck=True),
     Check("organization", infodeck_checks.check_organization, needs=_INFODECK, asks_infodeck=True),
-    Check("inventory", infodeck_checks.check_inventory, needs=_INFODECK, asks_infodeck=True),
+    Check("inventory", infodeck_checks.check_inventory, needs=_INFODECK | _JOURNAL),
     Check("webhook", infodeck_checks.check_webhook, needs=_PUBLIC, asks_infodeck=True),
     Check("deliveries", infodeck_checks.check_deliveries, needs=_INFODECK, asks_infodeck=True),
     Check("public address", infodeck_checks.check_public_address, needs=_PUBLIC, asks_infodeck=True),

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from gateway.settings import Settings
 
 MOST_ASSETS = 2000
-"""Assets of the organization that are listed; larger ones are known from the gateway's own reconciliation."""
+"""Assets of the organization that are listed; of a larger one, those that the gateway has stored are used."""
 MOST_ATTEMPTS = 20
 """Deliveries of the webhook's log that are read."""
 _API_WITHIN_S = 6.0

@@ -26,6 +26,7 @@ from gateway.infodeck.webhooks import (
     twins_of,
     webhook_of,
 )
+from gateway.journal.lookup import read_assets
 from gateway.text import count_text, short_list
 from gateway.tls import Validity, client_context
 
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 
     from gateway.doctor.facts import Facts
     from gateway.infodeck.webhooks import Webhook
+    from gateway.records import KnownAsset
 
 _CLOCK_WARNING_S = 30.0
 _CLOCK_ROUNDING_S = 2.0
@@ -119,10 +121,9 @@ def check_organization(facts: Facts) -> Iterator[Finding]:
 
 def check_inventory(facts: Facts) -> Iterator[Finding]:
     """Compare the assets of the tables with those that Infodeck lists."""
-    listed = facts.assets
-    if facts.point_map is None or listed is None or not listed.items or len(listed.items) >= MOST_ASSETS:
-        return  # reported by the checks of tables and organization; in a larger one, by the gateway's status
-    known = [asset for item in listed.items if (asset := known_asset(item)) is not None]
+    known = _known_assets(facts)
+    if facts.point_map is None or not known:
+        return  # reported by the checks of tables, organization and journal
     mapped = facts.point_map.by_asset.keys()
     gone = sorted(mapped - {asset.id for asset in known})
     unmapped = sorted(asset.id for asset in known if asset.online and asset.id not in mapped)
@@ -139,6 +140,18 @@ def check_inventory(facts: Facts) -> Iterator[Finding]:
         )
     if not gone and not unmapped:
         yield ok(f"Infodeck knows all assets of the tables ({len(mapped)}), and no other one is online")
+
+
+def _known_assets(facts: Facts) -> list[KnownAsset]:
+    """Return the assets as listed now if the list is complete, otherwise as the gateway last stored them."""
+    listed = [] if facts.assets is None else facts.assets.items
+    if 0 < len(listed) < MOST_ASSETS:
+        return [asset for item in listed if (asset := known_asset(item)) is not None]
+    try:
+        snapshot = read_assets(facts.settings.journal.path)
+    except GatewayError:
+        return []
+    return [] if snapshot is None else [*snapshot.assets.values()]
 
 
 def check_webhook(facts: Facts) -> Iterator[Finding]:

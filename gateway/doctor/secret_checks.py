@@ -210,6 +210,8 @@ def bearer_token_flaw(token: bytes, *, now_s: float) -> Flaw | None:
     token = token.strip()
     if token.startswith(_API_KEY_PREFIX):
         return Flaw("is an API key, which Infodeck refuses for webhooks", _OTHER_TOKEN)
+    if (flaw := _first(_copying_flaws(token))) is not None:
+        return flaw
     try:
         expiry_s = jwt_expiry_s(token)
     except ValueError:

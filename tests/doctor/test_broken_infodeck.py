@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 from support.asset_lists import answer, items
+from support.journal_parts import START_MS, sqlite_journal
 from support.odd_server import answering
 from support.ports import free_port
 
 from gateway.demo.simulated_answers import Answer
+from gateway.records import AssetSnapshot, KnownAsset, StateChanges
 
 if TYPE_CHECKING:
     from support.installation import Installation
@@ -207,6 +209,18 @@ async def test_one_asset_less(installation: Installation) -> None:
         "Infodeck does not know 1 asset of the tables: ast-7",
     )
     assert (finding.remedy or "").startswith("correct their ids, or take them out")
+
+
+async def test_the_stored_assets_are_compared_where_the_list_is_not_complete(
+    installation: Installation,
+) -> None:
+    """Offline, or with more assets than the doctor lists, those of the last reconciliation count."""
+    async with sqlite_journal(installation.folder) as journal:
+        journal.save(StateChanges(assets=AssetSnapshot(START_MS, {"ast-7": KnownAsset(id="ast-7")})))
+    installation.api.items = items(2100)
+    for arguments in ([], ["--offline"]):
+        finding = (await installation.diagnose(*arguments)).finding("inventory")
+        assert finding.found == "Infodeck does not know 1 asset of the tables: ast-0"
 
 
 async def test_offline_asks_nobody_on_the_internet(installation: Installation) -> None:

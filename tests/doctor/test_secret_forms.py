@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from support.tokens import json_web_token
 
-from gateway.doctor.secret_checks import api_key_flaw, jwt_expiry_s, signing_secret_flaw
+from gateway.doctor.secret_checks import api_key_flaw, bearer_token_flaw, jwt_expiry_s, signing_secret_flaw
 
 _KEY = b"idt_live_0123456789abcdef0123456789abcdef"
 
@@ -95,3 +95,17 @@ def test_other_texts_are_no_jwt(token: bytes) -> None:
     """An API key or an incomplete token raises ValueError."""
     with pytest.raises(ValueError, match=r"."):
         jwt_expiry_s(token)
+
+
+@pytest.mark.parametrize(
+    ("token", "found"),
+    [
+        (b'"%b"' % json_web_token(exp=1_900_000_000), "has quotes around it that are not part of it"),
+        (json_web_token(exp=1_900_000_000).replace(b".", b"\n.", 1), "has blanks or line ends in it"),
+    ],
+)
+def test_a_token_with_more_around_it_is_recognised(token: bytes, found: str) -> None:
+    """Its expiry can be read all the same, but Infodeck refuses it."""
+    flaw = bearer_token_flaw(token, now_s=1_800_000_000)
+    assert flaw is not None
+    assert flaw.found == found
