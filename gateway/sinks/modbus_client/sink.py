@@ -310,7 +310,10 @@ class ModbusClientSink(ConnectingSink):
                 await self._idle(desired)
 
     def _begin(self) -> None:
-        """Mark everything dirty: the controller may have lost it. If no unit answers, all are due."""
+        """Mark everything dirty: the controller may have lost it. If no unit answers, all are due.
+
+        A new connection is no answer: units that were silent count as such until one of them answers.
+        """
         desired = self._desired
         desired.restore_latest(self._latest)
         desired.mark_all_dirty()
@@ -319,7 +322,7 @@ class ModbusClientSink(ConnectingSink):
             for unit in desired.units.values():
                 unit.retry_at_s = None if unit.retry_at_s is None else 0.0
         self._refresh_s = self._next_refresh_s()
-        self._is_connected, self._away = True, None
+        self._is_connected, self._away = True, desired.silence
         self._progress.set()
 
     def _next_refresh_s(self) -> float | None:

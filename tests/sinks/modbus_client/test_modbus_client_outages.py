@@ -128,6 +128,27 @@ async def test_late_answers_of_a_frozen_controller_are_ignored() -> None:
             assert rig.status.state == "up"
 
 
+async def test_a_frozen_controller_stays_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A new connection to it is no answer: no write counts as done there, also with a long timeout."""
+    monkeypatch.setattr("gateway.sinks.modbus_client.sink._LONGEST_WRITE_S", 0.1)
+    with LibmodbusController() as controller, capture_logs() as logs:
+        rig = ClientRig(controller.port, POINTS[0], timeout="500ms")
+        async with rig.sink:
+            await rig.show(1.5)
+            controller.signal(SIGSTOP)
+            await rig.show(2.5)  # in the background
+            await rig.until(lambda: rig.status.state == "away")
+            while rig.status.reconnects < 2:
+                with pytest.raises(TransientError, match="no answer within 500ms from unit 1, holding 0-1"):
+                    await rig.show(3.5)
+                await asyncio.sleep(0.05)
+            controller.signal(SIGCONT)
+            await persist(rig, 3.5)
+            assert controller.floats(0) == [3.5]
+            await rig.until(lambda: rig.status.state == "up")
+    assert [line["event"] for line in logs] == ["sink.up", "sink.away", "sink.up"]
+
+
 async def test_a_controller_that_closes_after_each_answer() -> None:
     """Each connection continues where the one before ended, until everything is written."""
     points = [held_point(f"P{n}", holding(2 * n)) for n in range(5)]
