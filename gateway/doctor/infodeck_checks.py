@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import ssl
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 
 _CLOCK_WARNING_S = 30.0
 _CLOCK_ROUNDING_S = 2.0
+_NOT_SYNCHRONISED = 5  # TIME_ERROR of adjtimex(2)
 _WAY_OUT = "let this machine out to {host}, port {port} (firewall, route, proxy), or correct infodeck.api"
 _API_REMEDIES = {
     Stage.NAME: "correct infodeck.api, or see this machine's name servers: getent hosts {host}",
@@ -63,11 +65,12 @@ def check_clock(facts: Facts) -> Iterator[Finding]:
     """Compare this machine's clock with the API's: if they differ too much, signatures are refused."""
     tolerance_s = facts.settings.intake.tolerance
     offset_s = _offset_s(facts.api_host) if isinstance(facts.api_host, HttpAnswer) else None
+    remedy = "have it set by a time service: timedatectl set-ntp true"
     if offset_s is None:
-        yield ok("not compared with Infodeck's")
+        found = "not compared with Infodeck's"
+        yield ok(found) if _is_synchronised() else warning(f"{found}, and no time service sets it", remedy)
         return
     found = f"{abs(offset_s):.0f} s {'ahead of' if offset_s > 0 else 'behind'} Infodeck's"
-    remedy = "have it set by a time service: timedatectl set-ntp true"
     if abs(offset_s) > tolerance_s:
         tolerance = duration_text(tolerance_s)
         yield problem(
@@ -86,6 +89,13 @@ def _offset_s(answer: HttpAnswer) -> float | None:
     except (KeyError, ValueError, TypeError):
         return None
     return (answer.asked_s + answer.answered_s) / 2 - (date_s + 0.5)  # dates are whole seconds, rounded down
+
+
+def _is_synchronised() -> bool:
+    """Return whether a time service sets this machine's clock, True if the kernel does not say."""
+    adjtimex = getattr(ctypes.CDLL(None), "adjtimex", None)
+    nothing_to_set = ctypes.create_string_buffer(512)  # struct timex of zeros
+    return adjtimex is None or adjtimex(nothing_to_set) != _NOT_SYNCHRONISED
 
 
 def check_api(facts: Facts) -> Iterator[Finding]:

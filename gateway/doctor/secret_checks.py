@@ -9,6 +9,8 @@ import base64
 import errno
 import os
 import re
+import stat
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import orjson
@@ -51,10 +53,35 @@ def check_secrets(facts: Facts) -> Iterator[Finding]:
     sources: list[tuple[Any, SecretSource]] = list(secret_sources(facts.settings))
     used = [(path, source) for path, source in sources if path[0] not in facts.broken]
     unreadable = [each for each in used if isinstance(facts.secrets[each[1]], ConfigError)]
-    for path, source in unreadable:
-        yield _unreadable(facts, source, f"{path_text(path)}: {facts.secrets[source]}")
-    if used and not unreadable:
+    findings = [
+        _unreadable(facts, source, f"{path_text(path)}: {facts.secrets[source]}")
+        for path, source in unreadable
+    ]
+    files = [(path, Path(one.name)) for path, one in used if one.kind == "file" and facts.secret(one)]
+    owner = _owner_of(facts.settings.journal.path)
+    findings += [finding for path, file in files if (finding := _of_another(path, file, owner)) is not None]
+    yield from findings
+    if used and not findings:
         yield ok(f"all can be read ({len(used)})")
+
+
+def _owner_of(journal: Path) -> int:
+    """Return the gateway's user, root if that is unknown."""
+    try:
+        return journal.stat().st_uid
+    except OSError:
+        return 0
+
+
+def _of_another(path: Any, file: Path, owner: int) -> Finding | None:
+    """Report a file that root may read, but not the gateway's user."""
+    status = file.stat()
+    if owner in {0, status.st_uid} or status.st_mode & (stat.S_IRGRP | stat.S_IROTH):
+        return None
+    return warning(
+        f"{path_text(path)}: {file} belongs to user {status.st_uid}, the journal to user {owner}",
+        f"let the gateway's user read it: chown {owner} {file}",
+    )
 
 
 def _unreadable(facts: Facts, source: SecretSource, found: str) -> Finding:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from email.utils import formatdate
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
@@ -186,6 +187,13 @@ async def test_the_clock_against_the_api_s(
     assert found in finding.found
     assert level != "problem" or "every delivery is refused with 401" in finding.found
     assert level == "ok" or finding.remedy == "have it set by a time service: timedatectl set-ntp true"
+
+
+async def test_the_clock_without_the_api(installation: Installation, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A clock that is compared with nothing and set by no time service is a warning."""
+    for is_set, level in ((True, "ok"), (False, "warning")):
+        monkeypatch.setattr("gateway.doctor.infodeck_checks._is_synchronised", partial(bool, is_set))
+        assert (await installation.diagnose("--offline")).finding("clock").level == level
 
 
 async def test_mapped_assets_that_infodeck_does_not_know(installation: Installation) -> None:

@@ -115,6 +115,19 @@ async def test_the_age_of_a_credential_as_the_gateway_knows_it(
     assert (finding.level, finding.found) == (level, f"{{credential: signing}} is known for {days} days")
 
 
+async def test_secrets_of_another_user_than_the_gateway_s(
+    installation: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Root, who runs the doctor, reads every file; the user to whom the journal belongs does not."""
+    monkeypatch.setattr("gateway.doctor.secret_checks._owner_of", lambda _: 4711)
+    diagnosis = await installation.diagnose("--offline")
+    found = [one for one in diagnosis.findings if one.check == "secrets"]
+    assert [one.level for one in found] == ["warning"] * 3
+    file = installation.folder / "secret"
+    assert f"{file} belongs to user {os.getuid()}, the journal to user 4711" in found[-1].found
+    assert (found[-1].remedy or "").endswith(f"chown 4711 {file}")
+
+
 async def test_a_signing_secret_of_100_days(installation: Installation) -> None:
     """A secret older than 90 days is a warning."""
     moment = time.time() - 100 * DAY_S
