@@ -230,6 +230,8 @@ class Pipeline:
         if not sink:
             plan, updates = self._mapper.map_letter(stored)
             shown = self.state.apply_updates(plan, updates, now_ms=self._now_ms())
+            self._mapper.unshown.check(updates, self.state)
+            self._status.mapped += 1
             self._push(shown[len(updates) :])
         self._replay.map_letter(stored)  # so that a dead letter without a meaning is not queued
         retry = self._retries[stored.number] = Retry(stored, set(feeds))

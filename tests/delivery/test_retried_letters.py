@@ -184,6 +184,23 @@ async def test_an_event_that_can_be_mapped_now(file: Path, tmp_path: Path) -> No
         assert numbers(file) == []
 
 
+async def test_a_retried_reading_that_cannot_be_shown(file: Path, tmp_path: Path) -> None:
+    """The status lists its point with the reason, as for a reading that has just come."""
+    (tmp_path / "before").mkdir()
+    (tmp_path / "after").mkdir()
+    before = load_good_tables(tmp_path / "before", TABLE)
+    mapped = TABLE.replace("$.data.object.deep.value", "$.data.object.new, map: {x: 1}")
+    after = load_good_tables(tmp_path / "after", mapped)
+    async with delivering(file, before, {"bms": Receiver()}) as rig:
+        await rig.send_thing(1, {"assetId": "c", "new": 7})
+        await rig.delivered()
+        found = letters(file)
+    async with delivering(file, after, {"bms": Receiver()}) as rig:
+        assert rig.pipeline.retry(found) == {}
+        assert rig.mapping.mapped == 1
+        assert rig.mapping.unshown == {"R/DEEP": "7 is not in its map"}
+
+
 async def test_a_retried_reading_never_replaces_a_newer_one(file: Path, points: PointMap) -> None:
     """Also one without its own time, whose dead letter was written much later."""
     receiver, clock = Receiver(away=1_000_000, refuses={"R/H"}), Clock()
