@@ -146,6 +146,9 @@ _WHEN = ("createdat", "timestamp", "attemptedat", "deliveredat", "sentat", "time
 _CODE = ("statuscode", "responsestatuscode", "responsestatus", "responsecode", "httpstatus", "code", "status")
 _TOOK = ("responsetimems", "durationms", "latencyms", "responsetime", "duration", "latency")
 _REASON = ("failurereason", "reason", "errormessage", "error", "failure", "message")
+_OUTCOME = ("status", "state", "outcome", "result", "success", "succeeded", "delivered")
+_SUCCEEDED = frozenset({"success", "successful", "succeeded", "delivered", "ok", "true"})
+_FAILED = frozenset({"failed", "failure", "failing", "error", "timeout", "false"})
 
 _ADVICE = {
     "3xx": "something in front of the gateway redirects: the webhook's URL must be the final address",
@@ -211,9 +214,17 @@ def attempt_of(item: Item) -> Attempt:
         code=code,
         took=_took(fields) or _took(response),
         reason=reason,
-        # Infodeck's guide: any answer but 200 counts as failed.
-        succeeded=code == HTTPStatus.OK if code is not None else (None if reason is None else False),
+        succeeded=_has_succeeded(fields, code, reason),
     )
+
+
+def _has_succeeded(fields: dict[str, Any], code: int | None, reason: str | None) -> bool | None:
+    if code is not None:
+        return code == HTTPStatus.OK  # Infodeck's guide: any other answer counts as failed
+    words = {str(fields.get(name)).strip().lower() for name in _OUTCOME}
+    if words & _FAILED or reason is not None:
+        return False
+    return True if words & _SUCCEEDED else None
 
 
 def attempts_of(items: Iterable[Item]) -> list[Attempt]:

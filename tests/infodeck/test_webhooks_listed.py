@@ -129,13 +129,17 @@ def test_response_time_without_a_unit_gets_none() -> None:
     [
         ({"statusCode": 200}, True),
         ({"statusCode": 204}, False),  # the guide: other than 200 is retried
+        ({"status": "Delivered"}, True),
+        ({"status": "failed"}, False),
+        ({"success": False}, False),
+        ({"success": True}, True),
         ({"failureReason": "timeout of 30000ms exceeded"}, False),
         ({"status": "pending"}, None),
         ({}, None),
     ],
 )
 def test_whether_an_attempt_succeeded(item: dict[str, Any], succeeded: bool | None) -> None:  # noqa: FBT001 - a column
-    """Only 200 is a success; without a code, a reason means failure."""
+    """Only 200 is a success; without a code, the log's own words or a reason count."""
     assert attempt_of(item).succeeded is succeeded
 
 
