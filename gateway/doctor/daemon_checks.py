@@ -110,6 +110,11 @@ def _refusals(facts: Facts) -> Iterator[Finding]:
             "it must be the complete secret of this webhook; after it was renewed in Infodeck, put the"
             " new one first: `gateway webhooks rotate`",
         )
+    if not accepted and (count := facts.daemon.at("intake.refused.foreign", 0)):
+        yield warning(
+            f"{_deliveries(count)} neither signed with our secret nor of our organization",
+            "nothing, if another service posts here; otherwise see whether a proxy changes bodies",
+        )
     if count := facts.daemon.at("intake.refused.outside tolerance", 0):
         age_s = facts.daemon.at("intake.signature_age_s", 0.0)
         tolerance = duration_text(facts.settings.intake.tolerance)

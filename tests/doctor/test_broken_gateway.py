@@ -63,13 +63,17 @@ async def test_deliveries_that_are_signed_with_another_secret(installation: Inst
     assert (await asyncio.to_thread(installation.post, body, header))[0] == 401
     late = sign(body, int(time.time()) - 900)
     assert (await asyncio.to_thread(installation.post, body, late))[0] == 401
+    changed = body.replace(b"o-test", b"o-else")
+    assert (await asyncio.to_thread(installation.post, changed, header))[0] == 401
     found = [one for one in (await installation.diagnose("--offline")).findings if one.check == "intake"]
-    assert [one.level for one in found] == ["problem", "problem", "warning"]
+    assert [one.level for one in found] == ["problem", "warning", "problem", "warning"]
     assert found[0].found.startswith("1 delivery not signed with our secret")
-    assert found[1].found.startswith("1 delivery correctly signed, but more than 5m ago or ahead")
-    assert "clock" in (found[1].remedy or "")
-    assert found[2].found == "no event has arrived yet"
-    assert "gateway webhooks test" in (found[2].remedy or "")
+    assert found[1].found == "1 delivery neither signed with our secret nor of our organization"
+    assert "a proxy changes bodies" in (found[1].remedy or "")
+    assert found[2].found.startswith("1 delivery correctly signed, but more than 5m ago or ahead")
+    assert "clock" in (found[2].remedy or "")
+    assert found[3].found == "no event has arrived yet"
+    assert "gateway webhooks test" in (found[3].remedy or "")
 
 
 async def test_events_that_ceased_to_come(installation: Installation) -> None:
