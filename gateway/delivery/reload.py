@@ -128,18 +128,20 @@ class Reloader:
             if not changes:
                 self._report_unchanged(tables.warnings)
                 return
-            replaced = await self._replace(tables.point_map, changes)
+            handover, prepared = await self._build(tables.point_map)
         except Exception as error:  # noqa: BLE001 - a fault of ours: the tables in force stay
             self._refuse([f"internal error: {type(error).__name__}: {error}"])
             return
+        replaced = self._swap(handover, prepared, changes.affected)
+        del handover, prepared
         await asyncio.sleep(0)
         self.pipeline.tick()  # the new state is as of the last tick of the old one
         self._report_reloaded(changes, tables.warnings, took_s=loop.time() - began_s)
         await asyncio.to_thread(free_in_slices, replaced)
         freeze_objects()
 
-    async def _replace(self, points: PointMap, changes: TableChanges) -> list[object]:
-        """Build everything for another table aside, then put it in force; return what to free.
+    async def _build(self, points: PointMap) -> tuple[Handover, dict[SinkLoop, PreparedSink]]:
+        """Build everything for another table aside.
 
         It is built as of the last tick: the next one sends what has aged since then to all sinks.
         """
@@ -150,17 +152,21 @@ class Reloader:
         await asyncio.to_thread(handover.catch_up(now_ms=before.aged_ms))  # seconds of events have come
         while restarted := [loop for loop in self.loops if not loop.is_prepared(prepared[loop])]:
             prepared[restarted[0]] = await restarted[0].prepare(points, built)
-        self._swap(handover, prepared, changes.affected)
-        return [before, *(sink.adopt for sink in prepared.values())]
+        return handover, prepared
 
     def _swap(
         self, handover: Handover, prepared: dict[SinkLoop, PreparedSink], affected: Sequence[str]
-    ) -> None:
-        """Put everything in place at once."""
+    ) -> list[object]:
+        """Put everything in place at once; return what to free.
+
+        A fault of ours here ends the gateway: half is in place, and only a start makes it whole.
+        """
+        before = self.pipeline.state
         self.pipeline.save()  # also the values of points that are removed: they may come back
-        self.pipeline.swap(handover.finish(now_ms=self.pipeline.state.aged_ms))
+        self.pipeline.swap(handover.finish(now_ms=before.aged_ms))
         for loop, sink in prepared.items():
             loop.swap(sink, news=handover.news, changed=affected)
+        return [before, *(sink.adopt for sink in prepared.values())]
 
     def _refuse(self, problems: Sequence[Problem | str]) -> None:
         """Keep the tables in force, and report what is wrong with the others."""

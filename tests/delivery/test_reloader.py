@@ -301,6 +301,26 @@ async def test_a_fault_of_ours_leaves_the_tables_in_force(
         assert (made.status.problems, made.status.reloads) == ([], 1)
 
 
+async def test_a_fault_of_ours_in_the_swap_ends_the_gateway(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is no refusal: half of the tables is in force, and only a start makes them whole."""
+
+    def fail(_: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr("support.recording_sink.RecordingSink.prepare", lambda *_: fail)
+    points = load_good_tables(tmp_path, TABLE)
+    async with delivering(tmp_path / "journal.db", points, {"bms": Receiver()}) as rig:
+        made = Reloading(rig, tmp_path)
+        made.write(DOUBLED)
+        made.reloader.request()
+        with pytest.raises(ZeroDivisionError):
+            async with asyncio.timeout(10):
+                await made.reloader.run()
+        assert made.status.problems == []
+
+
 @pytest.mark.parametrize("meanwhile", [False, True])
 async def test_ageing_around_a_reload_reaches_every_sink(tmp_path: Path, *, meanwhile: bool) -> None:
     """Before the reload or while it is prepared, also of unchanged points."""
