@@ -128,7 +128,7 @@ class FreeRegisters:
 
     def __init__(self, compiler: Compiler) -> None:
         slots = slot_ranges(compiler.slots.values(), compiler.templates)
-        everywhere = [slot for slot in slots if not slot.areas]  # of templates that are gone
+        everywhere = [slot for slot in slots if not slot.areas]  # of templates without registers, or gone
         self._reserved = [*template_ranges(compiler.templates.values()), *everywhere]
         self._used: defaultdict[Area, bytearray] = defaultdict(lambda: bytearray(HIGHEST_ADDRESS + 1))
         self._next: dict[tuple[str, frozenset[Area]], int] = {}
@@ -148,7 +148,8 @@ class FreeRegisters:
 
         They lie in the template's reserve, if it has one, and never in the reserve of another template.
         """
-        own = next((kept for kept in self._reserved if kept.template == template), None)
+        reserves = (kept for kept in self._reserved if not kept.asset)
+        own = next((kept for kept in reserves if kept.template == template), None)
         first, last = (0, HIGHEST_ADDRESS) if own is None else (own.first, own.last)
         others = [kept for kept in self._reserved_in(areas) if kept is not own]
         key = (template, areas)

@@ -74,10 +74,11 @@ def discover(
 ) -> Draft:
     """Draft a table for every asset, or those with these ids, that none of the tables maps.
 
-    `site`: None for that of the tables. Raises CommandError if they have several, or problems.
+    `site`: None for that of the tables, also of ignored ones. Raises CommandError if they have several, or
+    problems.
     """
     compiler, point_map = _compile(inputs, ignore_tables=ignore_tables)
-    site = site or _site_of(compiler, organization)
+    site = site or _site_of(inputs.folder, organization)
     chosen = [one for one in evidence.snapshot.assets.values() if assets is None or one.id in assets]
     unmapped = [one for one in chosen if one.id not in point_map.by_asset]
     drafter = _Drafter(compiler, sinks=inputs.sinks)
@@ -109,9 +110,10 @@ def _compile(
     return compiler, point_map
 
 
-def _site_of(compiler: Compiler, organization: str) -> str:
+def _site_of(folder: Path, organization: str) -> str:
     """Return the site of the tables, or the organization if there are none."""
-    sites = sorted({table.site for _, table in compiler.tables})
+    tables = [document.remains.value for document in read_sources(folder).tables]
+    sites = sorted({table.site for table in tables if table is not None})
     if len(sites) > 1:
         raise CommandError(f"the tables have several sites: choose one with --site, such as {sites[0]}")
     return sites[0] if sites else as_level(organization) or "site"

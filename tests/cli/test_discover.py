@@ -209,15 +209,17 @@ async def test_type_and_asset_select(config: Path) -> None:
 
 
 async def test_all_needs_a_folder_of_its_own(config: Path) -> None:
-    """--all repeats the assets of the tables, so the draft cannot be in their folder."""
+    """--all repeats the assets of the tables, so the draft cannot be in their folder; it has their site."""
     folder = config.parent
-    await discover(folder, simulated(ITEMS), "-o", folder / "mappings" / "a.yaml")
+    await discover(folder, simulated(ITEMS), "--site", "hq", "-o", folder / "mappings" / "a.yaml")
     beside = await discover(folder, simulated(ITEMS), "--all", "-o", folder / "mappings" / "b.yaml")
     assert (beside.returncode, beside.stdout) == (1, "")
     assert "take another folder" in beside.stderr
     done = await discover(folder, simulated(ITEMS), "--all", "-o", folder / "new.yaml")
     assert done.returncode == 0
-    assert "{id: ast-1, tag: Room 1, use: at-iaq, base: 0}" in (folder / "new.yaml").read_text()
+    drafted = (folder / "new.yaml").read_text()
+    assert "{id: ast-1, tag: Room 1, use: at-iaq, base: 0}" in drafted
+    assert "\nsite: hq\n" in drafted
 
 
 async def test_an_existing_file_is_never_overwritten(config: Path) -> None:

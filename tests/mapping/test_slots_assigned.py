@@ -56,6 +56,16 @@ def test_used_registers_are_avoided(tmp_path: Path) -> None:
     assert assign(tmp_path) == ({"a": 20, "c": 24, "d": 28}, [])
 
 
+def test_slots_of_registers_that_only_assets_add_are_avoided(tmp_path: Path) -> None:
+    """A slot of a template without registers, whose assets add them, is no reserve of that template."""
+    table = f"{HEAD}templates: {{t: {{stride: 4, points: {{A: {{from: a}}}}}}}}\nassets:\n" + "".join(
+        f"  - {{id: {name}, tag: {name}, use: t, points: {{A: {{modbus: {{register: 0, type: int16}}}}}}}}\n"
+        for name in "xyz"
+    )
+    write_tables(tmp_path, table, lock="  - {asset: x, template: t, base: 4, stride: 4}\n")
+    assert assign(tmp_path) == ({"y": 0, "z": 8}, [])
+
+
 def test_another_unit_does_not_matter(tmp_path: Path) -> None:
     """Only registers in the same table of the same unit and sink are avoided."""
     other = IAQ.replace("iaq", "co2").replace("table: input", "table: holding")
