@@ -7,12 +7,14 @@ import os
 import re
 import secrets
 import shutil
+from http import HTTPStatus
 from ipaddress import ip_network
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from gateway.config.value_types import rounded_size_text, size_text
+from gateway.doctor.daemon_status import HttpAnswer, get
 from gateway.doctor.diagnosis import Finding, ok, problem, warning
 from gateway.errors import ConfigError, GatewayError, TransientError, system_reason
 from gateway.infodeck.request_errors import Failure, Stage, failure_of
@@ -31,7 +33,7 @@ if TYPE_CHECKING:
     from gateway.config.decode import Problem
     from gateway.config.value_types import HostPort
     from gateway.doctor.facts import Facts
-    from gateway.settings import Settings
+    from gateway.settings import IntakeSettings, Settings
 
 _MOST_SHOWN = 5
 _EXAMPLE_ORGANIZATIONS = {"o-xxxx", "o-demo"}
@@ -47,6 +49,7 @@ _IN_MEMORY = frozenset({"tmpfs", "ramfs"})
 _MAKE_ROOM = "make room, or lower journal.max_size; when it is full, Infodeck tries again for 24 h"
 _EVERYONE = frozenset({ip_network("0.0.0.0/0"), ip_network("::/0")})
 _NAME_CONTROLLERS = "name the networks of the controllers: allow: [10.1.0.0/16]"
+_RESTART = "restart the gateway if the settings were changed; `journalctl -u gateway` says more"
 _CONNECT_WITHIN_S = 4.0
 _BROKER_WITHIN_S = 6.0
 _BROKER_RUNS = "is the broker running, is its port open for this machine? See its log, and the way to {host}"
@@ -213,6 +216,8 @@ async def check_ports(facts: Facts) -> list[Finding]:
         listeners["admin.listen"] = settings.admin.listen
     probe = _is_free if daemon.status is None else _is_open
     faults = [await probe(setting, address) for setting, address in listeners.items()]
+    if daemon.status is not None and faults[0] is None:
+        faults.append(await _other_intake(settings.intake))
     findings += filter(None, faults)
     how = "free" if daemon.status is None else "the gateway's"
     return findings or [ok(f"{', '.join(map(str, listeners.values()))}: {how}")]
@@ -241,10 +246,21 @@ async def _is_open(setting: str, address: HostPort) -> Finding | None:
     except (OSError, TimeoutError) as error:
         return problem(
             f"{setting}: nothing listens on {address}: {str(error) or 'no answer'}",
-            "restart the gateway if the settings were changed; `journalctl -u gateway` says more",
+            _RESTART,
         )
     writer.close()
     return None
+
+
+async def _other_intake(intake: IntakeSettings) -> Finding | None:
+    """Report what listens for webhooks unless it is an intake with these settings: that refuses a GET."""
+    scheme = "http" if intake.tls is None else "https"
+    url = f"{scheme}://{intake.listen.reachable}{intake.path}"
+    answer = await get(url, within_s=_CONNECT_WITHIN_S, tls=False)
+    if isinstance(answer, HttpAnswer) and answer.status == HTTPStatus.METHOD_NOT_ALLOWED:
+        return None
+    how = answer.reason if isinstance(answer, Failure) else f"answers {answer.status} to a GET, not 405"
+    return problem(f"{intake.listen}{intake.path} {how}", _RESTART)
 
 
 def _allowed(name: str, config: ModbusServerConfig) -> Iterator[Finding]:

@@ -177,7 +177,7 @@ def _fill(installation: Installation) -> set[int]:
 
 
 async def test_settings_that_the_daemon_does_not_run_with(installation: Installation) -> None:
-    """Another name and sinks that do not run are warnings."""
+    """Another name and sinks that do not run are warnings, another path of the intake is a problem."""
     await asyncio.to_thread(installation.start)
     installation.change("name", "other-box")
     for name in ("more", "most"):
@@ -188,6 +188,10 @@ async def test_settings_that_the_daemon_does_not_run_with(installation: Installa
     )
     missing = [one.found for one in diagnosis.findings if one.check == "sinks"]
     assert missing == [f"{name} is in the settings, but does not run" for name in ("more", "most")]
+    installation.change("intake.path", "/else")
+    finding = (await installation.diagnose("--offline")).finding("ports")
+    assert finding.level == "problem"
+    assert finding.found == f"127.0.0.1:{installation.intake_port}/else answers 404 to a GET, not 405"
 
 
 async def test_a_table_that_the_daemon_refused(installation: Installation) -> None:
