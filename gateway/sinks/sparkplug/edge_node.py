@@ -137,12 +137,12 @@ class EdgeNode:
         has_history = any(not self.latest.is_newest(update) for _, update in pending)
         if not pending or (is_dead and device.id not in self._born and not has_history):
             return
-        if [metric for metric, update in pending if metric.widen_type(update.value)]:
+        if is_wider := bool([metric for metric, update in pending if metric.widen_type(update.value)]):
             self._born.discard(device.id)  # it needs a birth with other types
-        if device.id not in self._born and device.id == NODE:
+        if device.id == NODE and is_wider:
             self.request_rebirth()
             yield from self.births_and_deaths()
-        elif device.id not in self._born and (message := self._birth(device)) is not None:
+        elif device.id not in self._born | {NODE} and (message := self._birth(device)) is not None:
             yield message
         if device.id not in self._born:  # the broker does not accept its birth
             reason = self._refusal_reason("BIRTH", device.id)

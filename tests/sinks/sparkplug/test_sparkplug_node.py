@@ -132,6 +132,27 @@ class Day:
             self.host.apply(message.topic, message.payload, qos=message.qos, retained=message.retain)
 
 
+def test_a_refused_birth_of_the_node_causes_no_others() -> None:
+    """The node's own points are refused; the devices are not born again with each of them."""
+    own = [make(f"gateway/P{number}") for number in range(40)]
+    latest = DictLatestValues()
+    refusals: list[Refusal] = []
+    node = EdgeNode(
+        name=NodeName(GROUP, NODE),
+        config=CONFIG,
+        devices=DeviceMap([*own, make("a/T")], sink="scada"),
+        latest=latest,
+        clock=lambda: 1,
+    )
+    node.begin_session(bd_seq=0, largest_bytes=1000)
+    assert [message.topic for message in node.births_and_deaths()] == [f"spBv1.0/{GROUP}/DBIRTH/{NODE}/a"]
+    for value in (1.0, 2.0):
+        update = make_update(own[0], value, time_ms=100 + round(value))
+        latest.take([update])
+        assert list(node.data([update], refusals)) == []
+    assert [refusal.update.value for refusal in refusals] == [1.0, 2.0]
+
+
 def shown_in(day: Day, name: str) -> tuple[object, object]:
     """Return value and quality of a tag."""
     device, _, metric = name.partition("/")
