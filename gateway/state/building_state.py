@@ -10,6 +10,7 @@ import heapq
 from collections import Counter
 from dataclasses import dataclass, field
 from itertools import islice
+from operator import attrgetter
 from typing import TYPE_CHECKING
 
 from gateway.errors import GatewayError
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from gateway.model import Point, Record, Scalar
     from gateway.records import LastValue
 
+_time_and_number = attrgetter("time_ms", "seq")
 _MOST_REMOVED = 10_000  # readings of points that are in no table any more
 
 
@@ -379,8 +381,9 @@ class BuildingState:
         self.known.apply_report(value.asset, value)  # also if the device reports nothing else
         rules = rules_for(self.points, value)
         if not rules:
-            self.removed.pop((value.asset, value.source), None)
-            self.removed[value.asset, value.source] = value
+            source = value.asset, value.source
+            before = self.removed.pop(source, value)  # perhaps of a point that was removed later
+            self.removed[source] = max(value, before, key=_time_and_number)
         points = []
         for rule in rules:
             point, is_own = rule.point, rule.point.name == value.point

@@ -277,6 +277,17 @@ def test_a_reading_without_a_point_ends_offline(old: PointMap, new: PointMap) ->
     assert restarted.shown("R/VALUE") == (3, 3, Quality.GOOD)
 
 
+def test_the_newest_reading_of_removed_points_is_remembered(old: PointMap, new: PointMap) -> None:
+    """Of points of one source that were removed one after the other, whatever the order of their names."""
+    state = BuildingState(new)
+    saved = [
+        LastValue(name, "b", "gone", value, None, NOON + value, value, None)
+        for name, value in (("R/B", 2), ("R/C", 1))
+    ]
+    state.restore(saved, now_ms=NOON + 2)
+    assert Room(old, successor_of(state, old)).shown("R/GONE") == (2, 2, Quality.GOOD)
+
+
 def test_removed_readings_are_bounded(old: PointMap, new: PointMap) -> None:
     """The newest ten thousand readings without a point are remembered."""
     state = BuildingState(old)
