@@ -257,7 +257,7 @@ def _copy_tables(damaged: sqlite3.Connection, new: sqlite3.Connection, *, sinks:
     ):
         copied[table] = _insert(new, table, _numbered(damaged, query))
     newest = new.execute("SELECT coalesce(max(seq), 0) FROM events").fetchone()[0]
-    cursors[NUMBERS_CURSOR] = max(newest, *cursors.values())
+    cursors[NUMBERS_CURSOR] = max([newest, *cursors.values()])
     cursors[VALUES_CURSOR] = min(cursors.get(VALUES_CURSOR, 0), after)
     _insert(new, "cursors", cursors.items())
     query = "SELECT count(*) FROM events WHERE seq > ? AND body IS NOT NULL"

@@ -282,6 +282,15 @@ async def test_a_killed_replacement_is_repeated(tmp_path: Path) -> None:
         assert len(await read_all(journal)) == EVENTS
 
 
+async def test_a_corrupt_journal_without_a_cursor_is_copied(tmp_path: Path) -> None:
+    """A gateway without sinks starts, too."""
+    async with sqlite_journal(tmp_path, sinks=()):
+        pass
+    (tmp_path / "journal.db.corrupt").write_text("as its use has shown")
+    async with sqlite_journal(tmp_path, sinks=()) as journal:
+        assert journal.head == 0
+
+
 @pytest.mark.parametrize("seed", range(20))
 async def test_random_damage_never_stops_the_gateway(tmp_path: Path, seed: int) -> None:
     """Most events are read, new ones are stored, delivered ones are deleted.
