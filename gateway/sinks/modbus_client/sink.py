@@ -366,7 +366,7 @@ class ModbusClientSink(ConnectingSink):
             unit.mark_all_dirty()
             await asyncio.sleep(_LATE_ANSWER_S)
         finally:
-            if is_trial:
+            if is_trial and any(one.retry_at_s is None and one.is_used for one in desired.units.values()):
                 self._next_trial_s = loop.time() + _TRIAL_PAUSE * (loop.time() - unit.attempted_s)
 
     def _back_off(self, unit: Unit, reason: str, *, is_silent: bool) -> None:

@@ -105,6 +105,23 @@ async def test_a_dead_line_of_many_units_is_seen_at_once() -> None:
             )
 
 
+async def test_units_in_trouble_leave_the_line_to_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    """While no unit gets along, they are tried one after the other with their own pauses only."""
+    monkeypatch.setattr("gateway.sinks.modbus_client.sink._TRIAL_PAUSE", 1_000_000)
+    with LibmodbusController() as controller:
+        rig = ClientRig(controller.port, *POINTS)
+        controller.rule(exception=11)
+        async with rig.sink:
+            with pytest.raises(TransientError, match="exception 11"):
+                await rig.show(1, 2, 3)
+            controller.requests()
+            asked: set[int] = set()
+            await rig.until(lambda: requested_units(controller, asked) == {1, 2, 3})
+            controller.requests()
+            asked.clear()
+            await rig.until(lambda: requested_units(controller, asked) == {1, 2, 3})
+
+
 async def test_a_busy_register_delays_no_other() -> None:
     """A controller answers exception 4 for one register for good; the others are written."""
     points = [held_point(f"P{n}", holding(n)) for n in range(6)]
