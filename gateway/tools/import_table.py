@@ -123,7 +123,7 @@ def _report(sheet: Sheet, problem: Problem, points: Sequence[SheetPoint], rows: 
     row, column = rows[problem.location.line - 1] if problem.location.line else None, None
     match problem.steps:
         case ("points", int(index), *keys):
-            block = keys[1] if keys[:1] == ["modbus"] and isinstance(keys[-1], str) and len(keys) > 1 else 0
+            block = keys[1] if keys[:1] == ["modbus"] and len(keys) > 1 else 0
             row = points[index].rows[block if isinstance(block, int) else 0]
             column = _column(keys)
     if column == "address":

@@ -277,3 +277,10 @@ def test_an_ambiguous_number_is_refused(text: str) -> None:
     """If the decimal mark is unknown, three digits behind a mark may be thousands or decimals."""
     (problem,) = problems_of(f"tag\tpoint\tasset\tfrom\tgain\nA\tB\ta\tt\t{text}\n")
     assert problem.startswith("row 2, column gain: may be a whole number or one with three decimals")
+
+
+def test_the_registers_of_one_point_do_not_overlap() -> None:
+    """Of two rows of one point with overlapping registers, the second has the problem."""
+    sheet = "tag,point,asset,from,type,address\nA,B,x,t,uint32,4\nC,D,x,u,int16,9\nA,B,x,t,int16,5\n"
+    overlap = "input register 5 of unit 1 on regs for A/B overlaps A/B at row 2"
+    assert problems_of(sheet) == [f"row 4, column address: {overlap}"]
