@@ -14,7 +14,7 @@ from gateway.events import STATUS_CHANGED, TELEMETRY, is_test, parse_event, pars
 from gateway.journal.lookup import read_cursors, read_dead_letters, read_event
 from gateway.model import Record
 from gateway.sinks.mqtt.sink import MqttConfig
-from gateway.sinks.mqtt.topics import ValueTopic, member_json
+from gateway.sinks.mqtt.value_topics import ValueTopic, member_json
 from gateway.sinks.sparkplug.edge_node import Metric
 from gateway.sinks.sparkplug.sink import MqttSparkplugConfig
 from gateway.text import align_columns, duration_text, time_text, unknown_name

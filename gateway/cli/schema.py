@@ -81,7 +81,7 @@ def json_schema(shape: type, *, title: str) -> dict[str, Any]:
 
     And more: rules about several keys, and those that no pattern can express, are the decoder's alone.
     """
-    schema = TypeAdapter(shape).json_schema(schema_generator=_Generator)
+    schema = TypeAdapter(shape).json_schema(schema_generator=_EditorSchema)
     return {"$schema": _DIALECT, "title": title, **_tidied(schema)}
 
 
@@ -98,7 +98,7 @@ def key_texts(shape: type) -> dict[str, str]:
     return texts
 
 
-class _Generator(GenerateJsonSchema):
+class _EditorSchema(GenerateJsonSchema):
     """Pydantic's generator, with the keys explained."""
 
     def dataclass_schema(self, schema: Any) -> dict[str, Any]:

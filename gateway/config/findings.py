@@ -197,7 +197,7 @@ def _message(finding: _Finding) -> str:
     return text if kind == "value_error" else text[:1].lower() + text[1:]
 
 
-class _Generator(GenerateJsonSchema):
+class _KeysGenerator(GenerateJsonSchema):
     ignored_warning_kinds = {"skipped-choice", "non-serializable-default"}  # noqa: RUF012 - pydantic's own type
 
 
@@ -244,7 +244,7 @@ class _KnownKeys:
 
 @cache
 def _schema_of(shape: Any) -> dict[str, Any]:
-    return TypeAdapter(shape).json_schema(schema_generator=_Generator)
+    return TypeAdapter(shape).json_schema(schema_generator=_KeysGenerator)
 
 
 def _below(schema: dict[str, Any], step: str | int) -> list[dict[str, Any]]:

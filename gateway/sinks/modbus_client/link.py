@@ -25,7 +25,7 @@ from gateway.sinks.connecting import enable_keepalive
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
-    from gateway.sinks.modbus_client.registers import Block
+    from gateway.sinks.modbus_client.desired_registers import Block
     from gateway.sinks.modbus_client.sink import ModbusClientConfig, Serial
 
 _BITS_OF_A_CHARACTER: Final = 11  # on a serial line: start, 8 data, parity or a second stop, stop

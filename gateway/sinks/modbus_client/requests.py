@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Final
 
 from gateway.errors import TransientError
 from gateway.model import RegisterTable
+from gateway.sinks.modbus_client.desired_registers import WRITE_ONE
 from gateway.sinks.modbus_client.link import NoAnswerError
-from gateway.sinks.modbus_client.registers import WRITE_ONE
 
 if TYPE_CHECKING:
+    from gateway.sinks.modbus_client.desired_registers import Block, Unit
     from gateway.sinks.modbus_client.link import Link
-    from gateway.sinks.modbus_client.registers import Block, Unit
 
 _READ: Final = {RegisterTable.HOLDING: 3, RegisterTable.COIL: 1}
 _EXCEPTION: Final = 0x80

@@ -23,8 +23,8 @@ from gateway.config.value_types import Duration, Host, HostPort, Network, Period
 from gateway.errors import RefusedError, TransientError
 from gateway.model import WriteLimits
 from gateway.sinks.connecting import ConnectingSink, ReceiverState
+from gateway.sinks.modbus_client.desired_registers import DesiredState
 from gateway.sinks.modbus_client.link import NoAnswerError, open_link
-from gateway.sinks.modbus_client.registers import DesiredState
 from gateway.sinks.modbus_client.requests import BusyError, Writer
 
 if TYPE_CHECKING:
@@ -34,8 +34,8 @@ if TYPE_CHECKING:
     from gateway.alarms import Alarms
     from gateway.model import Update
     from gateway.ports import Adopt, LatestValues, PointSource
+    from gateway.sinks.modbus_client.desired_registers import Unit
     from gateway.sinks.modbus_client.link import Link
-    from gateway.sinks.modbus_client.registers import Unit
     from gateway.status import SinkStatus
 
 

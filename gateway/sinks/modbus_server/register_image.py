@@ -81,7 +81,7 @@ class _Bits:
         return int(digits, 2).to_bytes((count + 7) // 8, "little")
 
 
-class _Cell(NamedTuple):
+class _ImageCell(NamedTuple):
     """A register of a point, its encoder, and the table that it is written to."""
 
     register: Register
@@ -101,7 +101,7 @@ class RegisterImage:
 
     def __init__(self, points: Iterable[Point], *, sink: str) -> None:
         self._tables: dict[int, dict[int, _Words | _Bits]] = {}  # by unit and function code
-        self._cells: dict[Point, list[_Cell]] = {}
+        self._cells: dict[Point, list[_ImageCell]] = {}
         for point in points:
             for register in point.registers:
                 if register.sink == sink:
@@ -111,12 +111,12 @@ class RegisterImage:
         for unit in _DEVICE_UNITS:
             self._tables.setdefault(unit, candidates[0] if len(candidates) == 1 else {})
 
-    def _map(self, register: Register) -> _Cell:
+    def _map(self, register: Register) -> _ImageCell:
         tables, function = self._tables.setdefault(register.unit, {}), _FUNCTION[register.table]
         if function not in tables:
             tables[function] = _Bits() if function in {1, 2} else _Words()
         tables[function].add(register)
-        return _Cell(register, encoder(register), tables[function])
+        return _ImageCell(register, encoder(register), tables[function])
 
     def write(self, updates: Iterable[Update]) -> list[Refusal]:
         """Write the updates' safe values; return those that a register cannot hold, by register.

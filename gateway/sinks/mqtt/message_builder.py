@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from gateway.model import Refusal
-from gateway.sinks.mqtt.topics import is_json
+from gateway.sinks.mqtt.value_topics import is_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from gateway.ports import LatestValues
     from gateway.sinks.broker.mqtt_connection import Rejection
     from gateway.sinks.broker.paho_client import Message
-    from gateway.sinks.mqtt.topics import TopicMap, ValueTopic
+    from gateway.sinks.mqtt.value_topics import TopicMap, ValueTopic
 
 
 @dataclass

@@ -12,7 +12,7 @@ import orjson
 import structlog
 
 from gateway.sinks.broker.paho_client import Message
-from gateway.sinks.mqtt.topics import has_value
+from gateway.sinks.mqtt.value_topics import has_value
 from gateway.text import second_text
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from gateway.sinks.mqtt.config import MqttConfig
 from gateway.sinks.mqtt.home_assistant import HomeAssistantDiscovery
 from gateway.sinks.mqtt.message_builder import MessageBuilder
 from gateway.sinks.mqtt.metadata import MetadataPublisher, log_rejected, publish_alarms
-from gateway.sinks.mqtt.topics import TopicMap, has_value
+from gateway.sinks.mqtt.value_topics import TopicMap, has_value
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

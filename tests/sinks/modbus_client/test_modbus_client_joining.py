@@ -9,12 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.model import RegisterTable
-from gateway.sinks.modbus_client.registers import MOST, Span, Unit, can_write
+from gateway.sinks.modbus_client.desired_registers import MOST, Span, Unit, can_write
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from gateway.sinks.modbus_client.registers import Block
+    from gateway.sinks.modbus_client.desired_registers import Block
 
 SIZES = st.sampled_from([1, 1, 1, 2, 2, 4, 8, 123])
 FUNCTIONS = st.sets(st.sampled_from([5, 6, 15, 16]), min_size=1)

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.model import RegisterTable
-from gateway.sinks.modbus_client.registers import Span, Unit
+from gateway.sinks.modbus_client.desired_registers import Span, Unit
 
 COUNT = 12
 INDEXES = st.sets(st.integers(0, COUNT - 1))

@@ -14,7 +14,7 @@ from support.home_assistant import Entity
 from gateway.model import Conversion, Cov, OnStale, Point, Quality, StalePolicy, Update, ValueKind
 from gateway.records import KnownAsset
 from gateway.sinks.mqtt.home_assistant import HomeAssistantDiscovery
-from gateway.sinks.mqtt.topics import ValueTopic
+from gateway.sinks.mqtt.value_topics import ValueTopic
 
 if TYPE_CHECKING:
     from gateway.model import Scalar

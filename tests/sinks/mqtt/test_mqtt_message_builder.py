@@ -16,7 +16,7 @@ from support.point_tables import load_good_tables
 
 from gateway.mapping.topics import ASSET_TOPIC, POINT_TOPIC, TopicScheme
 from gateway.sinks.mqtt.message_builder import MessageBuilder
-from gateway.sinks.mqtt.topics import TopicMap
+from gateway.sinks.mqtt.value_topics import TopicMap
 from gateway.state.building_state import BuildingState
 
 if TYPE_CHECKING:

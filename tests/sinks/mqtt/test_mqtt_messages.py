@@ -13,7 +13,7 @@ from support.mqtt_parts import MqttRig, make_point, make_update, now_ms
 
 from gateway.errors import RefusedError
 from gateway.model import Cov, Mqtt, Quality, Update
-from gateway.sinks.mqtt.topics import time_json
+from gateway.sinks.mqtt.value_topics import time_json
 
 if TYPE_CHECKING:
     from gateway.model import Scalar

@@ -18,7 +18,7 @@ from gateway.sinks.mqtt.home_assistant import HomeAssistantDiscovery
 from gateway.sinks.mqtt.message_builder import MessageBuilder
 from gateway.sinks.mqtt.metadata import MetadataPublisher
 from gateway.sinks.mqtt.sink import MqttConfig
-from gateway.sinks.mqtt.topics import TopicMap
+from gateway.sinks.mqtt.value_topics import TopicMap
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -262,7 +262,7 @@ class DesiredState:
             for number, unit in self.units.items()
             for index, span in enumerate(unit.spans)
         }
-        self._cells: dict[Point, list[_Cell]] = {}
+        self._cells: dict[Point, list[_DesiredCell]] = {}
         for point, register in written:
             unit, index = self.units[register.unit], places[register.unit, _span(register)]
             self._cells.setdefault(point, []).append(_cell(register, unit, index))
@@ -347,7 +347,7 @@ class DesiredState:
                 unit.adopt_state(before.units[number])
 
 
-class _Cell(NamedTuple):
+class _DesiredCell(NamedTuple):
     """The place of one register of a point, and its encoding; `bit` is None if it has the whole span."""
 
     encode: Callable[[Scalar], bytes]
@@ -370,14 +370,16 @@ def _span(register: Register) -> Span:
     return Span(register.table, register.address, register.words)
 
 
-def _cell(register: Register, unit: Unit, index: int) -> _Cell:
+def _cell(register: Register, unit: Unit, index: int) -> _DesiredCell:
     encode = encoder(register)
     if register.table is RegisterTable.COIL:
-        return _Cell(lambda value: _ON if any(encode(value)) else _OFF, unit, index, None, _OFF, register)
-    return _Cell(encode, unit, index, register.bit, sentinel(register), register)
+        return _DesiredCell(
+            lambda value: _ON if any(encode(value)) else _OFF, unit, index, None, _OFF, register
+        )
+    return _DesiredCell(encode, unit, index, register.bit, sentinel(register), register)
 
 
-def _set_value(cells: Sequence[_Cell], update: Update) -> str | None:
+def _set_value(cells: Sequence[_DesiredCell], update: Update) -> str | None:
     """Set an update's value in all registers of its point; return why it does not fit, if so.
 
     A value that does not fit is replaced by the sentinel: an old value must not look fresh.
