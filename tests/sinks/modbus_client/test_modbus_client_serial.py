@@ -48,7 +48,7 @@ async def test_a_controller_on_a_serial_line(tmp_path: Path) -> None:
     with cable(tmp_path) as (ours, theirs), LibmodbusController(serial_port=theirs) as controller:
         rig = ClientRig(0, *POINTS, serial=Serial(port=ours, parity="none"), verify=True)
         async with rig.sink:
-            await rig.show(21.5, 7, 1)
+            await persist(rig, 21.5, 7, 1)
             assert shown(controller) == [21.5, 7, 1]
             assert [request[1:] for request in controller.requests()] == [
                 (15, 3, 1),
