@@ -10,6 +10,8 @@ from __future__ import annotations
 import math
 from contextlib import suppress
 from datetime import UTC, datetime
+from itertools import chain
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -37,6 +39,7 @@ _SHADOWS = ("shadow", "shadows")
 _KEY_NAMES = ("key", "metric", "name")
 _DEEPEST_NESTING = 4
 _LONGEST_UNIT = 64  # of a unit of measure; longer than any known one
+_LONGEST_HISTORY = 1_000  # readings of one key in one list; of a longer one, the newest
 
 _EARLIEST_MS = 946_684_800_000  # 2000-01-01; before it, the sensor has no clock (1970)
 _LATEST_MS = 253_402_300_799_000  # 9999-12-31
@@ -233,7 +236,7 @@ def _map_items(
     prefix: str = "",
     depth: int = 0,
 ) -> Iterator[Item]:
-    """Yield the values of a map, with the keys of nested objects joined by dots. A list is no value.
+    """Yield the values of a map, with the keys of nested objects joined by dots.
 
     `times` is the same map in the metadata of a shadow, with times instead of values.
     """
@@ -244,7 +247,10 @@ def _map_items(
             )
         elif key != "timestamp":
             own_ms = _timestamp(_entry(times, key)) if times else None
-            yield prefix + key, None if isinstance(value, list) else value, own_ms or time_ms, unit
+            if isinstance(value, list):
+                yield from _history_items(prefix + key, value, own_ms or time_ms, unit, depth=depth)
+            else:
+                yield prefix + key, value, own_ms or time_ms, unit
 
 
 def _object_items(
@@ -267,8 +273,25 @@ def _object_items(
     unit = stated[:_LONGEST_UNIT] if isinstance(stated, str) else unit
     if isinstance(value, dict):
         yield from _object_items(key, value, time_ms, _entry(times, "value"), unit, depth=depth + 1)
+    elif isinstance(value, list):
+        yield from _history_items(key, value, time_ms, unit, depth=depth + 1)
     else:
-        yield key, None if isinstance(value, list) else value, time_ms, unit
+        yield key, value, time_ms, unit
+
+
+def _history_items(
+    key: str, entries: list[Any], time_ms: int | None, unit: str | None, *, depth: int
+) -> Iterator[Item]:
+    """Yield a list of `{value, timestamp}` as readings in the order of time. Any other list is no value.
+
+    One entry without a time makes the list unusable: what is newest would be a guess.
+    """
+    timed = [(_timestamp(entry), entry) for entry in entries if isinstance(entry, dict) and "value" in entry]
+    if not entries or len(timed) < len(entries) or any(own_ms is None for own_ms, _ in timed):
+        yield key, None, time_ms, unit
+        return
+    for own_ms, entry in sorted(timed, key=itemgetter(0))[-_LONGEST_HISTORY:]:
+        yield from _object_items(key, entry, own_ms, None, unit, depth=depth)
 
 
 def _list_items(items: list[Any]) -> Iterator[Item]:
@@ -282,20 +305,23 @@ def _list_items(items: list[Any]) -> Iterator[Item]:
 def _shadow_candidate(name: str, shadows: dict[str, Any]) -> tuple[str, Iterable[Item]]:
     """Return the reported state of a lone shadow, or of all named ones (`DeviceUplink` and others) together.
 
-    Of a key in several shadows, the newest reading counts; one with a time wins over one without. In an
-    event, unlike in an answer of the API, the shadow's own `timestamp` is a time of its readings.
+    Of a key in several shadows, those of the shadow with the newest reading count; one with a time wins over
+    one without. In an event, unlike in an answer of the API, the shadow's own `timestamp` is a time of its
+    readings.
     """
     places: list[str] = []
-    newest: dict[str, Item] = {}
+    newest: dict[str, list[Item]] = {}
     for shadow_name, shadow in named_shadows(shadows):
         place = name if shadow_name is None else f"{name}.{shadow_name}"
         places.append(place if _reported(shadow) is None else f"{place}.state.reported")
         shadow_ms = _timestamp(shadow)
+        found: dict[str, list[Item]] = {}
         for key, value, own_ms, unit in shadow_items(shadow):
-            time_ms = own_ms or shadow_ms
-            if key not in newest or (time_ms or 0) > (newest[key][2] or 0):
-                newest[key] = key, value, time_ms, unit
-    return ", ".join(places), newest.values()
+            found.setdefault(key, []).append((key, value, own_ms or shadow_ms, unit))
+        for key, items in found.items():
+            if key not in newest or (items[-1][2] or 0) > (newest[key][-1][2] or 0):
+                newest[key] = items
+    return ", ".join(places), chain.from_iterable(newest.values())
 
 
 def _split_shadow(shadow: dict[str, Any]) -> tuple[Any, Any]:

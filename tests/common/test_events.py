@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from gateway.errors import EventError
 from gateway.events import asset_of, is_test, parse_event, parse_time, read_online, read_telemetry
-from gateway.model import Telemetry
+from gateway.model import Reading, Telemetry
 from gateway.records import OnlineState
 
 if TYPE_CHECKING:
@@ -88,6 +88,62 @@ def test_nested_values() -> None:
     assert read(thing) == {"t": 21.5, "air.co2": 400, "air.pm.pm25": 3, "listed": None}
     assert times(thing)["t"] == (CREATED - 10) * 1000
     assert times(thing)["air.co2"] == CREATED * 1000
+
+
+OLDER = {"value": 20.5, "unit": "°C", "timestamp": CREATED - 60}
+NEWER = {"value": 21.5, "unit": "°C", "timestamp": (CREATED - 10) * 1000}
+
+
+@pytest.mark.parametrize(
+    "thing",
+    [
+        {"telemetry": {"t": [OLDER, NEWER]}},
+        {"telemetry": {"t": [NEWER, OLDER]}},
+        {"telemetry": {"t": {"value": [NEWER, OLDER], "unit": "°F", "timestamp": CREATED}}},
+        {"readings": [{"key": "t", "value": [NEWER, OLDER]}]},
+        {"key": "t", "value": [NEWER, OLDER]},
+        {"shadow": {"state": {"reported": {"t": [NEWER, OLDER]}}}},
+        {
+            "shadows": {
+                "Config": {"state": {"reported": {"t": [OLDER]}}},
+                "DeviceUplink": {"state": {"reported": {"t": [NEWER, OLDER]}}},
+            }
+        },
+    ],
+)
+def test_a_list_of_values_with_times_gives_several_readings(thing: dict[str, Any]) -> None:
+    """They come in the order of their times, each with its own time and unit, wherever the list is."""
+    telemetry = read_telemetry(event({"assetId": "ast-1", **thing}))
+    assert telemetry is not None
+    assert telemetry.readings == (
+        Reading("t", 20.5, (CREATED - 60) * 1000, "°C"),
+        Reading("t", 21.5, (CREATED - 10) * 1000, "°C"),
+    )
+
+
+@pytest.mark.parametrize(
+    "listed",
+    [
+        [OLDER, {"value": 22}],
+        [OLDER, {"value": 22, "timestamp": "soon"}],
+        [OLDER, {"timestamp": CREATED}],
+        [OLDER, 22],
+        [[OLDER]],
+        [],
+    ],
+)
+def test_a_list_with_an_entry_without_value_or_time_is_no_value(listed: list[Any]) -> None:
+    """There is one reading, without a value, at the event's time."""
+    assert read({"telemetry": {"t": listed}}) == {"t": None}
+    assert times({"telemetry": {"t": listed}}) == {"t": CREATED * 1000}
+
+
+def test_of_a_very_long_list_the_newest_readings_are_read() -> None:
+    """A body of the largest size cannot hold up the gateway."""
+    listed = [{"value": second, "timestamp": CREATED - second} for second in range(1500)]
+    telemetry = read_telemetry(event({"assetId": "ast-1", "telemetry": {"t": listed}}))
+    assert telemetry is not None
+    assert [reading.value for reading in telemetry.readings] == [*range(999, -1, -1)]
 
 
 @pytest.mark.parametrize(

@@ -65,6 +65,20 @@ def test_every_shape_of_a_reading_is_read() -> None:
         assert [(reading.key, reading.value) for reading in telemetry.readings] == [("temperature", 21.5)]
 
 
+def test_objects_and_lists_have_the_readings_that_the_page_names() -> None:
+    """Keys of nested objects are joined by dots, and a list has a reading for each time."""
+    (body,) = [text for kind, name, text in BLOCKS if (kind, name) == ("json", "readings.json")]
+    telemetry = read_telemetry(parse_event(body.encode(), received_ms=1_795_507_200_000))
+    assert telemetry is not None
+    assert [(reading.key, reading.value, reading.time_ms // 1000) for reading in telemetry.readings] == [
+        ("air.co2", 640, 1_795_507_200),
+        ("air.pm.pm25", 3, 1_795_507_200),
+        ("position.x", 1, 1_795_507_200),
+        ("temperature", 21.0, 1_795_505_400),
+        ("temperature", 21.5, 1_795_507_200),
+    ]
+
+
 def test_every_known_spelling_of_a_unit_is_listed() -> None:
     """The list has the known spellings and no others."""
     section = PAGE[PAGE.index("| of | spellings |") : PAGE.index("In events, more is understood")]
