@@ -96,10 +96,10 @@ def _calculating(read: _Read, conversion: Conversion, registers: Sequence[Regist
             if -cancels_below < number < cancels_below:
                 number = round(number, decimals) + 0  # never -0.0
             else:
-                number = _without_noise(number)
+                number = without_noise(number)
         if not lowest <= number <= highest:
             return limit(number)
-        return (number if factor is None else _round(number, factor)), good
+        return (number if factor is None else round_decimals(number, factor)), good
 
     return convert
 
@@ -126,7 +126,7 @@ def _limits(
         if is_outside and clamp:
             number = low if number < low else high
         if factor is not None:
-            number = _round(number, factor)
+            number = round_decimals(number, factor)
             if clamp and not low <= number <= high:  # 0.25 is 0.3 with one decimal
                 number = low if number < low else high
         is_bad = (is_outside and not clamp) or not holds(number)
@@ -135,7 +135,7 @@ def _limits(
     return max(low, lowest) + step, min(high, highest) - step, limit
 
 
-def _without_noise(number: float) -> float:
+def without_noise(number: float) -> float:
     """Remove the error of binary arithmetic: 21.8 - 0.4 is 21.400000000000002 and should read 21.4.
 
     14 significant digits are enough for milliseconds since 1970 and for meters, and remove the errors of a
@@ -152,7 +152,7 @@ def _exact_decimals(offset: float) -> int:
     return max(0, 13 - math.floor(math.log10(abs(offset)))) if offset else 0
 
 
-def _round(number: float, factor: int) -> float:
+def round_decimals(number: float, factor: int) -> float:
     """Round to decimals, halves away from zero. Without decimals the result is an int, 21 and not 21.0."""
     if factor == 1:
         return _within_64_bits(round_half_away(number))
