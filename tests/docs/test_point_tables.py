@@ -17,6 +17,7 @@ from support.processes import run_script
 from gateway.events import parse_event, read_telemetry
 from gateway.mapping.cases import run_cases
 from gateway.mapping.compiler import TableInputs, load_point_map
+from gateway.mapping.expressions import FUNCTIONS, compile_expression
 from gateway.mapping.topics import TopicScheme
 from gateway.mapping.units import COMMON_UNITS, SPELLINGS, is_known_unit, standard_spelling
 
@@ -87,6 +88,20 @@ def test_every_known_spelling_of_a_unit_is_listed() -> None:
     assert all(is_known_unit(unit) for unit in listed)
     understood = re.findall(r"`([^`]+)`", PAGE[PAGE.index("In events, more is understood") :].splitlines()[0])
     assert all(is_known_unit(standard_spelling(unit)) for unit in understood)
+
+
+def test_every_function_of_expressions_is_listed() -> None:
+    """The table has the language's functions and no others, with their units; its examples are right."""
+    section = PAGE[PAGE.index("| function | result |") : PAGE.index("The last three hold from")]
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in section.strip().splitlines()[2:]]
+    listed: dict[str, tuple[set[str], set[str]]] = {}
+    for names, result, arguments, example, value in rows:
+        units = [set(re.findall(r"`([^`]+)`", cell)) for cell in (arguments, result)]
+        listed |= dict.fromkeys(re.findall(r"`(\w+)\(", names), (units[0], units[1]))
+        assert compile_expression(example.strip("`"), ()).evaluate(()) == float(value.strip("`"))
+    assert listed == {
+        name: (set(function.units), {function.unit} - {None}) for name, function in FUNCTIONS.items()
+    }
 
 
 def keys_of(schema: dict[str, Any], written: Any) -> Iterator[tuple[str, str]]:
