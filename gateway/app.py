@@ -19,12 +19,14 @@ from gateway.admin.control_requests import (
 from gateway.admin.control_socket import control_application, control_socket
 from gateway.admin.dashboard import Dashboard
 from gateway.admin.gateway_alarms import GatewayAlarms
+from gateway.admin.inspection import Inspection
 from gateway.alarms import JOURNAL_DAMAGED, Alarms
 from gateway.clock import now_ms, steady_ms
 from gateway.delivery.pipeline import Pipeline
 from gateway.delivery.reload import Reloader, report_tables
 from gateway.delivery.sink_loop import RetainedTopics, SinkLoop
 from gateway.errors import GatewayError, JournalError
+from gateway.event_report import journaled_event_report
 from gateway.http_server import ConnectionLimit, answers, serve_application
 from gateway.infodeck.service import InfodeckService
 from gateway.intake.server import IntakeServer
@@ -166,8 +168,16 @@ class App:
         )
         trusted_proxies = admin.trusted_proxies if admin.tls is None else None
         self._admission = Admission(secrets.admin_token, trusted_proxies=trusted_proxies)
+        inspection = Inspection(
+            state=lambda: self.state,
+            journal=settings.journal.path,
+            retention_ms=round(settings.journal.retention * 1000),
+            report=partial(journaled_event_report, settings=settings),
+            clock_ms=now_ms,
+        )
         self._dashboard = Dashboard(
             requests=self._requests,
+            inspection=inspection,
             admission=self._admission,
             status=self.status,
             refresh=self._refresh_status,

@@ -27,6 +27,12 @@ NO_SEQ = 0
 """The number of an event that is in no journal."""
 
 
+def journaled_event_report(event_id: str, point_map: PointMap, *, settings: Settings) -> tuple[Record, str]:
+    """Return an event of the journal and what becomes of it; raise GatewayError if there is none."""
+    record = find_event(event_id, settings)
+    return record, event_report(record, point_map=point_map, settings=settings)
+
+
 def event_report(record: Record, *, point_map: PointMap, settings: Settings) -> str:
     """Return what becomes of an event by these tables and settings, and its delivery if it is journaled."""
     event = record.event

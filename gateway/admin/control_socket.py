@@ -99,7 +99,7 @@ def _check_unused(path: Path) -> None:
 
 def control_application(requests: Mapping[str, ControlRequest]) -> web.Application:
     """Return the application for requests by route, `POST /force`; errors have `{"error": text}`."""
-    application = web.Application(middlewares=[_answer_errors], client_max_size=_LARGEST_BODY_BYTES)
+    application = web.Application(middlewares=[answer_errors], client_max_size=_LARGEST_BODY_BYTES)
     for route, handle in requests.items():
         method, path = route.split(" ")
         application.router.add_route(method, path, _answering(handle))
@@ -115,7 +115,8 @@ def _answering(handle: ControlRequest) -> Handler:
 
 
 @web.middleware
-async def _answer_errors(request: web.Request, handler: Handler) -> web.StreamResponse:
+async def answer_errors(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Answer with `{"error": text}` and 503, 400, or the status of what aiohttp raised."""
     try:
         return await handler(request)
     except JournalError as error:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from gateway.admin.admin_server import Admission
     from gateway.admin.control_requests import BuildingRequests
     from gateway.admin.control_socket import Answer, Caller
+    from gateway.admin.inspection import Inspection
     from gateway.mapping.plan import AssetPlan, PointMap
     from gateway.model import Event, Record
     from gateway.records import DeadLetter
@@ -59,6 +60,7 @@ class Dashboard:
     """
 
     requests: BuildingRequests
+    inspection: Inspection
     admission: Admission
     status: Status
     refresh: Callable[[], None]
@@ -86,6 +88,7 @@ class Dashboard:
                 web.get("/api/deadletters", self._show_dead_letters),
                 web.get("/api/alarms", self._show_alarms),
                 web.get("/api/stream", self._stream),
+                *self.inspection.routes(),
             ]
         )
         actions = control_application({**self.requests.by_route(), "GET /token": _confirm_token})

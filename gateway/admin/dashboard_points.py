@@ -168,10 +168,16 @@ class LivePoints:
 
 def _row(number: int, update: Update) -> list[Any]:
     """Return number, value, quality, time (Unix ms) and event of what a point shows."""
-    return [number, _exact(update.value), update.quality.name.lower(), update.time_ms, update.event_id]
+    return [
+        number,
+        exact_in_browsers(update.value),
+        update.quality.name.lower(),
+        update.time_ms,
+        update.event_id,
+    ]
 
 
-def _exact(value: Scalar) -> Scalar:
+def exact_in_browsers(value: Scalar) -> Scalar:
     """Return a value as a browser can show it: a whole number that it would round becomes text."""
     if isinstance(value, int) and not -_EXACT_IN_BROWSERS <= value <= _EXACT_IN_BROWSERS:
         return str(value)

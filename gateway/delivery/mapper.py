@@ -6,15 +6,12 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from gateway.config.problems import show
 from gateway.errors import GatewayError
 from gateway.events import STATUS_CHANGED, TELEMETRY, parse_event, read_online, read_telemetry
 from gateway.logs import internal_error_text
-from gateway.mapping.registers import address_text, encoding_errors
-from gateway.mapping.units import UnitProblem, conversion_for_unit
 from gateway.model import Quality
 from gateway.records import DeadLetter, UnmappedAsset
-from gateway.state.readings import map_telemetry
+from gateway.state.readings import map_telemetry, unshown_reason
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -207,7 +204,7 @@ class UnshownPoints:
                 self._set(reading)
 
     def _set(self, update: Update) -> None:
-        name, reason = update.point.name, _reason(update)
+        name, reason = update.point.name, unshown_reason(update)
         if reason is None:
             if self._reasons.pop(name, None) is not None:
                 log.info("point.shown", point=name)
@@ -215,21 +212,3 @@ class UnshownPoints:
             if name not in self._reasons:
                 log.warning("point.unshown", point=name, reason=reason, event_id=update.event_id)
             self._reasons[name] = reason
-
-
-def _reason(update: Update) -> str | None:
-    """Return why a reading cannot be shown, None if it can or has no value at all."""
-    point = update.point
-    if update.quality is not Quality.BAD or update.raw is None:
-        return None
-    if update.raw_unit is not None:
-        problem = conversion_for_unit(point.conversion, point.unit_of_measure, update.raw_unit)
-        if isinstance(problem, UnitProblem):
-            return f"its reading is in {show(update.raw_unit)}: {problem.message}"
-    if update.value is None and point.conversion.map is not None:
-        return f"{show(update.raw)} is not in its map"
-    found = [
-        f"{register.sink}, unit {register.unit}, {address_text(register)}: {error}"
-        for register, error in encoding_errors(point, update.value)
-    ]
-    return "; ".join(found) or None

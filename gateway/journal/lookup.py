@@ -6,6 +6,7 @@ what to do, after a semicolon.
 
 from __future__ import annotations
 
+import re
 import sqlite3
 from contextlib import closing, contextmanager, suppress
 from functools import wraps
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar
 from urllib.parse import quote
 
 from gateway.errors import EventError, GatewayError
+from gateway.events import asset_of
 from gateway.journal import state_tables
 from gateway.journal.database import (
     SINK_CURSORS,
@@ -39,6 +41,11 @@ _EVENT = """SELECT seq, received_ms, coalesce(body,
     (SELECT body FROM dead_letters WHERE dead_letters.seq = events.seq AND body IS NOT NULL LIMIT 1))
   FROM events WHERE id_hash = ?"""
 _NEWEST = "SELECT id_hash, received_ms, body FROM events WHERE body IS NOT NULL ORDER BY seq DESC LIMIT ?"
+_NAMING = """SELECT seq, id_hash, received_ms, body FROM events
+  WHERE seq > ? AND seq <= ? AND instr(body, ?) ORDER BY seq DESC"""
+_NEXT_BELOW = "SELECT seq, received_ms FROM events WHERE seq <= ? ORDER BY seq DESC LIMIT 1"
+_SEARCHED_AT_ONCE = 10_000  # events, 20 ms
+_UNESCAPED = re.compile(rb"[\w.:-]+")  # what every JSON writer leaves as it is
 _NEWEST_VALUE = "SELECT max(time_ms) FROM last_values WHERE instr(coalesce(event_id, ''), ?) != 1"
 
 
@@ -124,6 +131,28 @@ def newest_events(path: Path, *, limit: int) -> Iterator[Event]:
         for row in database.execute(_NEWEST, (limit,)):
             with suppress(EventError):  # damaged; the gateway makes a dead letter of it
                 yield decode_event(*row)
+
+
+def search_asset_events(path: Path, asset: str) -> Iterator[tuple[int, Record | None]]:
+    """Yield the events of an asset, newest first, each after its time of receipt.
+
+    After 10,000 events of any asset, None comes with the time of the next one, so that a long search can be
+    ended. There is no index, which would cost each event on its way in: SQLite looks for the id in the
+    bodies, a million of them in two seconds, without Python's lock and without keeping the writer waiting.
+    """
+    part = max(_UNESCAPED.findall(asset.encode(errors="replace")), key=len, default=b"")
+    with open_read_only(path) as database:
+        through = database.execute("SELECT max(seq) FROM events").fetchone()[0]
+        while through is not None:
+            below = through - _SEARCHED_AT_ONCE
+            for seq, stored_hash, received_ms, body in database.execute(_NAMING, (below, through, part)):
+                with suppress(EventError):  # damaged
+                    event = decode_event(stored_hash, received_ms, body)
+                    if asset_of(event) == asset:
+                        yield received_ms, Record(seq, event)
+            through, reached_ms = database.execute(_NEXT_BELOW, (below,)).fetchone() or (None, 0)
+            if through is not None:
+                yield reached_ms, None
 
 
 def read_error(path: Path) -> tuple[str, str] | None:

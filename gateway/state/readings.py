@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from gateway.config.problems import show
 from gateway.mapping.paths import NOT_FOUND
+from gateway.mapping.registers import address_text, encoding_errors
+from gateway.mapping.units import UnitProblem, conversion_for_unit
 from gateway.model import Quality, Reading, Update
 
 if TYPE_CHECKING:
@@ -70,3 +73,34 @@ def map_saved_reading(rule: Rule, value: LastValue) -> tuple[Update, Update]:
     newest = Reading(value.source, value.raw, value.time_ms, value.raw_unit)
     seq, event_id = value.seq, value.event_id
     return map_reading(rule, good, seq, event_id), map_reading(rule, newest, seq, event_id)
+
+
+def unshown_reason(update: Update) -> str | None:
+    """Return why a reading cannot be shown, None if it can, has no value at all, or is out of range."""
+    point = update.point
+    if update.quality is not Quality.BAD or update.raw is None:
+        return None
+    if update.raw_unit is not None:
+        problem = conversion_for_unit(point.conversion, point.unit_of_measure, update.raw_unit)
+        if isinstance(problem, UnitProblem):
+            return f"its reading is in {show(update.raw_unit)}: {problem.message}"
+    if update.value is None and point.conversion.map is not None:
+        return f"{show(update.raw)} is not in its map"
+    found = [
+        f"{register.sink}, unit {register.unit}, {address_text(register)}: {error}"
+        for register, error in encoding_errors(point, update.value)
+    ]
+    return "; ".join(found) or None
+
+
+def bad_reason(update: Update) -> str | None:
+    """Return why a reading is of bad quality, None if it is not."""
+    if update.quality is not Quality.BAD:
+        return None
+    if update.raw is None:
+        return "the event has no value for it"
+    limits = update.point.conversion.range
+    if update.value is not None and limits is not None:
+        outside = f"{show(update.value)} is outside its range, {limits[0]:.12g} to {limits[1]:.12g}"
+        return unshown_reason(update) or outside
+    return unshown_reason(update) or f"{show(update.raw)} is no number"

@@ -11,6 +11,7 @@ import pytest
 from support.journal_parts import START_MS, make_event, sqlite_journal
 
 from gateway.errors import GatewayError
+from gateway.events import parse_event
 from gateway.journal.lookup import (
     newest_events,
     read_assets,
@@ -20,6 +21,7 @@ from gateway.journal.lookup import (
     read_error,
     read_event,
     read_unmapped_assets,
+    search_asset_events,
 )
 from gateway.records import DeadLetter, StateChanges, StoredDeadLetter, UnmappedAsset
 
@@ -167,3 +169,22 @@ def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
         read_event(no_database, "evt_1")
     with pytest.raises(GatewayError, match="the journal can't be read"):
         read_assets(tmp_path)
+
+
+async def test_the_events_of_one_asset_are_found_without_an_index(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Newest first, over several steps, also where its id is written with escapes in the body."""
+    monkeypatch.setattr("gateway.journal.lookup._SEARCHED_AT_ONCE", 3)
+    bodies = [
+        b'{"id": "e%d", "type": "asset.telemetry.updated", "data": {"object": {"id": %b}}}' % (number, name)
+        for number, name in enumerate([b'"h\\u00e4/1"', b'"h/1"', '"hä\\/1"'.encode(), b'"x"', b'"/1"'] * 2)
+    ]
+    async with sqlite_journal(tmp_path) as journal:
+        for number, body in enumerate(bodies):
+            await journal.append(parse_event(body, received_ms=START_MS + number))
+        found = list(search_asset_events(tmp_path / "journal.db", "hä/1"))
+    events = [(at_ms - START_MS, record.event.event_id) for at_ms, record in found if record is not None]
+    assert events == [(7, "e7"), (5, "e5"), (2, "e2"), (0, "e0")]
+    assert [at_ms - START_MS for at_ms, record in found if record is None] == [6, 3, 0]
+    assert list(search_asset_events(tmp_path / "none.db", "hä/1")) == []
