@@ -22,6 +22,7 @@ from gateway.admin.gateway_alarms import GatewayAlarms
 from gateway.admin.inspection import Inspection
 from gateway.alarms import JOURNAL_DAMAGED, Alarms
 from gateway.clock import now_ms, steady_ms
+from gateway.delivery.event_copies import EventCopies
 from gateway.delivery.pipeline import Pipeline
 from gateway.delivery.reload import Reloader, report_tables
 from gateway.delivery.sink_loop import RetainedTopics, SinkLoop
@@ -100,6 +101,7 @@ class App:
             on_damage=partial(self.alarms.latch, JOURNAL_DAMAGED),
             on_corrupt=self.stop,
         )
+        published = settings.published_events
         self._pipeline = Pipeline(
             event_log=self._journal,
             state_store=self._journal,
@@ -107,6 +109,7 @@ class App:
             status=self.status.mapping,
             clock_ms=now_ms,
             steady_ms=steady_ms,
+            copies=EventCopies(published) if published else None,
         )
         self._infodeck = InfodeckService(
             settings=settings.infodeck,
@@ -157,6 +160,7 @@ class App:
             clock_ms=now_ms,
             trusted_proxies=intake.trusted_proxies if intake.tls is None else None,
             on_assets_changed=self._infodeck.reconcile_soon,
+            published=settings.event_patterns,
         )
         self._requests = BuildingRequests(
             pipeline=self._pipeline,

@@ -5,8 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gateway.config.problems import show
+from gateway.delivery.event_copies import event_point
 from gateway.errors import GatewayError
-from gateway.events import STATUS_CHANGED, TELEMETRY, is_test, parse_time, read_online
+from gateway.events import (
+    ABOUT_ASSETS,
+    MAPPED_TYPES,
+    STATUS_CHANGED,
+    TELEMETRY,
+    is_test,
+    parse_time,
+    read_online,
+)
 from gateway.journal.lookup import read_cursors, read_dead_letters, read_event
 from gateway.sinks.mqtt.sink import MqttConfig
 from gateway.sinks.mqtt.value_topics import ValueTopic, member_json
@@ -38,12 +47,15 @@ def event_report(record: Record, *, point_map: PointMap, settings: Settings) -> 
     event = record.event
     explanation = explain(point_map, event, seq=record.seq)
     parts = [_header(record, explanation)]
-    ending = _ending(event, settings)
+    dropped = _reason_dropped(event, settings)
+    ending = dropped or _ending(event)
     if ending:
         parts.append(f"\n{ending}\n")
     if event.type == TELEMETRY:
         parts.append("\nIf it were processed:\n\n" if ending else "\n")
         parts.append(_mapping(explanation, point_map, settings))
+    if not dropped and (copies := _copies(event, settings)):
+        parts.append(f"\npublished as received:\n{copies}")
     if record.seq != NO_SEQ:
         parts.append(f"\ndelivery:\n{_delivery(record, settings)}")
     return "".join(parts)
@@ -70,18 +82,19 @@ def find_event(event_id: str, settings: Settings) -> Record:
 def _header(record: Record, explanation: Explanation) -> str:
     event, telemetry, plan = record.event, explanation.telemetry, explanation.plan
     tags = ", ".join(dict.fromkeys(point.tag for point in plan.measured)) if plan else ""
+    is_about_asset = event.type.startswith(ABOUT_ASSETS)
     created_ms = parse_time(event.document.get("created"))
     number = "from a file" if record.seq == NO_SEQ else f"number {record.seq} of the journal"
     rows = [
         ["event", event.event_id],
         ["type", event.type],
-        ["asset", f"{telemetry.asset if telemetry else 'none named'}  {tags}"],
+        *([["asset", f"{telemetry.asset if telemetry else 'none named'}  {tags}"]] if is_about_asset else []),
         ["created", "not stated" if created_ms is None else time_text(created_ms)],
         ["received", f"{time_text(event.received_ms)}  ({number})"],
     ]
     if event.is_backfilled:
         rows.append(["source", "Infodeck's API, not a webhook"])
-    if telemetry is None or not telemetry.readings:
+    if telemetry is None or not telemetry.readings or not is_about_asset:
         return align_columns(rows, indent="")
     rows.append(["readings", f"found in data.object.{telemetry.container}"])
     if telemetry.clock_ahead:
@@ -90,8 +103,8 @@ def _header(record: Record, explanation: Explanation) -> str:
     return align_columns(rows, indent="") + readings_text(telemetry.readings)
 
 
-def _ending(event: Event, settings: Settings) -> str | None:
-    """Return why the event changes no reading, or None if it may."""
+def _reason_dropped(event: Event, settings: Settings) -> str | None:
+    """Return why the event goes nowhere, or None if it does not."""
     organization = event.document.get("organizationId")
     answered = "it is answered with 200 and counted, and never reaches the building."
     if is_test(event):
@@ -99,6 +112,13 @@ def _ending(event: Event, settings: Settings) -> str | None:
     if organization not in {None, settings.infodeck.organization}:
         ours = settings.infodeck.organization
         return f"An event of another organization, {organization}; this gateway's is {ours}: {answered}"
+    if event.type in MAPPED_TYPES or event.type in settings.event_patterns:
+        return None
+    return f"No telemetry, but {event.type}: {answered}"
+
+
+def _ending(event: Event) -> str | None:
+    """Return what an event without readings changes, or None if it has readings."""
     if event.type == STATUS_CHANGED:
         state = read_online(event)
         if state is None:
@@ -106,7 +126,19 @@ def _ending(event: Event, settings: Settings) -> str | None:
         if state.online:
             return f"{state.asset} is connected: its points show their readings."
         return f"{state.asset} is not connected: its points are offline until a newer reading or connection."
-    return None if event.type == TELEMETRY else f"No telemetry, but {event.type}: {answered}"
+    return None if event.type == TELEMETRY else "It concerns no point: only sinks with `events` publish it."
+
+
+def _copies(event: Event, settings: Settings) -> str:
+    """Return sink and topic of each copy of the whole event."""
+    point = event_point(event.type)
+    return align_columns(
+        [f"mqtt {name}", f"{config.prefix}/{point.name}", f"{len(event.body)} bytes"]
+        for name, config in settings.sinks.items()
+        if isinstance(config, MqttConfig)
+        and not event.is_backfilled
+        and event.type in settings.published_events.get(name, ())
+    )
 
 
 def _mapping(explanation: Explanation, point_map: PointMap, settings: Settings) -> str:

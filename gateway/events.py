@@ -8,6 +8,7 @@ explicit path.
 from __future__ import annotations
 
 import math
+import re
 from contextlib import suppress
 from datetime import UTC, datetime
 from itertools import chain
@@ -27,11 +28,14 @@ if TYPE_CHECKING:
 
 TELEMETRY = "asset.telemetry.updated"
 STATUS_CHANGED = "asset.status.changed"
-JOURNALED = frozenset({TELEMETRY, STATUS_CHANGED})
-"""The event types that are stored and delivered; all others are only counted."""
+MAPPED_TYPES = frozenset({TELEMETRY, STATUS_CHANGED})
+"""The event types that points are made of. Others are stored and delivered only for a sink with `events`."""
 
 ABOUT_ASSETS = "asset."
 """Prefix of the event types after which the inventory is read again."""
+
+EVENT_PATTERN = r"^([A-Za-z0-9_-]+\.)*([A-Za-z0-9_-]+|\*)$"
+"""`check_event_pattern` for editors."""
 
 _LONGEST_ID = 200
 _CONTAINERS = ("telemetry", "readings", "data", "values", "properties")
@@ -51,6 +55,26 @@ _ONLINE = {"online": True, "offline": False}
 
 Item = tuple[str, Any, "int | None", "str | None"]
 """A value that was found: key, value, its own time in Unix ms, unit of measure."""
+
+
+class EventPatterns:
+    """Patterns of event types: a type, `workorder.*` for all types that begin with `workorder.`, or `*`."""
+
+    def __init__(self, patterns: Iterable[str]) -> None:
+        """Make valid patterns ready to match."""
+        self.patterns = frozenset(patterns)
+        self._beginnings = tuple(each.removesuffix("*") for each in self.patterns if each.endswith("*"))
+
+    def __contains__(self, event_type: str) -> bool:
+        """Return whether a pattern matches an event type."""
+        return event_type in self.patterns or event_type.startswith(self._beginnings)
+
+
+def check_event_pattern(text: str) -> str:
+    """Return text that is a pattern of event types; raise ValueError if it is none."""
+    if not re.fullmatch(EVENT_PATTERN, text):
+        raise ValueError('is no event type: write workorder.created, workorder.* or, for all types, "*"')
+    return text
 
 
 def parse_event(body: bytes, *, received_ms: int) -> Event:

@@ -22,6 +22,8 @@ PSEUDO_SOURCES = ("$quality", "$age", "$online")
 """Sources in point tables that the gateway computes and no sensor measures."""
 HEARTBEAT = "$heartbeat"
 """The source of the gateway's heartbeat point."""
+EVENTS = "$events"
+"""Tag and source of points that no table has: one per event type, whose value is an event's whole body."""
 
 
 class Quality(IntEnum):

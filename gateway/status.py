@@ -110,6 +110,7 @@ class MappingStatus:
     unreadable: int = 0  # without an asset or a reading
     connections: int = 0  # events that report whether a device is connected
     connections_unclear: int = 0  # likewise, but with none of the known words for it
+    published: int = 0  # events that concern no point, for the sinks' `events`
     late: int = 0  # readings older than their point's newest
     clock_ahead: int = 0  # readings with a time in the future; replaced by the time of receipt
     forced: dict[str, Override] = field(default_factory=dict)  # current overrides, by point

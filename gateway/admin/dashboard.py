@@ -18,7 +18,7 @@ from gateway.admin.control_socket import control_application
 from gateway.admin.dashboard_points import LivePoints, describe_points
 from gateway.clock import now_ms
 from gateway.errors import GatewayError, TransientError
-from gateway.events import TELEMETRY, asset_of, read_telemetry
+from gateway.events import ABOUT_ASSETS, TELEMETRY, asset_of, read_telemetry
 from gateway.http_server import json_answer
 
 if TYPE_CHECKING:
@@ -204,7 +204,7 @@ class LastEvents:
         return [self._described(record.seq, record.event) for record in reversed(self._last)]
 
     def _described(self, seq: int, event: Event) -> dict[str, Any]:
-        asset = asset_of(event)
+        asset = asset_of(event) if event.type.startswith(ABOUT_ASSETS) else None
         plan = self._points().by_asset.get(asset) if asset is not None else None
         return {
             "seq": seq,

@@ -113,6 +113,7 @@ _LABELLED: dict[Family, list[tuple[str, str, str, str | dict[str, str]]]] = {
                 "unreadable": "mapping.unreadable",
                 "connection": "mapping.connections",
                 "connection_unclear": "mapping.connections_unclear",
+                "published": "mapping.published",
             },
         ),
         (

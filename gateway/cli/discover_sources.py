@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from gateway.clock import now_ms
 from gateway.errors import GatewayError
-from gateway.events import named_shadows, read_telemetry, shadow_items
+from gateway.events import MAPPED_TYPES, named_shadows, read_telemetry, shadow_items
 from gateway.infodeck.api_client import ApiAccess, connect
 from gateway.infodeck.inventory import InventoryReader
 from gateway.journal.lookup import newest_events, read_assets, read_unmapped_assets
@@ -64,7 +64,7 @@ def _add_stored(journal: Path, samples: dict[str, Samples]) -> None:
         for key in unmapped.keys:
             add_value(samples, unmapped.asset, key)
     for event in newest_events(journal, limit=_NEWEST_EVENTS):
-        if (telemetry := read_telemetry(event)) is not None:
+        if event.type in MAPPED_TYPES and (telemetry := read_telemetry(event)) is not None:
             for reading in telemetry.readings:
                 if not (event.is_backfilled and reading.key.startswith("$")):  # the path of a point
                     add_value(samples, telemetry.asset, reading.key, reading.value)

@@ -68,7 +68,9 @@ def read_config(config: Path, *, folder: Path | None = None) -> LoadedConfig:
         for problem in tables.problems
     ]
     problems = [*document.problems, *found]
-    return LoadedConfig(document, tables.point_map, problems, [*warnings, *tables.warnings])
+    return LoadedConfig(
+        document, tables.point_map, problems, [*document.warnings, *warnings, *tables.warnings]
+    )
 
 
 def load(config: Path, *, folder: Path | None = None) -> tuple[Settings, PointMap]:

@@ -113,6 +113,8 @@ def _intake(daemon: DaemonStatus, last: str) -> str:
         f"{events}, {f'the last one {last} ago' if is_any else 'none since the start'}",
         f"{daemon.at('journal.duplicates', 0)} came again",
     ]
+    if published := daemon.at("mapping.published", 0):
+        parts.append(f"{published} for the `events` of sinks")
     if refused := daemon.mapping_at("intake.refused"):
         parts.append("refused: " + ", ".join(f"{count} {reason}" for reason, count in refused.items()))
     return "; ".join(parts)

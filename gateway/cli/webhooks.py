@@ -125,8 +125,8 @@ def _add_register(action: argparse.ArgumentParser) -> None:
         "--events",
         metavar="TYPES",
         type=_event_types,
-        default=DOCUMENTED_EVENTS,
-        help=f"event types to send, with commas between (default: {','.join(DOCUMENTED_EVENTS)})",
+        help="event types to send, with commas between (default: those of the sinks' `events`, and"
+        f" {','.join(DOCUMENTED_EVENTS)})",
     )
     action.add_argument(
         "--description", metavar="TEXT", help="as Infodeck shows it (default: the gateway's name)"

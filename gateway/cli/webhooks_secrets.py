@@ -21,7 +21,14 @@ from gateway.config.secrets import LONGEST_SECRET, is_usable
 from gateway.doctor.secret_checks import no_signing_secret
 from gateway.errors import ApiRefusalError, CommandError, GatewayError, TransientError
 from gateway.events import ABOUT_ASSETS, TELEMETRY
-from gateway.infodeck.webhooks import ALL_DOCUMENTED_EVENTS, leads_to, signing_secret_of, webhook_of
+from gateway.infodeck.webhooks import (
+    ALL_DOCUMENTED_EVENTS,
+    DOCUMENTED_EVENTS,
+    leads_to,
+    published_types,
+    signing_secret_of,
+    webhook_of,
+)
 from gateway.intake.signing_secrets import remove_memory
 from gateway.settings import load_settings
 from gateway.settings.infodeck import check_webhook_url
@@ -53,16 +60,18 @@ def register(arguments: argparse.Namespace) -> int:
         )
     if not arguments.again:
         manage(settings, lambda api: _refuse_second(api, url))
+    published = settings.event_patterns
+    events: tuple[str, ...] = arguments.events or (*DOCUMENTED_EVENTS, *published_types(published))
     description = arguments.description or f"building gateway {settings.name}"
     with open_secret_file(path, may_replace=False) as file, uninterrupted():
-        item = manage(settings, lambda api: _make(api, url, arguments.events, description))
+        item = manage(settings, lambda api: _make(api, url, events, description))
         secret = signing_secret_of(item)
         if secret is None:
             raise CommandError(f"the webhook {webhook_of(item).id or url} is made. {_NOT_USABLE}")
         file.write_new(secret.encode())
         file.rename_new()
     made = replace(webhook_of(item), url=url)
-    print(f"Infodeck has the webhook {made.id or '?'} for {url}: {', '.join(arguments.events)}")
+    print(f"Infodeck has the webhook {made.id or '?'} for {url}: {', '.join(events)}")
     print(f"Its signing secret is in {path}, for its owner alone (user {path.stat().st_uid}).")
     if source.kind != "file" or Path(source.name) != path:
         print(f"Next: set intake: {{signing_secrets: [{{file: {path.absolute()}}}]}}, or a credential with")
@@ -71,12 +80,12 @@ def register(arguments: argparse.Namespace) -> int:
         named = url if made.id is None else f"{url}, id: {made.id}"
         print(f"Next: set infodeck: {{webhook: {{url: {named}}}}} in {arguments.config}")
     print(f"Next: start the gateway anew, then: gateway webhooks test -c {arguments.config}")
-    for name in arguments.events:  # new ones appear, so none is refused
+    for name in events:  # new ones appear, so none is refused
         if name not in ALL_DOCUMENTED_EVENTS:
             print(f"Infodeck's documents do not name {name}.")
-        elif not name.startswith(ABOUT_ASSETS):
+        elif not name.startswith(ABOUT_ASSETS) and name not in published:
             print(f"The gateway acknowledges {name} and has no use for it.")
-    if TELEMETRY not in arguments.events:
+    if TELEMETRY not in events:
         print(f"Without {TELEMETRY} no reading arrives.")
     return 0
 

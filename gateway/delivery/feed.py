@@ -108,7 +108,7 @@ class Feed:
         self.due = event.seq
         if self._waiting == 0 and not (self._loaded or self._is_behind):
             self._since_ms = event.received_ms
-        self._waiting += len(event.updates)
+        self._waiting += event.size
         if self._waiting > _BATCH_UPDATES or self._loaded or self._is_behind:
             for update in event.updates:
                 self._latest.setdefault(update.point.name, True)
@@ -235,13 +235,13 @@ class Feed:
         size = 0
         while self._loaded and size < _BATCH_UPDATES:
             events.append(self._loaded.popleft())
-            size += len(events[-1].updates)
+            size += events[-1].size
         return events
 
     def _take_recent(self) -> Sequence[MappedEvent]:
         if self._is_behind:  # all that was read from the event log brings nothing
             return ()
         events = self._recent.after(self._position, at_least=_BATCH_UPDATES)
-        self._waiting -= sum(len(event.updates) for event in events)
+        self._waiting -= sum(event.size for event in events)
         self._position = events[-1].seq if self._waiting > 0 and events else self._recent.head
         return events

@@ -59,6 +59,9 @@ class Mapper:
         try:
             if event.type == STATUS_CHANGED:
                 return (), self._apply_connection(event, now_ms)
+            if event.type != TELEMETRY:
+                self._status.published += 1
+                return (), ()
             telemetry = read_telemetry(event)
             plan = self._plan_for(telemetry)
             if telemetry is None or plan is None:

@@ -14,6 +14,7 @@ from gateway.records import StateChanges
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from gateway.delivery.event_copies import EventCopies
     from gateway.mapping.plan import PointMap
     from gateway.model import Point, Record, Scalar, Update
     from gateway.ports import EventLog, StateStore
@@ -37,14 +38,19 @@ class Pipeline:
         status: MappingStatus,
         clock_ms: Callable[[], int],
         steady_ms: Callable[[], int],
+        copies: EventCopies | None = None,
     ) -> None:
-        """`start` makes the feeds. `clock_ms` is the wall clock, `steady_ms` a clock that nothing sets."""
+        """`start` makes the feeds. `clock_ms` is the wall clock, `steady_ms` a clock that nothing sets.
+
+        Without `copies`, no sink publishes whole events.
+        """
         self._event_log = event_log
         self._state_store = state_store
         self._mapper = Mapper(state, status=status, clock_ms=clock_ms)
         self._status = status
         self._clock_ms = clock_ms
         self._steady_ms = steady_ms
+        self._copies = copies
         self._feeds: dict[str, Feed] = {}
         self._seen = 0  # the last event that the state includes
         self._saved_through = 0
@@ -78,6 +84,7 @@ class Pipeline:
             recent=self._recent,
             push_changes=self._push,
             now_ms=self._now_ms,
+            copies=self._copies,
         )
         self._feeds = {
             sink: Feed(
@@ -98,10 +105,13 @@ class Pipeline:
 
     def accept(self, records: Sequence[Record]) -> None:
         """Map new events and feed every sink; called right after the events became durable."""
-        now_ms = self._now_ms()
+        now_ms, copies = self._now_ms(), self._copies
         for record in records:
             updates, changes = self._mapper.apply_event(record, now_ms)
-            event = MappedEvent(record.seq, self.state.received_ms(record), updates)
+            size = len(updates)
+            if copies is not None:
+                updates, size = copies.with_copy(updates, record)
+            event = MappedEvent(record.seq, self.state.received_ms(record), updates, size)
             self._recent.add(event)
             for feed in self._feeds.values():
                 feed.push(event)

@@ -12,10 +12,12 @@ from operator import itemgetter
 from typing import TYPE_CHECKING, NamedTuple
 
 from gateway.errors import GatewayError
+from gateway.model import EVENTS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from gateway.delivery.event_copies import EventCopies
     from gateway.delivery.mapper import Mapper
     from gateway.mapping.plan import AssetPlan
     from gateway.model import Update
@@ -28,11 +30,15 @@ _SEQ = itemgetter(0)
 
 
 class MappedEvent(NamedTuple):
-    """The updates that an event brings the sinks. `received_ms` is by the steady clock."""
+    """The updates that an event brings the sinks, and for how many they count: a large one is several.
+
+    `received_ms` is by the steady clock.
+    """
 
     seq: int
     received_ms: int
     updates: Sequence[Update]
+    size: int
 
 
 class RecentEvents:
@@ -48,7 +54,7 @@ class RecentEvents:
         self.head = event.seq
         if event.updates:
             self._events.append(event)
-            self._size += len(event.updates)
+            self._size += event.size
             while self._size > _MOST_UPDATES:
                 self._drop((len(self._events) + 1) // 2)
 
@@ -56,14 +62,14 @@ class RecentEvents:
         """Return the next events after number `seq`, as many as have `at_least` updates together."""
         first = end = bisect_right(self._events, seq, key=_SEQ)
         while end < len(self._events) and at_least > 0:
-            at_least -= len(self._events[end].updates)
+            at_least -= self._events[end].size
             end += 1
         return self._events[first:end]
 
     def updates_after(self, seq: int) -> int:
         """Return how many updates there are after event `seq`."""
         at = bisect_right(self._events, seq, key=_SEQ)
-        return sum(len(event.updates) for event in self._events[at:])
+        return sum(event.size for event in self._events[at:])
 
     def drop_through(self, seq: int) -> None:
         """Free the events up to number `seq`, which every sink has taken."""
@@ -78,7 +84,7 @@ class RecentEvents:
     def _drop(self, count: int) -> None:
         if count:
             self.start = self._events[count - 1].seq
-            self._size -= sum(len(event.updates) for event in self._events[:count])
+            self._size -= sum(event.size for event in self._events[:count])
             del self._events[:count]
 
 
@@ -98,6 +104,7 @@ class Replay:
     recent: RecentEvents
     push_changes: Callable[[Sequence[Update]], None]
     now_ms: Callable[[], int]
+    copies: EventCopies | None = None
 
     async def read(self, after: int) -> tuple[Sequence[MappedEvent], int]:
         """Return the next events after number `after`, and the number up to which there are no others.
@@ -112,10 +119,13 @@ class Replay:
             if number % _TURN_EVENTS == _TURN_EVENTS - 1:
                 await asyncio.sleep(0)
             mapped = self.mapper.map_again(record)
-            updates = [] if mapped is None else self._as_shown(*mapped)
+            updates: Sequence[Update] = [] if mapped is None else self._as_shown(*mapped)
             if mapped is not None and updates:
                 last_of[updates[0].point.asset] = number, mapped[0]
-            events.append(MappedEvent(record.seq, self.mapper.state.received_ms(record), updates))
+            size = len(updates)
+            if self.copies is not None:
+                updates, size = self.copies.with_copy(updates, record)
+            events.append(MappedEvent(record.seq, self.mapper.state.received_ms(record), updates, size))
         for number, plan in last_of.values():
             shown = self.mapper.state.shown_without_event(plan)
             events[number] = events[number]._replace(updates=[*events[number].updates, *shown])
@@ -133,6 +143,10 @@ class Replay:
         A dead letter that no event caused gives what its point shows now.
         """
         letter = stored.letter
+        if letter.point.startswith(f"{EVENTS}/"):
+            if self.copies is None:
+                raise GatewayError(f"{letter.sink} publishes no events any more, see its `events`")
+            return [self.copies.map_letter(stored)]
         if not letter.seq:
             update = self.show(letter.point)
             if update is None:

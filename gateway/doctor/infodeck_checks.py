@@ -24,6 +24,7 @@ from gateway.infodeck.webhooks import (
     attempts_of,
     failures_of,
     id_to_correct,
+    published_types,
     twins_of,
     webhook_of,
 )
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from gateway.doctor.facts import Facts
     from gateway.infodeck.webhooks import Webhook
     from gateway.records import KnownAsset
+    from gateway.settings import Settings
 
 _CLOCK_WARNING_S = 30.0
 _CLOCK_ROUNDING_S = 2.0
@@ -190,14 +192,14 @@ def check_webhook(facts: Facts) -> Iterator[Finding]:
             or "`gateway webhooks register`, or correct infodeck.webhook",
         )
         return
-    faults = list(_webhook_faults(ours, twins_of(ours, every), path=facts.settings.intake.path))
+    faults = list(_webhook_faults(ours, twins_of(ours, every), facts.settings))
     yield from faults
     if not faults:
         word = f", {ours.status.lower()}" if ours.status else ""
         yield ok(f"{ours.id} leads to {ours.url}{word}")
 
 
-def _webhook_faults(webhook: Webhook, twins: Sequence[Webhook], *, path: str) -> Iterator[Finding]:
+def _webhook_faults(webhook: Webhook, twins: Sequence[Webhook], settings: Settings) -> Iterator[Finding]:
     if twins:
         yield warning(
             f"{1 + len(twins)} webhooks have the URL {webhook.url}: {webhook.id} and"
@@ -213,15 +215,21 @@ def _webhook_faults(webhook: Webhook, twins: Sequence[Webhook], *, path: str) ->
             f"add them to the webhook in Infodeck: without {TELEMETRY} no reading arrives, without the others"
             " devices that go offline, come or go are noticed later",
         )
+    published = published_types(settings.event_patterns)
+    if unsent := [name for name in published if not webhook.is_subscribed_to(name)]:
+        yield warning(
+            f"{webhook.id} does not send {', '.join(unsent)}, which the `events` of a sink name",
+            "add them to the webhook in Infodeck, or take them out of `events`",
+        )
     if not webhook.is_healthy:
         level = problem if webhook.is_failing else warning
         yield level(
             f"Infodeck says that {webhook.id} is {webhook.status}",
             "fix what the failed deliveries name, then `gateway webhooks enable`, or Infodeck's web page",
         )
-    if webhook.url is not None and (url_path := urlsplit(webhook.url).path or "/") != path:
+    if webhook.url is not None and (url_path := urlsplit(webhook.url).path or "/") != settings.intake.path:
         yield warning(
-            f"{webhook.id} posts to {url_path}, but intake.path is {path}",
+            f"{webhook.id} posts to {url_path}, but intake.path is {settings.intake.path}",
             "change one of them, unless the proxy in front of the gateway turns one into the other",
         )
 

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 from gateway.config.secrets import is_usable
 from gateway.errors import GatewayError
-from gateway.events import TELEMETRY, parse_time
+from gateway.events import TELEMETRY, EventPatterns, parse_time
 from gateway.text import sanitise_line, second_text
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ DOCUMENTED_EVENTS = (
     "asset.created",
     "asset.deleted",
 )
-"""The documented event types that this gateway has a use for."""
+"""The documented event types that concern points and assets."""
 
 ALL_DOCUMENTED_EVENTS = frozenset(DOCUMENTED_EVENTS) | {
     f"{thing}.{what}"
@@ -50,6 +50,17 @@ _HTTPS_PORT = 443
 _SWITCHES = ("enabled", "active", "isactive")  # booleans that stand for a status
 _HEALTHY = frozenset({"active", "enabled", "ok", "healthy"})
 _FAILING = frozenset({"failing", "failed", "disabled", "inactive", "paused", "suspended"})
+
+
+def published_types(events: EventPatterns) -> tuple[str, ...]:
+    """Return the event types beside `DOCUMENTED_EVENTS` that the webhook must send for the sinks' `events`.
+
+    A pattern stands for the documented types that it matches, `*` for whatever the webhook sends.
+    """
+    patterns = EventPatterns(events.patterns - {"*"})
+    named = {each for each in patterns.patterns if not each.endswith("*")}
+    matched = {each for each in ALL_DOCUMENTED_EVENTS if each in patterns}
+    return tuple(sorted((named | matched).difference(DOCUMENTED_EVENTS)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

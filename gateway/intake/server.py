@@ -19,7 +19,7 @@ from aiohttp.http import HttpVersion11
 from aiohttp.web_protocol import RequestHandler, RequestPayloadError
 
 from gateway.errors import EventError, JournalError, SignatureError
-from gateway.events import ABOUT_ASSETS, JOURNALED, is_test, keep_apart, parse_event
+from gateway.events import ABOUT_ASSETS, MAPPED_TYPES, is_test, keep_apart, parse_event
 from gateway.http_server import ConnectionLimit, ConnectionLog, connection_of, listen
 from gateway.intake.signature import FOREIGN, HEADER, MISMATCH, parse_header
 from gateway.text import sanitise_line
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from aiohttp.http import RawRequestMessage
 
     from gateway.config.value_types import HostPort, Network
+    from gateway.events import EventPatterns
     from gateway.intake.signature import Verifier
     from gateway.intake.signing_secrets import SigningSecrets
     from gateway.model import Event
@@ -90,8 +91,9 @@ class IntakeServer:
     """Answers webhooks, one request at a time per connection; all connections share the journal's commits.
 
     Senders outside loopback and `trusted_proxies` are refused; None: anyone may send (over TLS).
-    `on_assets_changed` is called when an event says that assets came, went or were edited. A body may
-    take `body_within_s`, and all that are under way `bodies_bytes` of memory.
+    `on_assets_changed` is called when an event says that assets came, went or were edited. Events of types in
+    `published` are journaled, too, as sinks publish them. A body may take `body_within_s`, and all that are
+    under way `bodies_bytes` of memory.
     """
 
     path: str
@@ -105,6 +107,7 @@ class IntakeServer:
     body_within_s: InitVar[float] = 20.0
     bodies_bytes: InitVar[int] = 32 << 20
     on_assets_changed: Callable[[], None] = lambda: None
+    published: EventPatterns | frozenset[str] = frozenset()
 
     def __post_init__(self, body_within_s: float, bodies_bytes: int) -> None:
         self._stopping = False
@@ -217,16 +220,22 @@ class IntakeServer:
             log.info("intake.test_event", event_id=event.event_id, type=event.type)
         elif organization is not None and organization != self.organization:
             status.other_organization += 1
-        elif event.type not in JOURNALED:
-            known = event.type in status.ignored_types or len(status.ignored_types) < _MOST_TYPES_COUNTED
-            status.ignored_types[event.type if known else "other"] += 1
+        elif event.type in MAPPED_TYPES:
+            await self._journal(event)
+        else:
+            if event.type in self.published:
+                await self._journal(event)
+            else:
+                known = event.type in status.ignored_types or len(status.ignored_types) < _MOST_TYPES_COUNTED
+                status.ignored_types[event.type if known else "other"] += 1
             if event.type.startswith(ABOUT_ASSETS):
                 self.on_assets_changed()
-        elif self._stopping:
+
+    async def _journal(self, event: Event) -> None:
+        if self._stopping:
             raise JournalError("the gateway is stopping", retry_after_s=_STOPPING_RETRY_AFTER_S)
-        else:
-            keep_apart(event)
-            await self.event_log.append(event)
+        keep_apart(event)
+        await self.event_log.append(event)
 
     async def _read(self, request: web.BaseRequest, signature: str | None) -> bytes:
         """Return the whole body; what is refused in any case is refused before it is read.

@@ -12,11 +12,14 @@ from gateway.config.decode import MISSING, Document, read_document
 from gateway.config.secrets import Secret, SecretSource
 from gateway.config.value_types import HostPort, parse_host_port
 from gateway.errors import ConfigError
+from gateway.events import EventPatterns
+from gateway.infodeck.webhooks import ALL_DOCUMENTED_EVENTS
 from gateway.settings.shape import DEFAULT_ADMIN, DEFAULT_INTAKE, PARTS, Settings
 from gateway.sinks.broker.config import BrokerConfig
 from gateway.sinks.modbus_client.sink import ModbusClientConfig
 from gateway.sinks.mqtt.sink import MqttConfig
 from gateway.sinks.sparkplug.sink import MqttSparkplugConfig
+from gateway.text import closest_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -40,6 +43,7 @@ def load_settings(file: Path) -> Document[Settings]:
         *_socket_problems(document),
         *_sink_problems(document),
     ]
+    document.warnings += _event_warnings(document)
     document.problems.sort(key=lambda problem: problem.location)
     return document
 
@@ -170,6 +174,19 @@ def _sink_problems(document: Document[Settings]) -> Iterator[Problem]:
             if other != name and path not in reported:
                 reported.add(path)
                 yield document.problem(["sinks", name, *path], f"sinks.{other} {message}", value)
+
+
+def _event_warnings(document: Document[Settings]) -> Iterator[Problem]:
+    """Yield a warning for each pattern in `events` that matches no documented type: new ones may exist."""
+    settings = document.value
+    for name, sink in {} if settings is None else settings.sinks.items():
+        for number, pattern in enumerate(sink.events if isinstance(sink, MqttConfig) else ()):
+            if not any(each in EventPatterns([pattern]) for each in ALL_DOCUMENTED_EVENTS):
+                close = closest_name(pattern, ALL_DOCUMENTED_EVENTS)
+                message = "matches no event type in Infodeck's documents" + (
+                    "" if close is None else f", did you mean `{close}`?"
+                )
+                yield document.problem(["sinks", name, "events", number], message, pattern)
 
 
 def _claims(

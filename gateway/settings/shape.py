@@ -28,6 +28,7 @@ from gateway.config.value_types import (
     SinkName,
     UrlPath,
 )
+from gateway.events import EventPatterns
 from gateway.settings.infodeck import InfodeckSettings
 from gateway.sinks.broker.config import BrokerConfig
 from gateway.sinks.modbus_client.sink import ModbusClientConfig, ModbusClientSink
@@ -185,6 +186,20 @@ class Settings:
         return {
             name: sink.topics(self.name) for name, sink in self.sinks.items() if isinstance(sink, MqttConfig)
         }
+
+    @property
+    def published_events(self) -> dict[str, EventPatterns]:
+        """The types of the events that each sink publishes as received, by its name."""
+        return {
+            name: EventPatterns(sink.events)
+            for name, sink in self.sinks.items()
+            if isinstance(sink, MqttConfig) and sink.events
+        }
+
+    @property
+    def event_patterns(self) -> EventPatterns:
+        """The types of all events that any sink publishes as received."""
+        return EventPatterns(each for events in self.published_events.values() for each in events.patterns)
 
     @property
     def write_limits(self) -> dict[str, WriteLimits]:

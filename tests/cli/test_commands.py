@@ -126,7 +126,8 @@ def test_a_folder_of_tables_that_is_not_there_is_a_mistake_of_the_settings(thai:
     folder.mkdir()
     printed = run_gateway("check", "-c", thai).stderr
     assert (
-        printed == f"{thai}:4:11: mappings: {folder}: no point table in this folder: no file ends in .yaml\n"
+        printed == f"{thai}:4:11: mappings: {folder}: no point table in this folder: no file ends in .yaml;"
+        " `schema` and `site` alone make one without points\n"
     )
 
 

@@ -224,7 +224,7 @@ async def test_a_quality_goes_out_before_a_backlog_too() -> None:
         stream.push_points(POINT)
     quality = make_update(OTHER, 3, time_ms=1, seq=0)
     stream.shown[OTHER.name] = quality
-    event = MappedEvent(502, 502, (make_update(POINT, 502, time_ms=502, seq=502), quality))
+    event = MappedEvent(502, 502, (make_update(POINT, 502, time_ms=502, seq=502), quality), 2)
     stream.recent.add(event)
     stream.feed.push(event)
     batches = [await stream.feed.next(), await stream.feed.next()]

@@ -14,7 +14,7 @@ MOST_UPDATES = 10_000
 
 def event(seq: int, size: int) -> MappedEvent:
     """Return an event with this many updates."""
-    return MappedEvent(seq, seq, (UPDATE,) * size)
+    return MappedEvent(seq, seq, (UPDATE,) * size, size)
 
 
 @given(

@@ -51,6 +51,18 @@ async def test_a_webhook_with_telemetry_alone(installation: Installation) -> Non
     assert "asset.status.changed, asset.created, asset.deleted" in finding.found
 
 
+async def test_a_webhook_without_published_events(installation: Installation) -> None:
+    """What a sink publishes must be sent; of `*`, nobody knows what that is."""
+    installation.change("sinks.bms.events", ["workorder.*", "booking.created", "new.type", "*"])
+    installation.api.webhooks[0]["events"].append("booking.created")
+    finding = (await installation.diagnose()).finding("webhook")
+    assert finding.level == "warning"
+    workorders = "workorder.completed, workorder.created, workorder.status.changed, workorder.updated"
+    assert finding.found == (
+        f"{WEBHOOK} does not send new.type, {workorders}, which the `events` of a sink name"
+    )
+
+
 @pytest.mark.parametrize(("word", "level"), [("Failing", "problem"), ("Draft", "warning")])
 async def test_the_status_of_the_webhook(installation: Installation, word: str, level: str) -> None:
     """A failing status is a problem, an unknown one a warning."""

@@ -191,6 +191,9 @@ def test_broken_file() -> None:
          "1:119: sinks.c.home_assistant: sinks.a publishes each point to Home Assistant on"),
         (f"sinks: {{a: {HOME}, home_assistant: {{discovery_prefix: a/+}}}}}}",
          "1:75: sinks.a.home_assistant.discovery_prefix: a topic prefix"),
+        *((f"sinks: {{a: {HOME}, events: [booking.created, '{wrong}']}}}}",
+           "1:66: sinks.a.events[1]: is no event type: write workorder.created, workorder.* or, for all")
+          for wrong in ("", "workorder*", "*.created", "work order.*", "a/b", "booking..x", "a.*.b")),
         ("log: {level: trace}", "1:14: log.level: one of debug, info, warning or error is expected"),
     ],
 )  # fmt: skip
@@ -198,6 +201,18 @@ def test_rules(tmp_path: Path, text: str, problem: str) -> None:
     """A broken rule is reported at its place."""
     (found,) = complaints_of(tmp_path, f"{text}\n{LEAST}")
     assert found.startswith(problem)
+
+
+def test_an_event_type_that_is_not_documented(tmp_path: Path) -> None:
+    """New types appear, so it is a warning, at its place."""
+    events = "[workorder.*, '*', asset.telemetry.updated, bookings.created, visits.*]"
+    path = write(tmp_path, f"sinks: {{a: {HOME}, events: {events}}}}}\n{LEAST}", "gateway.yaml")
+    document = load_settings(path)
+    assert not document.problems
+    first, second = (str(each).removeprefix(f"{path}:") for each in document.warnings)
+    unknown = "matches no event type in Infodeck's documents"
+    assert first.startswith(f"1:92: sinks.a.events[3]: {unknown}, did you mean `booking.created`?")
+    assert second == f'1:110: sinks.a.events[4]: {unknown} ("visits.*")'
 
 
 @pytest.mark.parametrize(

@@ -68,7 +68,7 @@ class Stream:
         seq = len(self.events) + 1
         made = {point: make_update(point, seq, time_ms=seq, seq=seq) for point in points}
         self.shown.update({point.name: update for point, update in made.items()})
-        event = MappedEvent(seq, seq, tuple(made[point] for point in points))
+        event = MappedEvent(seq, seq, tuple(made[point] for point in points), len(points))
         self.events.append(event)
         return event
 

@@ -23,7 +23,9 @@ if TYPE_CHECKING:
     from gateway.records import AssetSnapshot
 
 T = TypeVar("T")
-NO_TABLE = "no point table in this folder: no file ends in .yaml"
+NO_TABLE = (
+    "no point table in this folder: no file ends in .yaml; `schema` and `site` alone make one without points"
+)
 _WITHOUT_TEMPLATES = frozenset({"assets", "points", "cases", "system", "defaults"})
 
 Steps = tuple[str | int, ...]

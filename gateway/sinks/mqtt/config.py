@@ -8,6 +8,7 @@ from pydantic import AfterValidator, WithJsonSchema
 from pydantic.dataclasses import dataclass
 
 from gateway.config.decode import STRICT
+from gateway.events import EVENT_PATTERN, check_event_pattern
 from gateway.mapping.topics import (
     ASSET_TOPIC,
     ASSET_TOPICS_PATTERN,
@@ -23,6 +24,7 @@ from gateway.sinks.broker.config import BrokerConfig
 _PREFIX = WithJsonSchema({"type": "string", "pattern": "^(?![$])[^/+#]+(/(?![$])[^/+#]+)*$"})
 
 _TOPIC = WithJsonSchema({"type": "string", "pattern": POINT_TOPICS_PATTERN})
+_EVENT_TYPE = WithJsonSchema({"type": "string", "pattern": EVENT_PATTERN})
 _ASSET_TOPIC = WithJsonSchema({"type": "string", "pattern": ASSET_TOPICS_PATTERN})
 
 
@@ -52,6 +54,8 @@ class MqttConfig(BrokerConfig):
     """json: value, unit, quality and time; value: the bare value, of an asset {"ZN-T": 21.5}."""
     history: bool = True
     """Whether readings that are not the newest go to <topic>/$history."""
+    events: tuple[Annotated[str, AfterValidator(check_event_pattern), _EVENT_TYPE], ...] = ()
+    """Event types to publish as received, at <prefix>/$events/<type>, such as [workorder.*, booking.*]."""
     home_assistant: HomeAssistantKeys | None = None
     """Publish every point to Home Assistant; off if not written."""
 

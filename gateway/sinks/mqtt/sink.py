@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import asyncio
 from functools import partial
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from gateway.errors import RefusedError, TransientError
+from gateway.events import EventPatterns
+from gateway.model import EVENTS
 from gateway.sinks.broker.broker_sink import BrokerSink
 from gateway.sinks.broker.paho_client import Message
 from gateway.sinks.mqtt.config import MqttConfig
 from gateway.sinks.mqtt.home_assistant import HomeAssistantDiscovery
 from gateway.sinks.mqtt.message_builder import MessageBuilder
 from gateway.sinks.mqtt.metadata import MetadataPublisher, log_rejected, publish_alarms
-from gateway.sinks.mqtt.value_topics import TopicMap, has_value
+from gateway.sinks.mqtt.value_topics import TopicMap, bare_value, has_value, message_properties
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from gateway.alarms import Alarms
     from gateway.model import Refusal, Update
@@ -74,6 +77,8 @@ class MqttSink(BrokerSink):
         self._metadata = MetadataPublisher(
             self._builder, sink=name, other_topics=(self._status_topic, self._alarms_topic)
         )
+        self._events = EventPatterns(config.events)
+        self._prefix = config.prefix
         self._alarms = alarms
         self._exhausted: set[str] = set()  # topics refused at every retry: on this connection without retries
 
@@ -83,10 +88,20 @@ class MqttSink(BrokerSink):
         refusals: list[Refusal] = []
         async with self.publishing:
             messages = self._builder.messages(updates, refusals)
+            if self._events.patterns:
+                messages = chain(messages, self._event_messages(updates))
             rejections = await self._publish_patiently(connection, messages)
         refusals += self._builder.refused_updates(rejections)
         if refusals:
             raise RefusedError(refusals)
+
+    def _event_messages(self, updates: Iterable[Update]) -> Iterator[Message]:
+        """Yield the events of the sink's `events` as received, in their order."""
+        for update in updates:
+            point = update.point
+            if point.source == EVENTS and point.point in self._events:
+                topic, packed = f"{self._prefix}/{point.name}", message_properties(update)
+                yield Message(topic, bare_value(update.value), False, packed, (update,))  # noqa: FBT003 - not retained
 
     def prepare(self, points: PointSource, latest: LatestValues) -> Adopt:
         """Make the topics of another point table; those without a point, or a value, will be cleared."""

@@ -110,7 +110,7 @@ class ValueTopic:
         retain: bool,
     ) -> Message:
         newest = shown[0] if len(shown) == 1 else _newest_of(shown)
-        packed = _properties(newest, expires_s=expires_s)
+        packed = message_properties(newest, expires_s=expires_s)
         return Message(topic, self._payload(shown, newest), retain, packed, updates)
 
     def _payload(self, shown: Sequence[Update], newest: Update) -> bytes:
@@ -280,7 +280,7 @@ def fresh_s(update: Update, *, age_ms: int) -> int | None:
     return min(max(1, (stale_after_ms - age_ms) // 1000), _LONGEST_EXPIRY_S)
 
 
-def _properties(update: Update, *, expires_s: int | None) -> PackedProperties:
+def message_properties(update: Update, *, expires_s: int | None = None) -> PackedProperties:
     """Return the properties of one PUBLISH. `expires_s`: when the broker drops it; None: never."""
     packed = _event_property(update.event_id) + _asset_property(update.point.asset)
     if expires_s is not None:

@@ -115,6 +115,20 @@ async def test_events_that_the_gateway_has_no_use_for(daemon: Daemon) -> None:
     ]
 
 
+async def test_events_that_a_sink_publishes(daemon: Daemon) -> None:
+    """They are registered by default, and have a use."""
+    settings = daemon.config.read_text()
+    daemon.config.write_text(settings.replace("{type: mqtt,", "{type: mqtt, events: [visitor.*],"))
+    async with set_up_webhook(daemon) as infodeck:
+        file = str(daemon.folder / "second")
+        done = await infodeck.run("register", "--url", OTHER_URL, "--secret-file", file)
+        assert infodeck.api.webhooks[-1]["events"] == [
+            *("asset.telemetry.updated", "asset.status.changed", "asset.created", "asset.deleted"),
+            *("visitor.checked_in", "visitor.checked_out", "visitor.registered"),
+        ]
+    assert "has no use" not in done.stdout
+
+
 async def test_nowhere_to_write_the_secret(daemon: Daemon) -> None:
     """A file in use, a variable and a missing folder are refused before Infodeck is asked."""
     async with set_up_webhook(daemon) as infodeck:
