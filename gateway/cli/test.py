@@ -6,7 +6,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from gateway.cli.loading import add_config_argument, load
-from gateway.mapping.cases import run_cases
+from gateway.tools.run_cases import run_cases
 
 if TYPE_CHECKING:
     import argparse

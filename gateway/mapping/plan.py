@@ -91,12 +91,20 @@ class PathRule(Rule):
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """A user's test of a table for `gateway test`: readings by key or path, and what they should give."""
+    """A user's test of a table for `gateway test`: readings in their order, and what they should give."""
+
+    given: tuple[GivenReadings, ...]
+    expect: tuple[Expectation, ...]
+    place: str
+
+
+@dataclass(frozen=True, slots=True)
+class GivenReadings:
+    """Readings of one asset by key or path, some time after those before."""
 
     asset: str
     telemetry: Mapping[str, Scalar]
-    expect: tuple[Expectation, ...]
-    place: str
+    after_ms: int
 
 
 @dataclass(frozen=True, slots=True)

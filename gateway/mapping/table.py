@@ -305,12 +305,14 @@ class System:
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
 class Given:
-    """The readings of a case, of one asset."""
+    """Readings of a case, of one asset."""
 
     asset: Text
     """The asset's id."""
     telemetry: dict[Text, Value] = Field(min_length=1)
     """Readings by telemetry key or path."""
+    after: Period | None = None
+    """The time since the readings before it in the list; none if not written."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
@@ -319,7 +321,7 @@ class Expected:
 
     value: Value
     """The value; null is no value."""
-    quality: Literal["good", "bad"]
+    quality: Literal["good", "bad", "stale", "held"]
     """Its quality."""
 
 
@@ -327,8 +329,8 @@ class Expected:
 class CaseEntry:
     """One test of the table by its author, run by `gateway test`."""
 
-    given: Given
-    """The readings that the case starts from."""
+    given: Given | Annotated[tuple[Given, ...], Field(min_length=1)]
+    """The readings that the case starts from, or a list of them, of several assets and times."""
     expect: dict[str, Expected | Value] = Field(min_length=1)
     """Points as <tag>/<point>, each with its value, or with value and quality."""
 

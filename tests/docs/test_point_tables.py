@@ -15,11 +15,11 @@ from support.mosquitto import Mosquitto
 from support.processes import run_script
 
 from gateway.events import parse_event, read_telemetry
-from gateway.mapping.cases import run_cases
 from gateway.mapping.compiler import TableInputs, load_point_map
 from gateway.mapping.expressions import FUNCTIONS, compile_expression
 from gateway.mapping.topics import TopicScheme
 from gateway.mapping.units import COMMON_UNITS, SPELLINGS, is_known_unit, standard_spelling
+from gateway.tools.run_cases import run_cases
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -11,7 +11,7 @@ from support.point_tables import EXAMPLES, HEAD, load_good_tables, load_tables
 from gateway.cli import points as points_command
 from gateway.cli import test as test_command
 from gateway.errors import CommandError
-from gateway.mapping.cases import run_cases
+from gateway.tools.run_cases import run_cases
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -77,6 +77,38 @@ def test_a_failed_case_has_its_place(tmp_path: Path, telemetry: str, expect: str
     assert line in failure
 
 
+def cases_in_order(given: str, expect: str) -> str:
+    """Return the table with a case of several given readings, which are on line 15."""
+    return f"{TABLE}cases:\n  - given: [{given}]\n    expect: {{{expect}}}\n"
+
+
+@pytest.mark.parametrize(
+    ("given", "expect"),
+    [
+        ("{asset: a, telemetry: {t: 21}}, {asset: b, telemetry: {f: 3}}", "X/T: 21, X/F: 3"),
+        ("{asset: a, telemetry: {t: 21}}, {asset: a, telemetry: {t: 22}}", "X/T: 22"),
+        ("{asset: a, telemetry: {t: 21}}, {asset: b, telemetry: {f: 3}, after: 90m}", "X/T: 21, X/F: 3"),
+        (
+            "{asset: a, telemetry: {t: 21}}, {asset: b, telemetry: {f: 3}, after: 91m}",
+            "X/T: {value: null, quality: stale}, X/F: 3",
+        ),
+    ],
+)
+def test_readings_are_given_one_after_the_other(tmp_path: Path, given: str, expect: str) -> None:
+    """A case can give readings of several assets, and let time pass, in which values become stale."""
+    assert run_cases(load_good_tables(tmp_path, cases_in_order(given, expect))) == []
+
+
+def test_each_asset_of_a_list_is_checked(tmp_path: Path) -> None:
+    """An unknown asset in a list has its place, and a point must belong to one of them."""
+    table = cases_in_order("{asset: a, telemetry: {t: 1}}, {asset: bb, telemetry: {f: 1}}", "X/F: 1")
+    _, problems = load_tables(tmp_path, table)
+    assert any(
+        "a.yaml:15:" in line and "cases[0].given[1].asset: there is no asset" in line for line in problems
+    )
+    assert any("cases[0].expect.X/F: is a point of b, not of a or bb" in line for line in problems)
+
+
 @pytest.mark.parametrize(
     ("asset", "expect", "problem"),
     [
@@ -86,7 +118,7 @@ def test_a_failed_case_has_its_place(tmp_path: Path, telemetry: str, expect: str
         (
             "a",
             "X/T: {value: 1, quality: fine}",
-            "cases[0].expect.X/T.quality: one of good or bad is expected",
+            "cases[0].expect.X/T.quality: one of good, bad, stale or held is expected",
         ),
     ],
 )

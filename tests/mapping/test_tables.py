@@ -9,10 +9,10 @@ import orjson
 import pytest
 from support.point_tables import EXAMPLES, HEAD, SINKS, load_good_tables
 
-from gateway.mapping.cases import run_cases
 from gateway.mapping.compiler import TableInputs, load_point_map
 from gateway.mapping.paths import NOT_FOUND
 from gateway.model import ByteOrder, Cov, Mqtt, OnStale, Quality, Register, RegisterTable, StalePolicy
+from gateway.tools.run_cases import run_cases
 
 if TYPE_CHECKING:
     from pathlib import Path
