@@ -24,6 +24,13 @@ HEARTBEAT = "$heartbeat"
 """The source of the gateway's heartbeat point."""
 EVENTS = "$events"
 """Tag and source of points that no table has: one per event type, whose value is an event's whole body."""
+KEY_SEPARATOR = " | "
+"""Between the telemetry keys of one source, of which the first counts that an event has."""
+
+
+def source_keys(source: str) -> tuple[str, ...]:
+    """Return the telemetry keys of a source, the preferred one first; a path is returned as it is."""
+    return tuple(source.split(KEY_SEPARATOR))
 
 
 class Quality(IntEnum):
@@ -193,8 +200,12 @@ class ValueKind(Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Conversion:
-    """How a reading becomes the point's value, in order: kind or map, unit, gain, offset, range, decimals."""
+    """How a reading becomes the point's value, in order.
 
+    Bits, kind or map, unit, gain, offset, range, decimals.
+    """
+
+    bits: int | tuple[int, int] | None = None  # one bit of an integer; or first and last of several
     kind: ValueKind = ValueKind.ANY
     map: Mapping[str, Scalar] | None = None  # by text as written in the table
     source_unit: str | None = None  # the sensor's unit of measure if it differs from the point's
@@ -240,7 +251,7 @@ class Point:
     tag: str
     point: str
     asset: str  # "" for the gateway's own points
-    source: str  # a telemetry key, a `$.data.object…` path, one of `PSEUDO_SOURCES` or `HEARTBEAT`
+    source: str  # telemetry keys, a `$.data.object…` path, one of `PSEUDO_SOURCES` or `HEARTBEAT`
     unit_of_measure: str | None
     stale_after_ms: int | None  # None: never stale
     on_stale: OnStale

@@ -15,7 +15,7 @@ from gateway.demo.demo_building import alternating, wave
 from gateway.mapping.convert import compile_conversion
 from gateway.mapping.registers import integer_limits
 from gateway.mapping.units import standard_spelling
-from gateway.model import Quality, ValueKind
+from gateway.model import Quality, ValueKind, source_keys
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -53,13 +53,15 @@ def plausible_signals(plan: AssetPlan, *, seed: int) -> dict[str, Signal]:
     """Return a signal for each reading of an asset, by telemetry key or path; it takes Unix seconds."""
     readers: dict[str, list[Point]] = {}
     for point in plan.measured:
-        readers.setdefault(point.source, []).append(point)
+        readers.setdefault(source_keys(point.source)[0], []).append(point)
     return {source: _signal(points, seed=seed) for source, points in readers.items()}
 
 
 def _signal(points: Sequence[Point], *, seed: int) -> Signal:
     random = Random(f"{seed}/{points[0].asset}/{points[0].source}")
     period_s, shift = random.uniform(_QUICKEST_S, _SLOWEST_S), random.random()
+    if status := _status_word(points):
+        return alternating(first=status, then=0, period_s=period_s, shift=shift)
     if words := _words(points):
         return lambda at_s, _: words[int((at_s / period_s + shift) % 1.0 * len(words))]
     types = {register.type for point in points for register in point.registers}
@@ -78,6 +80,13 @@ def _signal(points: Sequence[Point], *, seed: int) -> Signal:
     mean, noise = low + swing, swing / 100
     curve = wave(mean=mean, swing=swing * 0.9, period_s=period_s, noise=noise, shift=shift, decimals=decimals)
     return lambda at_s, noise: min(max(float(curve(at_s, noise) or 0), low), high)
+
+
+def _status_word(points: Sequence[Point]) -> int:
+    """Return the number in which all bits that points read are set, 0 if none of them reads bits."""
+    bits = [point.conversion.bits for point in points]
+    ranges = [(one, one) if isinstance(one, int) else one for one in bits if one is not None]
+    return sum(1 << bit for bit in {bit for first, last in ranges for bit in range(first, last + 1)})
 
 
 def _words(points: Sequence[Point]) -> list[Scalar]:

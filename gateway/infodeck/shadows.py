@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from gateway.events import named_shadows, parse_time, shadow_items, shadow_time_ms
 from gateway.mapping.paths import NOT_FOUND, split_path
-from gateway.model import Reading
+from gateway.model import Reading, source_keys
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -131,7 +131,8 @@ def find_missed(
     """Compare the shadows of an asset with the newest reading of each of its points."""
     missed: dict[str, Reading] = {}
     for point in plan.measured:
-        reading = found.readings.get(point.source)
+        of_keys = (found.readings.get(key) for key in source_keys(point.source))
+        reading = next(filter(None, of_keys), None)
         if reading is not None and _is_missed(
             reading, measured(point), tolerance_ms=tolerance_ms, now_ms=now_ms
         ):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from gateway.mapping.cases import compile_case
@@ -34,6 +34,7 @@ from gateway.mapping.plan import AssetPlan, PathRule, PointMap, without_connecti
 from gateway.mapping.registers import HIGHEST_ADDRESS
 from gateway.mapping.table import MqttDefaults
 from gateway.memory import free_in_slices
+from gateway.model import source_keys
 from gateway.text import short_list, unknown_name
 
 if TYPE_CHECKING:
@@ -381,6 +382,7 @@ def _plan(claimants: Iterable[Claimant]) -> AssetPlan:
     by_path: list[PathRule] = []
     measured: list[Point] = []
     pseudo: list[Point] = []
+    has_choices = False
     for claimant in claimants:
         point = claimant.point
         if point.is_pseudo:
@@ -391,5 +393,9 @@ def _plan(claimants: Iterable[Claimant]) -> AssetPlan:
         if isinstance(rule, PathRule):
             by_path.append(rule)
         else:
-            by_key[point.source] = (*by_key.get(point.source, ()), rule)
-    return AssetPlan(by_key, tuple(by_path), tuple(measured), tuple(pseudo))
+            keys = source_keys(point.source)
+            has_choices |= len(keys) > 1
+            for index, key in enumerate(dict.fromkeys((*keys, point.source))):  # saved under the last one
+                chosen = replace(rule, preferred=frozenset(keys[:index])) if index else rule
+                by_key[key] = (*by_key.get(key, ()), chosen)
+    return AssetPlan(by_key, tuple(by_path), tuple(measured), tuple(pseudo), has_choices)

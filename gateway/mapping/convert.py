@@ -1,7 +1,8 @@
 """From a reading to a point's value and quality. A conversion is compiled once per point into one function.
 
-The steps: read the value as the kind that the point expects, or look it up in its `map`; apply gain and
-offset; check `range` and the registers; round. A step that a point does not need is not in its function.
+The steps: pick the bits; read the value as the kind that the point expects, or look it up in its `map`; apply
+gain and offset; check `range` and the registers; round. A step that a point does not need is not in its
+function.
 """
 
 from __future__ import annotations
@@ -42,6 +43,8 @@ def compile_conversion(conversion: Conversion, registers: Sequence[Register] = (
     else:
         readers = {ValueKind.ANY: _read_any, ValueKind.NUMBER: _read_number, ValueKind.SWITCH: _read_switch}
         read = readers[conversion.kind]
+    if conversion.bits is not None:
+        read = _bits_reader(conversion.bits, read)
     if conversion.calculates:
         return _calculating(read, conversion, registers)
     if conversion.map is not None or not registers:
@@ -181,6 +184,30 @@ def _read_switch(raw: Scalar) -> Scalar:
     if isinstance(raw, str):
         return {"true": True, "false": False}.get(raw.strip().lower(), _number_in(raw))
     return _read_number(raw)
+
+
+def _bits_reader(bits: int | tuple[int, int], read: _Read) -> _Read:
+    """Return the reader of one bit, as true or false, or of several as a number; `read` gets that."""
+    lowest, highest = (bits, bits) if isinstance(bits, int) else bits
+    mask, is_single = (1 << highest - lowest + 1) - 1, isinstance(bits, int)
+
+    def read_bits(raw: Scalar) -> Scalar:
+        number = status_word(raw)
+        if number is None:
+            return None
+        picked = number >> lowest & mask
+        return read(picked == 1 if is_single else picked)
+
+    return read_bits
+
+
+def status_word(raw: Scalar) -> int | None:
+    """Return the whole number, from 0 on, whose bits can be read; None for anything else."""
+    number = None if isinstance(raw, bool) else _read_number(raw)
+    highest = _EXACT_TO if number.__class__ is float else _LARGEST
+    if number is None or number % 1 or not 0 <= number <= highest:
+        return None
+    return int(number)
 
 
 def _map_reader(table: Mapping[str, Scalar]) -> _Read:

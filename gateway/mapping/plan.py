@@ -52,12 +52,14 @@ class AssetPlan:
 
     `by_key` has the rules of each telemetry key, `by_path` those of explicit paths. `measured` are the
     asset's points with readings, `pseudo` those whose values the gateway makes itself, such as `$quality`.
+    `has_choices` is whether a point reads the first of several keys.
     """
 
     by_key: dict[str, tuple[Rule, ...]]
     by_path: tuple[PathRule, ...]
     measured: tuple[Point, ...]
     pseudo: tuple[Point, ...]
+    has_choices: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,11 +67,13 @@ class Rule:
     """How one telemetry key becomes the value of one point. `convert` never raises.
 
     `by_unit` has the conversion for readings whose event states their unit of measure; any unit is a key.
+    `preferred` are the keys whose readings count instead if an event has any of them.
     """
 
     point: Point
     convert: Convert
     by_unit: Mapping[str, Convert]
+    preferred: frozenset[str] = field(default=frozenset(), kw_only=True)
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,19 +18,34 @@ from gateway.config.value_types import Period
 from gateway.mapping.paths import compile_path
 from gateway.mapping.registers import HIGHEST_ADDRESS, HIGHEST_BIT, TYPE_NAMES, parse_type
 from gateway.mapping.topics import TOPIC_PATTERN, check_level, check_tag_pattern, check_topic
-from gateway.model import PSEUDO_SOURCES, ByteOrder, RegisterTable
+from gateway.model import KEY_SEPARATOR, PSEUDO_SOURCES, ByteOrder, RegisterTable
 
 _LEVEL = r"(?![$\s])[^/+#]*[^/+#\s]"
 _STRING_TYPE = r"^string\(([1-9][0-9]?|1[0-9]{2}|2[0-3][0-9]|24[0-6])\)$"
 _TAG_PART = r"([^/+#{}]|\{\{|\}\}|\{(name|id|location|model)\})*"
 
 
-def _check_source(text: str) -> str:
+def _check_source(source: str | tuple[str, ...]) -> str | tuple[str, ...]:
+    text = source if isinstance(source, str) else ""
     if text.startswith(("$.", "$[")):
         compile_path(text)
     elif text.startswith("$") and text not in PSEUDO_SOURCES:
         raise ValueError(f"unknown; known are a telemetry key, $.data.object…, {', '.join(PSEUDO_SOURCES)}")
+    return source
+
+
+def _check_key(text: str) -> str:
+    if text.startswith("$") or KEY_SEPARATOR in text:
+        raise ValueError("only telemetry keys can be in a list")
     return text
+
+
+def _check_bits(bits: tuple[int, int]) -> tuple[int, int]:
+    if bits[0] >= bits[1]:
+        raise ValueError(
+            f"is [lowest, highest], but {bits[0]} is not less than {bits[1]}; one bit is `bits: 3`"
+        )
+    return bits
 
 
 def _check_type(text: str) -> str:
@@ -65,7 +80,12 @@ def _pattern(pattern: str, *words: str) -> WithJsonSchema:
 Text = Annotated[str, Field(min_length=1)]
 Level = Annotated[str, AfterValidator(check_level), _pattern(f"^{_LEVEL}$")]
 Topic = Annotated[str, AfterValidator(check_topic), _pattern(TOPIC_PATTERN)]
-Source = Annotated[Text, AfterValidator(_check_source), _pattern(r"^([^$]|\$[.\[])", *PSEUDO_SOURCES)]
+Key = Annotated[Text, AfterValidator(_check_key), _pattern(r"^[^$]")]
+Source = Annotated[
+    Annotated[Text, _pattern(r"^([^$]|\$[.\[])", *PSEUDO_SOURCES)]
+    | Annotated[tuple[Key, ...], Field(min_length=1)],
+    AfterValidator(_check_source),
+]
 Type = Annotated[str, AfterValidator(_check_type), _pattern(_STRING_TYPE, *TYPE_NAMES)]
 Number = int | float
 Factor = Annotated[
@@ -87,6 +107,8 @@ Modicon = Annotated[
     ),
 ]
 BitPosition = Annotated[int, Field(ge=0, le=HIGHEST_BIT)]
+ReadingBit = Annotated[int, Field(ge=0, le=63)]
+ReadingBits = Annotated[tuple[ReadingBit, ReadingBit], AfterValidator(_check_bits)]
 UnitId = Annotated[int, Field(ge=0, le=255)]
 Stride = Annotated[int, Field(ge=1, le=HIGHEST_ADDRESS + 1)]
 Reserve = Annotated[tuple[Address, Address], AfterValidator(_check_reserve)]
@@ -194,7 +216,9 @@ class PointKeys(_Freshness):
     """A point of a template, or the keys of it that one asset overrides."""
 
     source: Source | None = Field(default=None, alias="from")
-    """A telemetry key of the asset, a path such as $.data.object.x, or $quality, $age or $online."""
+    """A telemetry key, a list of keys (the first that is there), a path $.data.object.x, $quality or $age."""
+    bits: ReadingBit | ReadingBits | None = None
+    """One bit of an integer reading, 0 is the lowest; or [lowest, highest] of several, read as a number."""
     unit: Text | None = None
     """Unit of measure that is published: any text. Readings that state another known unit are converted."""
     source_unit: Text | None = None

@@ -135,9 +135,11 @@ def conversion_for_unit(
 ) -> Conversion | UnitProblem:
     """Return a point's conversion for readings that state their unit; the same one if nothing changes.
 
-    The point table takes precedence: with `source_unit`, `map` or a `gain`, what a reading states is ignored.
+    The point table takes precedence: with `source_unit`, `bits`, `map` or a `gain`, what a reading states is
+    ignored.
     """
-    is_decided = conversion.source_unit is not None or conversion.map is not None or conversion.gain != 1
+    has_own_unit = conversion.source_unit is not None or conversion.map is not None
+    is_decided = has_own_unit or conversion.bits is not None or conversion.gain != 1
     if unit_of_measure is None or is_decided:
         return conversion
     found = stated_unit_conversion(stated, unit_of_measure)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from gateway.config.problems import show
@@ -71,7 +72,7 @@ def can_show(points: PointMap, point: Point, value: Scalar) -> bool:
 
 def _mapped_value(point: Point, requested: Scalar) -> Scalar:
     """Return the output of `map` that equals the requested value; true is 1, as in a register."""
-    convert = compile_conversion(point.conversion)
+    convert = compile_conversion(replace(point.conversion, bits=None))
     outputs = {key: convert(key) for key in point.conversion.map or ()}
     good = {key: value for key, (value, quality) in outputs.items() if quality is Quality.GOOD}
     for value in good.values():

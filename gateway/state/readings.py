@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gateway.config.problems import show
+from gateway.mapping.convert import status_word
 from gateway.mapping.paths import NOT_FOUND
 from gateway.mapping.registers import address_text, encoding_errors
 from gateway.mapping.units import UnitProblem, conversion_for_unit
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 def map_telemetry(plan: AssetPlan, telemetry: Telemetry, *, event: Event, seq: int) -> list[Update]:
     """Return the updates that an event brings its asset's points, in the order of the readings."""
     event_id = event.event_id
-    by_key = plan.by_key
+    by_key = rules_by_key(plan, telemetry) if plan.has_choices else plan.by_key
     updates = [
         map_reading(rule, reading, seq, event_id)
         for reading in telemetry.readings
@@ -33,6 +34,15 @@ def map_telemetry(plan: AssetPlan, telemetry: Telemetry, *, event: Event, seq: i
             for rule, reading in readings_at_paths(plan, telemetry, event=event)
         ]
     return updates
+
+
+def rules_by_key(plan: AssetPlan, telemetry: Telemetry) -> dict[str, tuple[Rule, ...]]:
+    """Return the rules of each key that an event has. Of several keys of a point, the first one counts."""
+    keys = {reading.key for reading in telemetry.readings}
+    return {
+        key: tuple(rule for rule in plan.by_key[key] if rule.preferred.isdisjoint(keys))
+        for key in keys & plan.by_key.keys()
+    }
 
 
 def readings_at_paths(
@@ -84,6 +94,8 @@ def unshown_reason(update: Update) -> str | None:
         problem = conversion_for_unit(point.conversion, point.unit_of_measure, update.raw_unit)
         if isinstance(problem, UnitProblem):
             return f"its reading is in {show(update.raw_unit)}: {problem.message}"
+    if point.conversion.bits is not None and status_word(update.raw) is None:
+        return f"{show(update.raw)} is not a whole number from 0 on, so it has no bits"
     if update.value is None and point.conversion.map is not None:
         return f"{show(update.raw)} is not in its map"
     found = [

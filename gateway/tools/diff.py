@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 SinkTopic = tuple[str, str]
 """An MQTT sink and a topic there; the sink is "" if unknown, as in a CSV."""
 
-_MEANING = ("asset", "from", "unit_of_measure", "map", "every")
+_MEANING = ("asset", "from", "bits", "unit_of_measure", "map", "every")
 _DETAILS = (
     *("description", "range_low", "range_high", "clamp", "decimals"),
     *("cov", "cov_every", "stale_after", "on_stale", "tags", "refill"),

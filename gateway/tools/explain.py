@@ -19,9 +19,9 @@ from gateway.mapping.registers import (
     modicon_text,
 )
 from gateway.mapping.units import UnitProblem, conversion_for_unit
-from gateway.model import ByteOrder, Quality, StalePolicy, ValueKind
+from gateway.model import ByteOrder, Conversion, Quality, StalePolicy, ValueKind
 from gateway.state.building_state import BuildingState
-from gateway.state.readings import map_reading, readings_at_paths
+from gateway.state.readings import map_reading, readings_at_paths, rules_by_key
 from gateway.text import align_columns, count_text, duration_text, time_text
 from gateway.tools.register_map import calculation_text
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from gateway.mapping.plan import AssetPlan, PointMap
-    from gateway.model import Conversion, Event, Point, Reading, Register, Scalar, Telemetry, Update
+    from gateway.model import Event, Point, Reading, Register, Scalar, Telemetry, Update
 
     Messages = Callable[["Output"], Iterable[tuple[str, str]]]
 
@@ -120,8 +120,9 @@ def explain(point_map: PointMap, event: Event, *, seq: int) -> Explanation:
 
 
 def _arrivals(plan: AssetPlan, telemetry: Telemetry, event: Event, *, seq: int) -> Iterator[Arrival]:
+    rules = rules_by_key(plan, telemetry)
     for reading in telemetry.readings:
-        for rule in plan.by_key.get(reading.key, ()):
+        for rule in rules.get(reading.key, ()):
             yield Arrival(reading, map_reading(rule, reading, seq, event.event_id))
     for path_rule, reading in readings_at_paths(plan, telemetry, event=event):
         yield Arrival(reading, map_reading(path_rule, reading, seq, event.event_id))
@@ -156,16 +157,24 @@ def conversion_steps(conversion: Conversion, raw: Scalar) -> list[ConversionStep
 
 def _partial_conversions(conversion: Conversion) -> Iterator[tuple[str, Conversion]]:
     """Yield the conversion up to each of its parts, with what that part does."""
+    bits = conversion.bits
     unrounded = replace(conversion, decimals=None)
     unlimited = replace(unrounded, range=None, clamp=False)
     in_source_unit = replace(unlimited, gain=1.0, offset=0.0)
     interpreted = replace(in_source_unit, source_unit=None, unit_gain=1, unit_offset=0)
     low, high = conversion.range or (0, 0)
+    if bits is not None:
+        yield f"{_bits_text(bits)} of a whole number", Conversion(bits=bits)
     yield _INTERPRETATIONS[conversion.kind] if conversion.map is None else "map", interpreted
     yield f"from {conversion.source_unit}", in_source_unit
     yield calculation_text(conversion.gain, conversion.offset, of="value"), unlimited
     yield f"outside {low:.12g} to {high:.12g}" + (", clamped" if conversion.clamp else ""), unrounded
     yield f"to {count_text(conversion.decimals or 0, 'decimal')}", conversion
+
+
+def _bits_text(bits: int | tuple[int, int]) -> str:
+    """Return bits in words: `bit 3`, `bits 4 to 7`."""
+    return f"bit {bits}" if isinstance(bits, int) else f"bits {bits[0]} to {bits[1]}"
 
 
 def view_register(register: Register, value: Scalar) -> tuple[bytes, Scalar, dict[ByteOrder, Scalar]]:

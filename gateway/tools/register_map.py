@@ -51,6 +51,7 @@ COLUMNS = (
     "sentinel",  # what the register shows before the first reading, and where `on_stale` is sentinel
     # how: what else `gateway import` needs to make the same table again
     "site",
+    "bits",
     "source_unit",
     "gain",
     "offset",
@@ -136,6 +137,7 @@ def _joined(topics: Iterable[str | None]) -> str | None:
 def _treatment(point: Point) -> MapRow:
     conversion, cov, limits = point.conversion, point.cov, point.conversion.range
     row: MapRow = {
+        "bits": flow_text(conversion.bits) if isinstance(conversion.bits, tuple) else conversion.bits,
         "source_unit": conversion.source_unit,
         "gain": None if conversion.gain == 1 else conversion.gain,
         "offset": conversion.offset or None,

@@ -39,7 +39,11 @@ def _run(case: Case, point_map: PointMap) -> Iterator[str]:
             rules = plan.by_key.get(key) or [rule for rule in plan.by_path if rule.point.source == key]
             if not rules:
                 yield f"{case.place}: {unknown_name('reading', key, _readings(plan))} ({show(key)})"
-            updates += [map_reading(rule, Reading(key, value, now_ms), seq, None) for rule in rules]
+            updates += [
+                map_reading(rule, Reading(key, value, now_ms), seq, None)
+                for rule in rules
+                if rule.preferred.isdisjoint(given.telemetry)
+            ]
         state.apply_updates(plan, updates, now_ms=now_ms)
     for expectation in case.expect:
         yield from _compare(expectation, state.latest(point_map.by_name[expectation.name]))

@@ -19,8 +19,8 @@ _FORMAT_COLUMNS = ("sink", "unit", "table", "type", "order", "scale", "bit")
 _DERIVED_COLUMNS = ("name", "asset_name", "location", "topic", "asset_topic", "words", "sentinel")
 _HEARTBEAT_EVERY = "10s"
 _POINT_COLUMNS = (  # in the usual order of a point table; `unit_of_measure` is the key `unit` there
-    *(*REQUIRED, "unit_of_measure", "source_unit", "description", "map", "gain", "offset", "range", "clamp"),
-    *("decimals", "cov", "stale_after", "on_stale", "refill", "tags", "mqtt"),
+    *(*REQUIRED, "unit_of_measure", "source_unit", "description", "bits", "map", "gain", "offset", "range"),
+    *("clamp", "decimals", "cov", "stale_after", "on_stale", "refill", "tags", "mqtt"),
 )
 
 

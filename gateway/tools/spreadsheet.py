@@ -148,6 +148,7 @@ def _parsers(decimal: str | None) -> dict[str, Callable[[str], Any]]:
         **dict.fromkeys(("table", "type", "refill"), _parse_word),
         "order": lambda cell: _parse_word(cell).upper(),
         "clamp": _parse_flag,
+        "bits": _parse_bits,
         "on_stale": _parse_on_stale,
         "mqtt": _parse_sinks,
     }
@@ -191,6 +192,13 @@ def _parse_flag(text: str) -> bool:
     if text.lower() not in FLAGS:
         raise ValueError("true or false is expected")
     return FLAGS[text.lower()]
+
+
+def _parse_bits(text: str) -> int | list[int]:
+    """Return the `bits` column: 3, or [4, 7]."""
+    if (found := re.fullmatch(r"(\d+)|\[ *(\d+) *, *(\d+) *\]", text)) is None:
+        raise ValueError("a bit is expected, such as 3, or the first and last one, [4, 7]")
+    return int(found[1]) if found[1] else [int(found[2]), int(found[3])]
 
 
 def _parse_sinks(text: str) -> bool | list[str]:

@@ -111,6 +111,7 @@ def day_of(signal: Any) -> list[Any]:
         ("tag: R, point: P, map: {'true': 1, 'false': 0}", {True, False}),
         ("tag: R, point: P, map: {low: 1, high: 900}, range: [0, 10]", {"low"}),
         ("tag: R, point: P, modbus: {table: discrete, register: 0, type: bit}", {True, False}),
+        ("tag: R, point: P, bits: [4, 5]", {0, 0b110000}),
         ("tag: R, point: P, modbus: {register: 0, type: string(2)}", {"on", "of"}),
     ],
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from decimal import Decimal
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import orjson
 import pytest
@@ -150,8 +150,41 @@ def test_gain_and_range_apply_to_mapped_values() -> None:
     assert convert("high") == (95, BAD)
 
 
+@given(word=st.integers(0, 2**64 - 1), first=st.integers(0, 62), width=st.integers(2, 64))
+def test_bits_are_picked_from_whole_numbers(word: int, first: int, width: int) -> None:
+    """One bit is true or false, several are a number; text counts as the number that it is."""
+    last = min(63, first + width - 1)
+    digits = f"{word:064b}"[::-1]
+    for raw in (word, str(word)):
+        one = compile_conversion(Conversion(bits=first, kind=ValueKind.SWITCH))(raw)
+        assert one == (digits[first] == "1", GOOD)
+        assert isinstance(one[0], bool)
+        several = compile_conversion(Conversion(bits=(first, last), kind=ValueKind.NUMBER))(raw)
+        assert several == (int(digits[first : last + 1][::-1], 2), GOOD)
+
+
+@pytest.mark.parametrize("raw", [21.5, -1, -0.5, 2.0**53, True, "on", "1.5", "", None, math.nan, math.inf])
+def test_what_is_no_whole_number_from_0_on_has_no_bits(raw: Scalar) -> None:
+    """Bits of anything else are no value: a negative number has as many as its register, which is unknown."""
+    assert compile_conversion(Conversion(bits=0))(raw) == (None, BAD)
+
+
+@pytest.mark.parametrize(
+    ("bits", "table", "expected"),
+    [
+        (3, {"0": "ok", "1": "fault"}, "fault"),
+        (3, {"false": "ok", "true": "fault"}, "fault"),
+        ((2, 3), {"0": "off", "2": "heating"}, "heating"),
+    ],
+)
+def test_bits_are_looked_up_in_a_map(bits: int | tuple[int, int], table: Any, expected: str) -> None:
+    """A map applies to the bits, not to the whole reading."""
+    assert compile_conversion(Conversion(bits=bits, map=table))(0b1001) == (expected, GOOD)
+
+
 conversions = st.builds(
     Conversion,
+    bits=st.none() | st.integers(0, 63) | st.just((4, 7)),
     kind=st.sampled_from(ValueKind),
     gain=st.sampled_from([1, -1, 0.1, 1000, 1e300]),
     offset=st.sampled_from([0, -0.4, 1e300]),

@@ -175,10 +175,16 @@ def test_a_point_with_a_problem_is_refused(tmp_path: Path, keys: str, problem: s
         ),
         ("$quality, modbus: {register: 0, bit: 1}", "points[0].modbus: $quality can become 5: a bit holds"),
         ("$age, stale_after: 1h", "points[0].stale_after: does not apply to $age"),
-        ("$age, refill: history", "points[0].refill: is for points that read a telemetry key, not $age"),
+        ("$age, refill: history", "points[0].refill: is for points that read one telemetry key, not $age"),
+        ("[t, $quality]", 'points[0].from[1]: only telemetry keys can be in a list ("$quality")'),
+        ("[t, u], refill: history", "points[0].refill: is for points that read one telemetry key, not t | u"),
+        ("t, bits: 64", "points[0].bits: must be at most 63"),
+        ("t, bits: [7, 4]", "points[0].bits: is [lowest, highest], but 7 is not less than 4"),
+        ("t, bits: 3, unit: degC, source_unit: degF", "points[0].source_unit: has no effect with `bits`"),
+        ("$quality, bits: 3", "points[0].bits: does not apply to $quality"),
         (
             "$.data.object.x, refill: newest",
-            'points[0].refill: is for points that read a telemetry key, not $.data.object.x ("newest")',
+            'points[0].refill: is for points that read one telemetry key, not $.data.object.x ("newest")',
         ),
     ],
 )

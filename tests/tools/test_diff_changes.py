@@ -77,7 +77,7 @@ BREAKING = [
     (ChangeKind.TOPIC_MOVED, "mqtt: true", ["mqtt: {topic: x/y}"]),
     (ChangeKind.TOPIC_GONE, "mqtt: true", ["mqtt: false"]),
     (ChangeKind.MEANING, "unit: degC", ["unit: degF"]),
-    (ChangeKind.MEANING, "from: t", ["from: u", "from: $.data.object.t"]),
+    (ChangeKind.MEANING, "from: t", ["from: u", "from: $.data.object.t", "from: [t, u]", "from: t, bits: 3"]),
     (ChangeKind.MEANING, "asset: a", ["asset: b"]),
     (ChangeKind.MEANING, "map: {x: 0, y: 1}", ["map: {x: 1, y: 0}", "map: {x: 0}", "unit: degC"]),
     (ChangeKind.MEANING, "gain: 1", ["gain: 0.001", "gain: -1", "offset: 273.15"]),

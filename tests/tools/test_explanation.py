@@ -115,9 +115,22 @@ def test_the_conversion_of_units_is_a_step(tmp_path: Path) -> None:
     assert steps_of(explained(points, event({"t": 50})), "R/T") == [("from degF", 10), ("value + 1", 11)]
 
 
+def test_bits_and_the_first_of_several_keys_are_reported(tmp_path: Path) -> None:
+    """A reading by a key that comes later in the list gives no update; bits are a step."""
+    points = load_good_tables(
+        tmp_path, HEAD + "points: [{tag: R, point: S, asset: ast-1, from: [new, old], bits: [4, 7]}]\n"
+    )
+    found = explained(points, event({"old": 16, "new": 32}))
+    assert steps_of(found, "R/S") == [("bits 4 to 7 of a whole number", 2)]
+    assert (found.unused, found.silent) == ((), ())
+    assert steps_of(explained(points, event({"old": 16})), "R/S") == [("bits 4 to 7 of a whole number", 1)]
+    assert "R/S  from new | old" in traces_text(found, lambda _: ())
+
+
 scalars = st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.floats() | st.text(max_size=8)
 conversions = st.builds(
     Conversion,
+    bits=st.none() | st.integers(0, 2) | st.just((0, 1)),
     kind=st.just(ValueKind.NUMBER),
     map=st.none() | st.dictionaries(st.sampled_from(["on", "off", "1"]), st.integers(0, 3), min_size=1),
     unit_gain=st.sampled_from([1, 0.001, 1.8]),

@@ -66,7 +66,8 @@ def measuring_keys(draw: Any) -> dict[str, Any]:
     keys: dict[str, Any] = {
         "from": draw(
             st.one_of(
-                st.sampled_from(["t", "co2", "$.data.object.a[0].b"]), cell_text.filter(lambda t: t[0] != "$")
+                st.sampled_from(["t", "co2", "$.data.object.a[0].b", ["t", "co2"]]),
+                cell_text.filter(lambda t: t[0] != "$"),
             )
         ),
     }
@@ -90,13 +91,15 @@ def measuring_keys(draw: Any) -> dict[str, Any]:
         ),
     }
     keys |= draw(st.fixed_dictionaries({}, optional=optional))
-    if not keys["from"].startswith("$") and draw(st.booleans()):
+    if keys["from"][0][0] != "$" and not isinstance(keys["from"], list) and draw(st.booleans()):
         keys["refill"] = draw(refill)
     if draw(st.booleans()):
         keys["range"] = [0, 1] if draw(st.booleans()) else [0.0, 1]
         keys |= {"clamp": True} if draw(st.booleans()) else {}
     elif draw(st.booleans()):
         keys |= {"unit": "degC", "source_unit": "degF"}
+    elif draw(st.booleans()):
+        keys["bits"] = draw(st.sampled_from([0, 63, [0, 1]]))
     elif draw(st.booleans()):
         keys["map"] = draw(
             st.dictionaries(any_text, st.sampled_from([0, 1, True, False]), min_size=1, max_size=3)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from gateway.mapping.topics import FORBIDDEN_IN_LEVELS
 from gateway.mapping.units import UnitProblem, is_known_unit, stated_unit_conversion
+from gateway.model import source_keys
 from gateway.records import AutoTag
 from gateway.text import short_list, unknown_name
 
@@ -235,6 +236,7 @@ def _type_disagreement(draft: PointDraft, asset_type: AssetType) -> tuple[str, s
     source, name = draft.source, f"the asset type {asset_type.name or asset_type.id}"
     if not listed or not source or source[0] == "$" or "." in source:
         return None
+    source = next((key for key in source_keys(source) if key in listed), source)
     if source not in listed:
         return f"{unknown_name('reading', source, listed)} ({name} in Infodeck)", "from"
     unit = listed[source].unit_of_measure

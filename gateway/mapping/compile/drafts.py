@@ -23,6 +23,7 @@ from gateway.mapping.table import CovKeys, Defaults, MqttDefaults, MqttKeys, OnS
 from gateway.mapping.units import ConversionsByUnit, UnitProblem, unit_conversion
 from gateway.model import (
     HEARTBEAT,
+    KEY_SEPARATOR,
     PSEUDO_SOURCES,
     Conversion,
     Cov,
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
     from gateway.model import Register
 
 _STALE_AFTER_S = 90 * 60.0
-_CALCULATING_KEYS = ("source_unit", "gain", "offset", "map", "range", "clamp", "decimals")
+_CALCULATING_KEYS = ("bits", "source_unit", "gain", "offset", "map", "range", "clamp", "decimals")
 _HIGHEST = {"$quality": max(Quality).value, "$age": 365 * 86_400, "$online": 1}
 _HIGHEST_BEAT = 32_767
 
@@ -71,7 +72,7 @@ def draft_point(
     """Return the draft of a point. Keys with problems are reported and left out."""
     # Without a key that was left out because of a problem, others may look wrong.
     written, place = place, replace(place, is_silent=not place.is_whole)
-    source = keys.source or ""
+    source = _source(keys)
     if not source:
         place.report("this key is required: a telemetry key, or $.data.object…", "from")
     is_pseudo = source in PSEUDO_SOURCES
@@ -103,6 +104,10 @@ def draft_point(
     if any(inputs.is_controller(block.register.sink) for block in blocks):
         _check_stale_value(on_stale, draft.conversion.range, place)
     return draft
+
+
+def _source(keys: PointKeys) -> str:
+    return KEY_SEPARATOR.join(keys.source) if isinstance(keys.source, tuple) else keys.source or ""
 
 
 def draft_heartbeat(
@@ -147,6 +152,7 @@ def _conversion(keys: PointKeys, registers: tuple[Register, ...], place: Place) 
     """Return the conversion. It expects numbers if a step, a unit or a register needs them."""
     unit_gain, unit_offset = _unit_conversion(keys, place)
     conversion = Conversion(
+        bits=keys.bits,
         map=keys.map,
         source_unit=keys.source_unit,
         unit_gain=unit_gain,
@@ -158,9 +164,10 @@ def _conversion(keys: PointKeys, registers: tuple[Register, ...], place: Place) 
         decimals=keys.decimals,
     )
     has_number = any(is_scalable(register.type) for register in registers)
-    if conversion.calculates or keys.cov is not None or keys.unit is not None or has_number:
+    is_measure = keys.cov is not None or keys.unit is not None or isinstance(keys.bits, tuple)
+    if conversion.calculates or is_measure or has_number:
         return replace(conversion, kind=ValueKind.NUMBER)
-    if any(register.type == "bit" for register in registers):
+    if keys.bits is not None or any(register.type == "bit" for register in registers):
         return replace(conversion, kind=ValueKind.SWITCH)
     return conversion
 
@@ -172,6 +179,8 @@ def _unit_conversion(keys: PointKeys, place: Place) -> tuple[float, float]:
         return 1, 0
     if keys.map is not None:
         place.report("has no effect with `map`, whose values are in `unit` already", "source_unit")
+    elif keys.bits is not None:
+        place.report("has no effect with `bits`, which have no unit that could be converted", "source_unit")
     elif unit is None:
         place.report("needs `unit` beside it, the published unit", "source_unit")
     elif source != unit:  # equal also as free text: the units that readings state are to be ignored
@@ -213,10 +222,11 @@ def _cov(keys: PointKeys, defaults: Defaults, *, expires: bool) -> Cov | None:
 
 
 def _backfill(keys: PointKeys, place: Place, defaults: Defaults) -> bool:
-    """Return whether gaps are filled. Only telemetry keys have a history in Infodeck."""
-    if (keys.source or "").startswith("$"):
+    """Return whether gaps are filled. Only a single telemetry key has a history in Infodeck."""
+    source = _source(keys)
+    if source.startswith("$") or KEY_SEPARATOR in source:
         if keys.refill is not None:
-            place.report(f"is for points that read a telemetry key, not {keys.source}", "refill")
+            place.report(f"is for points that read one telemetry key, not {source}", "refill")
         return False
     return (keys.refill or defaults.refill) == "history"
 
@@ -248,8 +258,11 @@ def _check_constants(draft: PointDraft, place: Place, on_stale: OnStale, *, need
         else:
             warn_of_bound(blocks, place, bound, "range", index)
     warn_of_decimals(blocks, place, conversion.decimals)
+    if isinstance(conversion.bits, tuple) and conversion.map is None and conversion.linear == (1, 0):
+        lowest, highest = conversion.bits
+        warn_of_bound(blocks, place, (1 << highest - lowest + 1) - 1, "bits")
     table = conversion.map or {}
-    convert = compile_conversion(conversion)
+    convert = compile_conversion(replace(conversion, bits=None))
     for key, output in table.items():
         if isinstance(output, str) and needs_numbers:
             place.report("is text, but gain, offset, range, decimals and cov need numbers", "map", key)

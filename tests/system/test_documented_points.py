@@ -1,0 +1,80 @@
+"""The real daemon with the examples of docs/point-tables.md, read by mosquitto_sub and mbpoll."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from support.building import eventually, polled, retained
+from support.daemon import ORGANIZATION, REPOSITORY, Daemon, telemetry
+from support.mosquitto import subscribe
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from support.mosquitto import Mosquitto
+
+PAGE = (REPOSITORY / "docs/point-tables.md").read_text(encoding="utf-8")
+HEAD = "schema: gateway.points/1\nsite: hq\n"
+TOPIC = "gw/v1/hq/AIR-1"
+
+
+@pytest.fixture
+def daemon(tmp_path: Path, broker: Mosquitto) -> Iterator[Daemon]:
+    """Run the gateway with all examples about the asset ast-air1."""
+    tables = tmp_path / "tables"
+    tables.mkdir()
+    blocks = re.findall(r"^```yaml\n(.*?)^```$", PAGE, flags=re.DOTALL | re.MULTILINE)
+    for number, block in enumerate(block for block in blocks if "ast-air1" in block):
+        (tables / f"{number}.yaml").write_text(HEAD + block)
+    running = Daemon(tmp_path, broker.port, tables)
+    running.start()
+    yield running
+    running.kill()
+
+
+def registers(daemon: Daemon, *addresses: int) -> list[str]:
+    """Return input registers as unsigned numbers."""
+    return [polled(daemon.modbus_port, address, "3").split()[0] for address in addresses]
+
+
+def shown(broker: Mosquitto, *points: str) -> list[tuple[Any, str]]:
+    """Return value and quality of points on MQTT."""
+    messages = [retained(broker.port, f"{TOPIC}/{point}") for point in points]
+    return [(message["value"], message["quality"]) for message in messages]
+
+
+def test_the_first_key_and_bits(daemon: Daemon, broker: Mosquitto) -> None:
+    """The first key that is there counts in each event; a bit and a number of a status word are points."""
+    daemon.post(telemetry("evt_1", "ast-air1", {"pm2.5": 12, "status": 42}))
+    eventually(lambda: registers(daemon, 600, 602, 603), ["12", "1", "2"])
+    expected = [(12, "good"), (True, "good"), (2, "good"), ("auto", "good")]
+    assert shown(broker, "PM25", "FAULT", "STAGE", "MODE") == expected
+    daemon.post(telemetry("evt_2", "ast-air1", {"pm2.5": 12, "pm2_5": 11, "status": 21.5}))
+    eventually(lambda: registers(daemon, 600, 602, 603), ["11", "0", "65535"])
+    assert shown(broker, "PM25", "FAULT") == [(11, "good"), (None, "bad")]
+    reason = "21.5 is not a whole number from 0 on, so it has no bits"
+    assert daemon.status()["mapping"]["unshown"]["AIR-1/FAULT"] == reason
+
+
+async def test_a_list_of_readings(daemon: Daemon, broker: Mosquitto) -> None:
+    """The newest is in the live topic and the register, the older one in `$history`, each with its time."""
+    (body,) = re.findall(r"^```json readings.json\n(.*?)^```$", PAGE, flags=re.DOTALL | re.MULTILINE)
+    now_s = int(time.time())
+    for written, moved in (("1795507200", now_s), ("1795505400", now_s - 1800), ("o-xxxx", ORGANIZATION)):
+        body = body.replace(written, str(moved))
+    async with subscribe(broker.port) as watching:
+        daemon.post(body.encode())
+        await watching.wait_for(lambda: bool(watching.payloads(f"{TOPIC}/ZN-T/$history")))
+        await watching.wait_for(lambda: bool(watching.payloads(f"{TOPIC}/ZN-T")))
+    live, older = watching.last(f"{TOPIC}/ZN-T").json, watching.last(f"{TOPIC}/ZN-T/$history").json
+    assert (live["value"], older["value"]) == (21.5, 21.0)
+    assert [time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(at_s)) for at_s in (now_s, now_s - 1800)] == [
+        live["ts"][:19],
+        older["ts"][:19],
+    ]
+    assert await asyncio.to_thread(registers, daemon, 601, 604) == ["640", "215"]
