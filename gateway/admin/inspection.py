@@ -16,7 +16,7 @@ from gateway.admin.point_history import WIDEST, HistoryWindow, read_history
 from gateway.errors import CommandError, EncodingError
 from gateway.events import ABOUT_ASSETS, parse_time
 from gateway.http_server import json_answer
-from gateway.mapping.registers import address_text, decoder, encoder, modicon_text, sentinel
+from gateway.mapping.registers import address_text, decoder, encoder, format_text, modicon_text, sentinel
 from gateway.state.readings import bad_reason
 from gateway.text import unknown_name
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from gateway.mapping.plan import PointMap
-    from gateway.model import Point, Record, Register, Update
+    from gateway.model import Point, Record, Register, Scalar, Update
     from gateway.state.building_state import BuildingState
 
 _USUAL_WIDTH = 800
@@ -143,5 +143,12 @@ def _content(register: Register, shown: Update | None) -> dict[str, Any]:
         "place": address_text(register),
         "modicon": modicon_text(register.table, register.address),
         "words": raw.hex(" ", 2).upper(),
-        "content": exact_in_browsers(decoder(replace(register, scale=1.0))(raw)),
+        "format": format_text(register),
+        "content": exact_in_browsers(_held(register, raw)),
     }
+
+
+def _held(register: Register, raw: bytes) -> Scalar:
+    """Return the number in a register, not divided by the scale, in as many digits as a float32 has."""
+    number = decoder(replace(register, scale=1.0))(raw)
+    return float(f"{number:.7g}") if register.type == "float32" and number is not None else number

@@ -1,93 +1,116 @@
 // One point: everything about it, and its override.
 
 import { act, askForToken, isUnlocked, open } from "./actions.js";
-import { byId, element, facts, pill } from "./dom.js";
-import { ago, registerText, span, timeText, valueText } from "./format.js";
-import { plot } from "./plots.js";
-import { isMade, loadRecent, nowMs, state, when } from "./state.js";
+import { closeButton, element, facts, pill, table } from "./dom.js";
+import { eventLink } from "./event.js";
+import { ago, span, timeText, unitText, valueText } from "./format.js";
+import { makeHistory } from "./history.js";
+import { ask, isMade, nowMs, state, when } from "./state.js";
 
-let opened = null; // {name, number, live}: the point whose dialog is open
+let opened = null; // {name, number, live, registers, history, now, turn}: the point whose dialog is open
 
 export function begin() {
-  when("values", (changed) => opened && changed.includes(opened.number) && showLive());
+  when("values", (changed) => opened && changed.includes(opened.number) && loadNow());
   when("status", () => opened && showLive());
   when("connection", () => opened && showLive());
-  when("points", () => opened && followPoint());
-  byId("dialog").addEventListener("close", () => {
-    opened = null;
-  });
 }
 
-export async function openPoint(number) {
+export function leavePoint() {
+  opened = null;
+}
+
+// Open a point, or follow it to the number that it has in other tables.
+export function showPoint(name) {
+  const number = state.points.findIndex((point) => point.name === name);
+  if (opened?.name === name && opened.point) {
+    Object.assign(opened, { number, point: state.points[number] ?? opened.point });
+    loadNow();
+    return;
+  }
   const point = state.points[number];
-  const live = element("div", { className: "card" });
-  opened = { name: point.name, number, live };
+  const [live, registers] = [element("div", { className: "card" }), element("div")];
+  const history = point && !isMade(point) ? makeHistory(point) : null;
+  opened = { name, number, point, live, registers, history, now: null, turn: 0 };
   open([
-    element("div", { className: "head" }, element("h2", { id: "dialog-title" }, point.name), closeButton()),
-    element("p", { className: "soft" }, point.description ?? ""),
+    element("div", { className: "head" }, element("h2", { id: "dialog-title" }, name), closeButton()),
+    element("p", { className: "soft" }, point?.description ?? ""),
     live,
-    element("div", { className: "card" }, facts([
-      ["Asset", [point.asset_name, point.asset].filter(Boolean).join(" · ")],
-      ["Place", point.location],
-      ["Site", point.site],
-      ["From", element("code", {}, point.from)],
-      ["Unit", point.unit],
-      ["Stale after", point.stale_after_s === null ? "never" : span(point.stale_after_s)],
-      ...point.topics.map((place) => [place.sink, element("code", {}, place.topic)]),
-      ...point.registers.map((register) => [register.sink, placeText(register)]),
-    ])),
-    forceForm(point),
-  ]);
-  showLive();
-  await loadRecent([point.name]).catch(() => {});
-  showLive();
+    history?.node,
+    point ? placesCard(point, registers) : "",
+    point ? forceForm(point) : "",
+  ].filter(Boolean));
+  loadNow();
+  history?.load();
 }
 
-// Other tables are in force, or the gateway was away: the point may have another number, or none.
-async function followPoint() {
-  opened.number = state.points.findIndex((point) => point.name === opened.name);
+const placesCard = (point, registers) => element("div", { className: "card" }, facts([
+  ["Asset", [point.asset_name, point.asset].filter(Boolean).join(" · ")],
+  ["Place", point.location],
+  ["Site", point.site],
+  ["From", element("code", {}, point.from)],
+  ["Unit", point.unit],
+  ["Stale after", point.stale_after_s === null ? "never" : span(point.stale_after_s)],
+  ...point.topics.map((place) => [place.sink, element("code", {}, place.topic)]),
+]), registers);
+
+// Request what the registers hold and why a value is bad; the stream has only the value.
+async function loadNow() {
+  const mine = opened;
+  mine.turn += 1;
+  const turn = mine.turn;
   showLive();
-  await loadRecent([opened.name]).catch(() => {});
+  if (mine.number < 0) return;
+  const found = await ask(`/api/points/${encodeURIComponent(mine.name)}`).catch(() => null); // it is away, or other tables come
+  if (mine !== opened || turn !== mine.turn || found === null) return;
+  mine.now = found;
   showLive();
+  mine.registers.replaceChildren(registerTable());
 }
 
-const closeButton = () => element("button", { type: "button", className: "quiet", onclick: () => byId("dialog").close() }, "Close");
-
-function placeText(register) {
-  const order = register.order && /32|64/.test(register.type) ? `, ${register.order}` : "";
-  const scale = register.scale === 1 ? "" : `, scale ${register.scale}`;
-  return `unit ${register.unit}, ${registerText(register)} (${register.modicon})${order}${scale}`;
+function registerTable() {
+  const rows = opened.now.registers.map((register) => {
+    const sink = state.status?.sinks[register.sink];
+    const away = sink && sink.state !== "up" ? pill(sink.state) : "";
+    const content = register.content === null ? "no value" : valueText(register.content);
+    return [element("span", {}, register.sink, " ", away), String(register.unit), `${register.place} (${register.modicon})`, register.format, element("span", {}, element("code", {}, register.words), ` = ${content}`)];
+  });
+  return rows.length ? table(["Sink", "Unit", "Register", "Type", "Words now"], rows, "") : "";
 }
 
 function showLive() {
-  if (opened === null) return;
-  const point = state.points[opened.number];
-  if (point === undefined) {
-    opened.live.replaceChildren(element("p", { className: "nothing" }, "The point tables have no such point any more."));
+  const { point, number, live, now } = opened;
+  if (number < 0) {
+    live.replaceChildren(element("p", { className: "nothing" }, state.points.length ? `The point tables have no such point${point ? " any more" : ""}.` : "Loading …"));
     return;
   }
-  const shown = state.shown[opened.number];
-  const forced = state.status?.mapping.forced[point.name];
+  const shown = state.shown[number];
   if (!shown) {
-    opened.live.replaceChildren(element("div", { className: "head" }, element("h3", {}, "Now"), pill("waiting")), element("p", { className: "nothing" }, "No reading has come yet."));
+    live.replaceChildren(element("div", { className: "head" }, element("h3", {}, "Now"), pill("waiting")), element("p", { className: "nothing" }, "No reading has come yet."));
     return;
   }
-  const numbers = state.recent.get(point.name) ?? [];
-  const unit = point.unit ? ` ${point.unit}` : "";
+  const forced = state.status?.mapping.forced[point.name];
   const isOld = !state.isConnected;
-  opened.live.replaceChildren(
+  const event = shown.event ?? now?.event;
+  live.replaceChildren(
     element("div", { className: "head" }, element("h3", {}, isOld ? "Last seen" : "Now"), isOld ? pill("old", "bad") : pill(shown.quality)),
     isOld ? element("p", { className: "error" }, `${state.reason ?? "The gateway does not answer"}: what is shown here is old.`) : "",
     facts([
-      ["Value", `${valueText(shown.value)}${unit}`],
+      ["Value", `${valueText(shown.value)} ${unitText(point.unit)}`],
+      ["Why", whyNot(shown, now, point)],
+      ["Reading", shown.quality !== "good" && now?.read_ms ? `${[JSON.stringify(now.raw), now.raw_unit].filter(Boolean).join(" ")}, measured ${timeText(now.read_ms)}` : null],
       ["Measured", `${timeText(shown.timeMs)} (${ago(shown.timeMs, nowMs())})`],
-      ["Event", shown.event && element("code", {}, shown.event)],
+      ["Event", event && eventLink(event)],
       ["Forced until", forced && timeText(forced.until_ms)],
     ]),
-    numbers.length >= 4
-      ? plot(numbers, { describe: (value) => `${valueText(value)}${unit}`, from: timeText(numbers[0] * 1000), to: timeText(numbers.at(-2) * 1000), label: point.name })
-      : "",
   );
+  opened.history?.follow(shown);
+}
+
+// Why the newest reading is not shown, or not good.
+function whyNot({ quality, timeMs }, now, point) {
+  const old = `there is no reading since ${timeText(now?.read_ms ?? timeMs)}, and it counts for ${span(point.stale_after_s ?? 0)}`;
+  const reasons = { bad: now?.bad_reason, stale: old, held: `${old}; the last good value is held`, offline: "Infodeck reports that the device is not connected", forced: "forced by hand" };
+  return reasons[quality];
 }
 
 function forceForm(point) {

@@ -22,6 +22,8 @@ export function drawing(name, attributes, ...children) {
 
 export const byId = (id) => document.getElementById(id);
 
+export const closeButton = () => element("button", { type: "button", className: "quiet", onclick: () => byId("dialog").close() }, "Close");
+
 export function setText(node, text) {
   if (node.textContent !== text) node.textContent = text;
 }

@@ -3,6 +3,15 @@
 // A value with all its digits, as receivers get it: a meter's counter has many.
 export const valueText = (value) => (value === null || value === undefined ? "–" : String(value));
 
+// Units as people write them; topics, registers and files have them as in the point tables.
+const SYMBOLS = new Map(Object.entries({
+  degC: "°C", "deg C": "°C", delta_degC: "°C", degF: "°F", "deg F": "°F", delta_degF: "°F", degree: "°", percent: "%", pct: "%",
+  ohm: "Ω", kohm: "kΩ", "ug/m3": "µg/m³", um: "µm", uS: "µS", "uS/cm": "µS/cm", "foot**3/minute": "ft³/min", inch_H2O: "inH₂O",
+}));
+const POWERS = { 2: "²", 3: "³" };
+
+export const unitText = (unit) => SYMBOLS.get(unit) ?? unit?.replace(/\b(mm|cm|m|km|in|ft)([23])\b/g, (_, length, power) => length + POWERS[power]) ?? "";
+
 export function span(seconds) {
   const whole = Math.max(0, Math.round(seconds));
   if (whole < 60) return `${whole} s`;

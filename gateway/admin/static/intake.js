@@ -1,6 +1,7 @@
 // What comes in: how much, what is refused and why, and what became of the last events.
 
 import { byId, card, element, facts, pill, table } from "./dom.js";
+import { eventLink } from "./event.js";
 import { ago, sizeText, span } from "./format.js";
 import { plot } from "./plots.js";
 import { ask, nowMs, rates, state, when } from "./state.js";
@@ -69,7 +70,7 @@ function eventTable() {
   const rows = events.slice(0, MOST_SHOWN).map((event) => [
     ago(event.received_ms, now),
     element("span", {}, event.tags.join(", ") || event.asset || "–", event.source === "reconcile" ? " (from the API)" : ""),
-    element("code", {}, event.id),
+    eventLink(event.id),
     way(event),
   ]);
   return table(["Received", "Asset", "Event", "Way"], rows, "No event has come since the start.");

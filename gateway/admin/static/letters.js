@@ -2,6 +2,7 @@
 
 import { act, askForToken, confirm, isUnlocked, whenUnlocked } from "./actions.js";
 import { byId, element, table, whole } from "./dom.js";
+import { eventLink } from "./event.js";
 import { counted, timeText } from "./format.js";
 import { ask, state, when } from "./state.js";
 
@@ -45,7 +46,7 @@ export async function show() {
 
 function row(letter) {
   const box = element("input", { type: "checkbox", checked: chosen.has(letter.number), "aria-label": `Letter ${letter.number}`, onchange: () => (box.checked ? chosen.add(letter.number) : chosen.delete(letter.number)) });
-  return [box, whole(timeText(letter.at_ms)), letter.sink || "mapping", letter.point || "–", letter.reason, element("code", {}, letter.event)];
+  return [box, whole(timeText(letter.at_ms)), letter.sink || "mapping", letter.point || "–", letter.reason, letter.event ? eventLink(letter.event) : "–"];
 }
 
 function buttons(letters) {

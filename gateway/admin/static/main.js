@@ -1,9 +1,11 @@
 // The page: its views, which one is shown, and whether the gateway answers.
 
 import * as actions from "./actions.js";
+import { addressOf, read, write } from "./address.js";
 import * as alarms from "./alarms.js";
 import * as detail from "./detail.js";
 import { byId, setText } from "./dom.js";
+import { showEvent } from "./event.js";
 import { shortened, span } from "./format.js";
 import * as infodeck from "./infodeck.js";
 import * as intake from "./intake.js";
@@ -18,15 +20,37 @@ const BANNER_LETTERS = 150; // of each reason
 const views = { points, sinks, intake, infodeck, letters, alarms };
 
 function choose() {
-  const wanted = location.hash.slice(1);
+  const { tab: wanted, query } = read();
   const name = wanted in views ? wanted : "points";
   for (const each of Object.keys(views)) byId(`view-${each}`).hidden = each !== name;
   byId("content").classList.toggle("fixed", name === "points");
   for (const link of document.querySelectorAll(".tabs a")) {
-    if (link.hash === `#${name}`) link.setAttribute("aria-current", "page");
-    else link.removeAttribute("aria-current");
+    if (!link.hash.startsWith(`#${name}`)) {
+      link.removeAttribute("aria-current");
+      continue;
+    }
+    link.setAttribute("aria-current", "page");
+    const kept = new URLSearchParams(query);
+    for (const part of ["point", "event"]) kept.delete(part);
+    link.href = addressOf(name, kept); // so that a filter stays when the tab is left and opened again
   }
   views[name].show();
+  openDialog();
+}
+
+// Open the event or the point that the address names.
+function openDialog() {
+  const { query } = read();
+  const [point, event] = [query.get("point"), query.get("event")];
+  if (event || !point) detail.leavePoint();
+  if (event) showEvent(event);
+  else if (point) detail.showPoint(point);
+  else byId("dialog").close();
+}
+
+function closeDialog() {
+  if (byId("dialog").open) return; // opened again with something else meanwhile
+  write(read().query.has("event") ? { event: null } : { point: null }); // the point is below the event
 }
 
 function showState() {
@@ -62,6 +86,8 @@ function bannerText(troubles) {
 for (const part of [actions, detail, ...Object.values(views)]) part.begin();
 when("status", showState);
 when("connection", showState);
+when("points", openDialog);
+byId("dialog").addEventListener("close", closeDialog);
 addEventListener("hashchange", choose);
 document.querySelector(".skip").addEventListener("click", (event) => {
   event.preventDefault(); // the address says which tab is open

@@ -1,15 +1,29 @@
 // The list of points: only the visible rows exist, however many points there are.
 
-import { openPoint } from "./detail.js";
+import { read, write } from "./address.js";
+import { isoTime, saveCsv } from "./csv.js";
 import { byId, element, pill, setText } from "./dom.js";
-import { counted, registerText, span, valueText } from "./format.js";
+import { counted, registerText, span, unitText, valueText } from "./format.js";
 import { trend } from "./plots.js";
 import { isMade, loadRecent, nowMs, state, when } from "./state.js";
 
 const QUALITIES = ["good", "held", "stale", "bad", "forced", "offline", "waiting"];
 const WORST_FIRST = ["bad", "offline", "stale", "held", "forced", "waiting", "good"];
 const SPARE_ROWS = 6;
-const ORDERS = { table: "as in the tables", oldest: "oldest first", worst: "worst first" };
+const FILTERS = ["search", "site", "quality", "sink", "order"]; // in the address, too
+const TITLES = { name: "Point", value: "Value", quality: "Quality", age: "Age", trend: "Trend", location: "Place", topic: "MQTT topic", modbus: "Modbus" };
+const CHANGING = ["value", "quality", "age"]; // with each reading
+const KEYS = { // what the list is sorted by
+  name: (point) => point.name,
+  value: (_, shown) => (typeof shown?.value === "boolean" ? Number(shown.value) : shown?.value),
+  quality: (_, shown) => WORST_FIRST.indexOf(shown?.quality ?? "waiting"),
+  age: (_, shown) => (shown ? -shown.timeMs : null),
+  location: (point) => point.location,
+  topic: (point) => point.topics[0]?.topic,
+  modbus: ({ registers: [first] }) => first && `${first.sink} ${first.unit} ${first.modicon.padStart(6, "0")} ${first.bit ?? ""}`,
+};
+const ORDERS = [["", "as in the tables"], ...Object.keys(KEYS).flatMap((key) => [[key, `${TITLES[key]} ▲`], [`-${key}`, `${TITLES[key]} ▼`]])];
+const collator = new Intl.Collator(undefined, { numeric: true });
 
 const rows = new Map(); // the list's rows by number of the point
 let found = []; // numbers of the points that match the filters
@@ -19,16 +33,17 @@ let parts = null;
 export function begin() {
   const view = byId("view-points");
   const filter = (label, options) => {
-    const select = element("select", { "aria-label": label, onchange: search });
+    const select = element("select", { "aria-label": label, onchange: () => apply(true) });
     fill(select, label, options);
     return select;
   };
   parts = {
-    search: element("input", { type: "search", placeholder: "Search name, description, topic, asset", "aria-label": "Search", oninput: search }),
+    search: element("input", { type: "search", placeholder: "Search name, description, topic, asset", "aria-label": "Search", oninput: () => apply(false) }),
     site: filter("every site", []),
     quality: filter("every quality", QUALITIES),
     sink: filter("every sink", []),
-    order: element("select", { "aria-label": "Order", onchange: search }, ...Object.entries(ORDERS).map(([value, text]) => element("option", { value }, text))),
+    order: element("select", { className: "order", "aria-label": "Order", onchange: () => apply(true) }, ...ORDERS.map(([value, text]) => element("option", { value }, text))),
+    csv: element("button", { type: "button", className: "quiet", title: "Save this list with its values as CSV", onclick: save }, "CSV"),
     count: element("span", { className: "soft", role: "status" }),
     space: element("div", { className: "space" }),
     nothing: element("p", { className: "nothing", hidden: true }),
@@ -37,33 +52,54 @@ export function begin() {
   parts.list.addEventListener("scroll", draw, { passive: true });
   parts.list.addEventListener("keydown", move);
   new ResizeObserver(draw).observe(parts.list);
-  const { search: field, site, quality, sink, order, count } = parts;
-  view.append(element("div", { className: "filters" }, field, site, quality, sink, order, count), parts.list);
+  const { search: field, site, quality, sink, order, count, csv } = parts;
+  view.append(element("div", { className: "filters" }, field, site, quality, sink, order, csv, count), parts.list);
   when("points", () => {
     fill(site, "every site", [...new Set(state.points.map((point) => point.site))].sort());
+    parts.list.classList.toggle("placeless", !state.points.some((point) => point.location));
     fill(sink, "every sink", [...new Set(state.points.flatMap(sinksOf))].sort());
-    search();
+    show();
   });
   when("values", (changed) => {
     if (view.hidden) return;
-    if (quality.value || order.value !== "table") search();
+    if (quality.value || CHANGING.includes(order.value.replace("-", ""))) search();
     changed.forEach((number) => rows.has(number) && update(number, true));
   });
   setInterval(() => view.hidden || rows.forEach((_, number) => update(number, false)), 1000);
 }
 
+// Show the list with the filters of the address.
 export function show() {
+  const { query } = read();
+  for (const name of FILTERS) {
+    const wanted = query.get(name) ?? "";
+    if (parts[name].value !== wanted) parts[name].value = wanted;
+    if (parts[name].value !== wanted) parts[name].value = ""; // a choice that is not there
+  }
   search();
 }
 
+const apply = (isStep) => write(Object.fromEntries(FILTERS.map((name) => [name, parts[name].value])), { isStep });
+
+function sortBy(key) {
+  parts.order.value = { [key]: `-${key}`, [`-${key}`]: "" }[parts.order.value] ?? key;
+  apply(true);
+}
+
 function titleRow() {
-  const title = (name, text) => element("span", { className: name, role: "columnheader" }, text);
-  return element(
-    "div",
-    { className: "point title", role: "row" },
-    title("name", "Point"), title("value", "Value"), title("quality", "Quality"), title("age", "Age"),
-    title("trend", "Trend"), title("topic", "MQTT topic"), title("place", "Modbus"),
-  );
+  const content = (name, text) => (name in KEYS ? element("button", { type: "button", title: `Sort by ${text.toLowerCase()}`, onclick: () => sortBy(name) }, text) : text);
+  parts.titles = Object.entries(TITLES).map(([name, text]) => element("span", { className: name, role: "columnheader" }, content(name, text)));
+  return element("div", { className: "point title", role: "row" }, ...parts.titles);
+}
+
+function save() {
+  const titles = ["point", "description", "value", "unit", "quality", "time", "event", "asset", "asset_name", "location", "topics", "registers"];
+  const placeOf = ({ sink, unit, table, address, modicon }) => `${sink} unit ${unit} ${table} ${address} (${modicon})`;
+  const rows = found.map((number) => {
+    const [point, shown] = [state.points[number], state.shown[number]];
+    return [point.name, point.description, shown?.value, point.unit, qualityOf(number), shown && isoTime(shown.timeMs), shown?.event, point.asset, point.asset_name, point.location, point.topics.map((place) => place.topic).join(" "), point.registers.map(placeOf).join("; ")];
+  });
+  saveCsv("points", [titles, ...rows]);
 }
 
 function fill(select, all, options) {
@@ -91,14 +127,28 @@ function search() {
     if (sink && !sinksOf(point).includes(sink)) return;
     if (words.every((word) => textOf(point).includes(word))) found.push(number);
   });
-  if (parts.order.value === "oldest") found.sort((one, other) => (state.shown[one]?.timeMs ?? Infinity) - (state.shown[other]?.timeMs ?? Infinity));
-  if (parts.order.value === "worst") found.sort((one, other) => WORST_FIRST.indexOf(qualityOf(one)) - WORST_FIRST.indexOf(qualityOf(other)));
+  sort(parts.order.value);
   const all = state.points.length;
   setText(parts.count, found.length === all ? counted(all, "point") : `${found.length.toLocaleString()} of ${counted(all, "point")}`);
   parts.nothing.hidden = found.length > 0;
   setText(parts.nothing, all ? "No point matches." : "The point tables have no points.");
   chosen = Math.min(chosen, Math.max(0, found.length - 1));
   draw();
+}
+
+// Numbers before texts; points without what the list is sorted by come last.
+function sort(order) {
+  const [name, sign] = [order.replace("-", ""), order.startsWith("-") ? -1 : 1];
+  for (const title of parts.titles) title.setAttribute("aria-sort", title.className !== name ? "none" : sign > 0 ? "ascending" : "descending");
+  if (!name) return;
+  const keys = new Map(found.map((number) => [number, KEYS[name](state.points[number], state.shown[number]) ?? null]));
+  found.sort((first, second) => {
+    const [one, other] = [keys.get(first), keys.get(second)];
+    if (one === other) return first - second;
+    if (one === null || other === null) return one === null ? 1 : -1;
+    if (typeof one !== typeof other) return typeof one === "number" ? -1 : 1;
+    return sign * (typeof one === "number" ? one - other : collator.compare(one, other));
+  });
 }
 
 function rowHeight() {
@@ -146,7 +196,7 @@ function loadTrends() {
 function makeRow(number) {
   const point = state.points[number];
   const cell = (name, ...children) => element("span", { className: name, role: "cell" }, ...children);
-  const registers = point.registers.map(registerText).join(", ");
+  const registers = point.registers.map((register) => `${register.modicon} ${registerText(register)}`).join(", ");
   const topics = point.topics.map((place) => place.topic).join(", ");
   const row = {
     point,
@@ -161,13 +211,14 @@ function makeRow(number) {
     { className: "point", role: "row", onclick: () => openPoint(number) },
     element("span", { className: "name", role: "cell", title: point.description ?? point.name }, point.name, " ", element("small", {}, point.description ?? "")),
     row.value, row.quality, row.age, row.trend,
-    element("span", { className: "topic", role: "cell", title: topics }, topics),
-    element("span", { className: "place", role: "cell", title: registers }, registers),
+    ...[["location", point.location ?? ""], ["topic", topics], ["modbus", registers]].map(([name, text]) => element("span", { className: name, role: "cell", title: text }, text)),
   );
   rows.set(number, row);
   parts.space.append(row.node);
   return row;
 }
+
+const openPoint = (number) => write({ point: state.points[number].name }, { isStep: true });
 
 function update(number, isNew) {
   const row = rows.get(number);
@@ -175,7 +226,7 @@ function update(number, isNew) {
   setText(row.age, shown ? span((nowMs() - shown.timeMs) / 1000) : "");
   if (row.shown === shown) return;
   row.shown = shown;
-  row.value.replaceChildren(shown ? valueText(shown.value) : "–", " ", element("small", {}, row.point.unit ?? ""));
+  row.value.replaceChildren(shown ? valueText(shown.value) : "–", " ", element("small", {}, unitText(row.point.unit)));
   row.quality.replaceChildren(pill(qualityOf(number)));
   if (!isNew || isMade(row.point)) return; // an age changes all the time
   row.node.classList.remove("changed");

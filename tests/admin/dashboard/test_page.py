@@ -52,7 +52,7 @@ def test_a_value_appears_as_it_is_received(daemon: Daemon, browser: Browser) -> 
         expect(found).to_contain_text("input 1000 float32")
         for number, value in enumerate((21.5, 22.75, 22.25)):
             assert daemon.post(telemetry(f"evt_page{number}", ROOM, {"temperature": value}))[0] == 200
-            expect(found.locator(".value")).to_have_text(f"{value} degC")
+            expect(found.locator(".value")).to_have_text(f"{value} °C")
         expect(found.locator(".quality")).to_have_text("good")
         expect(found.locator(".age")).to_have_text(re.compile(r"^\d+ s$"))
         expect(found.locator(".trend path")).to_have_count(1)
@@ -361,7 +361,7 @@ def test_a_gateway_that_is_gone_is_not_taken_for_a_quiet_one(
         daemon.start()
         expect(page.locator("#state")).to_contain_text("takes events", timeout=30_000)
         assert daemon.post(telemetry("evt_back", ROOM, {"temperature": 19.25}))[0] == 200
-        expect(row(page, POINT).locator(".value")).to_have_text("19.25 degC")
+        expect(row(page, POINT).locator(".value")).to_have_text("19.25 °C")
 
 
 @pytest.fixture(scope="module")
@@ -394,7 +394,7 @@ def test_ten_thousand_points_are_a_short_list(large: Daemon, browser: Browser) -
         expect(row(page, "T1249/P7")).to_be_focused()
         assert page.locator(".space .point").count() < 60
         page.fill("input[type=search]", "t0640/p3")
-        expect(row(page, "T0640/P3").locator(".value")).to_have_text("643 degC")
+        expect(row(page, "T0640/P3").locator(".value")).to_have_text("643 °C")
         assert watched.complaints == []
 
 
@@ -408,7 +408,7 @@ def test_nothing_is_cut_off_anywhere(
     assert daemon.post(telemetry("evt_fit_and_odd", ROOM, {}))[0] == 200
     with opened(browser, url(daemon), size=size, scheme=scheme) as watched:
         page = watched.page
-        expect(row(page, POINT).locator(".value")).to_contain_text("degC")
+        expect(row(page, POINT).locator(".value")).to_contain_text("°C")
         for part in PARTS:
             section = go(page, part)
             expect(section).not_to_be_empty()
