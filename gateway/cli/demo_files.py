@@ -7,11 +7,15 @@ import socket
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from importlib.resources import files
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import orjson
 
 from gateway.errors import CommandError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
 
 ORGANIZATION = "o-demo"
 API_KEY = "idt_live_demo0000000000000000000000000000"  # no secret either
@@ -19,6 +23,10 @@ ADMIN_TOKEN = "demo-admin-demo-admin"  # noqa: S105 - no secret either: the dash
 SECRET = "demo-secret"  # noqa: S105 - no secret: the demo is on loopback only, and README.md signs with it
 
 _USUAL_PORTS = {"mqtt": 1883, "modbus": 5020, "intake": 8080, "admin": 9680}
+_MQTT_SINK = (
+    '  "{name}": {{type: mqtt, url: "mqtt://127.0.0.1:{port}", prefix: gw/{prefix}, protocol: "3.1.1"}}\n'
+)
+_MODBUS_SINK = '  "{name}": {{type: modbus_server, listen: "127.0.0.1:{port}"}}\n'
 _TOKEN_FOR_S = 365 * 24 * 3600
 _SETTINGS = """\
 # The settings of a running `gateway demo`; they are gone when it ends.
@@ -32,9 +40,7 @@ infodeck:
 intake: {{listen: "127.0.0.1:{intake}", signing_secrets: [{{file: signing-secret}}]}}
 journal: {{url: "sqlite://{folder}/journal.db"}}
 sinks:
-  bms: {{type: mqtt, url: "mqtt://127.0.0.1:{mqtt}", protocol: "3.1.1"}}
-  regs: {{type: modbus_server, listen: "127.0.0.1:{modbus}"}}
-mappings: {mappings}
+{sinks}mappings: {mappings}
 admin: {{listen: "127.0.0.1:{admin}", token: {{file: admin-token}}}}
 log: {{level: warning, format: console}}
 """
@@ -55,8 +61,14 @@ class Ports:
         return f"http://127.0.0.1:{self.intake}/webhooks/infodeck"
 
 
-def write_files(folder: Path, ports: Ports, *, api: str, token: str) -> Path:
-    """Write settings and secrets, and return the settings' file."""
+def write_files(
+    folder: Path, ports: Ports, *, api: str, token: str, mappings: Path | None, sinks: Mapping[str, str]
+) -> Path:
+    """Write settings and secrets, and return the settings' file.
+
+    `mappings` are the user's tables, None for the demo's own. Of `sinks`, by name, those of the kind `mqtt`
+    publish to the demo's broker, and those of the kind `modbus` are Modbus servers.
+    """
     for name, secret in (
         ("signing-secret", SECRET),
         ("api-key", API_KEY),
@@ -73,11 +85,26 @@ def write_files(folder: Path, ports: Ports, *, api: str, token: str) -> Path:
             api=api,
             webhook=ports.webhook,
             folder=folder,
-            mappings=Path(str(files("gateway.demo") / "mappings")),
+            sinks="".join(_sink_lines(sinks, ports)),
+            mappings=orjson.dumps(
+                str(mappings.resolve() if mappings else files("gateway.demo") / "mappings")
+            ).decode(),
             **asdict(ports),
         )
     )
     return settings
+
+
+def _sink_lines(sinks: Mapping[str, str], ports: Ports) -> Iterator[str]:
+    """Yield the line of each sink; the first of each kind has the usual prefix or port."""
+    prefix, port = "v1", ports.modbus
+    for name, kind in sinks.items():
+        if kind == "mqtt":
+            yield _MQTT_SINK.format(name=name, port=ports.mqtt, prefix=prefix or name)
+            prefix = ""
+        else:
+            yield _MODBUS_SINK.format(name=name, port=port or _free_port(0))
+            port = 0
 
 
 def demo_token(now_s: float) -> str:

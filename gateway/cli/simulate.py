@@ -33,7 +33,6 @@ from gateway.demo.plausible import plausible_signals
 from gateway.errors import CommandError
 from gateway.http_server import answers
 from gateway.infodeck.request_errors import failure_of
-from gateway.mapping.paths import set_path
 from gateway.text import unknown_name
 
 if TYPE_CHECKING:
@@ -148,18 +147,13 @@ def _events(
     """Yield events asset by asset in turns, each as of the moment when it is requested."""
     for asset, sources in cycle(signals.items()):
         at_ms = now_ms()
-        readings = {source: signal(at_ms / 1000, random) for source, signal in sources.items()}
-        event = readings_event(
+        yield readings_event(
             asset=asset,
-            telemetry={key: value for key, value in readings.items() if not key.startswith("$.")},
+            telemetry={source: signal(at_ms / 1000, random) for source, signal in sources.items()},
             timestamp=at_ms,
             organization=organization,
             is_test=is_test,
         )
-        for path, value in readings.items():
-            if path.startswith("$."):
-                set_path(path, event, value)
-        yield event
 
 
 @dataclass(kw_only=True, eq=False)

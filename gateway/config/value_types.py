@@ -22,7 +22,7 @@ _DURATION = "[0-9]{1,12}([.][0-9]{1,12})?(ms|s|m|h|d)"
 _SIZE = "[0-9]{1,12}(B|KiB|MiB|GiB)"
 _ADDRESS = r"(\[[0-9A-Fa-f:.]+\]|[^\s:\[\]]+):[0-9]{1,5}"
 _NAME = "(?![$])[^/+# ]+"
-_SINK_NAME = "[a-z0-9_-]+"
+SINK_NAME = "[a-z0-9_-]+"
 _ID = "[A-Za-z0-9_-]+"
 _PATH = "/[A-Za-z0-9_./~-]*"
 _JOURNAL = "sqlite:///+[^/?]([^?]*[^/?])?"
@@ -248,8 +248,8 @@ Name = Annotated[
 ]
 SinkName = Annotated[
     str,
-    _must_match(_SINK_NAME, "the name of a sink has small letters, digits, `_` and `-` only"),
-    pattern_hint(_SINK_NAME),
+    _must_match(SINK_NAME, "the name of a sink has small letters, digits, `_` and `-` only"),
+    pattern_hint(SINK_NAME),
 ]
 Organization = Annotated[
     str,

@@ -14,6 +14,7 @@ import aiohttp
 import orjson
 
 from gateway.intake import signature
+from gateway.mapping.paths import set_path
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -58,11 +59,19 @@ def telemetry_event(
     created_s: int,
     is_test: bool = False,
 ) -> dict[str, Any]:
-    """Return readings of the asset that `asset` names, measured at `timestamp`, in Unix s or ms."""
-    thing = {**asset, "telemetry": dict(telemetry), "timestamp": timestamp}
-    return envelope(
+    """Return readings of the asset that `asset` names, measured at `timestamp`, in Unix s or ms.
+
+    A key of `telemetry` that is a path (`$.data.object…`) is the place of its reading in the event.
+    """
+    by_path = {key: value for key, value in telemetry.items() if key.startswith("$.")}
+    by_key = {key: value for key, value in telemetry.items() if key not in by_path}
+    thing = {**asset, "telemetry": by_key, "timestamp": timestamp}
+    event = envelope(
         TELEMETRY, thing, event_id=event_id, organization=organization, created_s=created_s, is_test=is_test
     )
+    for path, value in by_path.items():
+        set_path(path, event, value)
+    return event
 
 
 def new_event_id() -> str:

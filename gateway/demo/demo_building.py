@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
 from typing import Any
@@ -123,6 +123,16 @@ def _property(key: str, name: str, kind: str, unit: str | None = None) -> dict[s
     return {"key": key, "name": name, "type": kind, "unit": unit}
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SimulatedBuilding:
+    """The `assets` that report, all `known` ones, and their types and locations as the API lists them."""
+
+    assets: Sequence[SimulatedAsset]
+    known: Sequence[SimulatedAsset]
+    types: Sequence[dict[str, Any]]
+    locations: Sequence[dict[str, Any]]
+
+
 DEMO_TYPES: tuple[dict[str, Any], ...] = (
     {
         "id": "at-iaq",
@@ -151,4 +161,8 @@ DEMO_LOCATIONS: tuple[dict[str, Any], ...] = (
     {"id": "loc-tower", "name": "Demo Tower", "parentId": None},
     *({"id": f"loc-level-{level}", "name": f"Level {level}", "parentId": "loc-tower"} for level in (1, 2, 3)),
     {"id": "loc-roof", "name": "Roof", "parentId": "loc-tower"},
+)
+
+DEMO_BUILDING = SimulatedBuilding(
+    assets=DEMO_ASSETS, known=KNOWN_ASSETS, types=DEMO_TYPES, locations=DEMO_LOCATIONS
 )

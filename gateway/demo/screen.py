@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Literal, Self
 
 from rich.console import Console, Group
@@ -14,7 +15,7 @@ from rich.text import Text
 from gateway.model import Quality
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from gateway.mapping.topics import TopicScheme
@@ -31,21 +32,25 @@ _QUALITY_STYLES = {
     Quality.OFFLINE: "red",
 }
 _WIDTH_WITHOUT_TERMINAL = 120
+_MOST_ROWS = 200
 _REFRESH_S = 1.0
 _WITHOUT_TERMINAL_S = 5.0
 
 
 @dataclass(kw_only=True, eq=False)
 class Screen:
-    """A context manager. On a terminal the table is redrawn in place, elsewhere it is printed anew."""
+    """A context manager. On a terminal the table is redrawn in place, elsewhere it is printed anew.
+
+    `topics` are those of the MQTT sinks, by name. `how_to` are more commands for the first lines, each with
+    what it does.
+    """
 
     points: tuple[Point, ...]
     latest: LatestValues
     status: Status
-    topics: TopicScheme
+    topics: Mapping[str, TopicScheme]
     mqtt_port: int
-    modbus_port: int
-    intake_url: str
+    how_to: Sequence[tuple[str, str]]
     dashboard_url: str
     config: Path
     clock_ms: Callable[[], int]
@@ -59,16 +64,19 @@ class Screen:
         self._live = Live(console=self._console, auto_refresh=False, transient=False)
 
     def __enter__(self) -> Self:
-        how_to = (
-            "A simulated Infodeck posts signed webhooks to the real gateway; from another terminal:\n"
-            f"subscribe:  mosquitto_sub -p {self.mqtt_port} -v -t '{self.topics.prefix}/#'\n"
-            f"poll:       mbpoll -m tcp -p {self.modbus_port} -a 1 -0 -r 1000 -t 3:float -B -c 1 -1 127.0.0.1"
-            "    (zone temperature of room 101)\n"
-            f"send:       POST {self.intake_url}, signed as README.md shows (room 301 waits for it)\n"
-            f"look:       {self.dashboard_url}    (in a browser; the admin token is demo-admin-demo-admin)\n"
-            f"commands:   gateway check -c {self.config}, and all others that take -c"
+        lines = (
+            (
+                "subscribe",
+                f"mosquitto_sub -p {self.mqtt_port} -v -t '{next(iter(self.topics.values())).prefix}/#'",
+            ),
+            *self.how_to,
+            ("look", f"{self.dashboard_url}    (in a browser; the admin token is demo-admin-demo-admin)"),
+            ("commands", f"gateway check -c {self.config}, and all others that take -c"),
         )
-        self._console.print(how_to, highlight=False, soft_wrap=True)
+        print_line = partial(self._console.print, highlight=False, markup=False, soft_wrap=True)
+        print_line("A simulated Infodeck posts signed webhooks to the real gateway; from another terminal:")
+        for what, line in lines:
+            print_line(f"{what + ':':<12}{line}")
         if self.is_live:
             self._live.start()
         return self
@@ -97,8 +105,10 @@ class Screen:
         for heading in ("point", "value", "unit", "quality", "age", "MQTT topic", "Modbus"):
             justify: Literal["left", "right"] = "right" if heading in {"value", "age"} else "left"
             table.add_column(heading, justify=justify, no_wrap=True)
-        for point in self.points:
+        for point in self.points[:_MOST_ROWS]:
             table.add_row(*self._row(point))
+        if len(self.points) > _MOST_ROWS:
+            table.add_row(f"… {len(self.points) - _MOST_ROWS} more: see the dashboard")
         return table
 
     def _row(self, point: Point) -> tuple[str | Text, ...]:
@@ -115,9 +125,15 @@ class Screen:
             point.unit_of_measure or "",
             quality,
             age,
-            " ".join(self.topics.topics(point)) if point.mqtt is not None else "",
+            self._topics(point),
             _register(point),
         )
+
+    def _topics(self, point: Point) -> str:
+        """Return the point's topics on the first sink that it goes to."""
+        mqtt = point.mqtt
+        sinks = [topics for name, topics in self.topics.items() if mqtt is not None and mqtt.goes_to(name)]
+        return " ".join(sinks[0].topics(point)) if sinks else ""
 
     def _alarms(self) -> list[Text]:
         return [Text(f"ALARM {alarm.name}: {alarm.reason}", style="bold red") for alarm in self.status.alarms]

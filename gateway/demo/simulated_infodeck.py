@@ -116,7 +116,8 @@ class SimulatedInfodeck:
         if item is None:
             raise LookupError(f"the simulated Infodeck knows no asset {asset_id}")
         now_s = time.time() if at_s is None else at_s
-        self.api.record_report(item, telemetry, at_s=now_s)
+        keys = {key: value for key, value in telemetry.items() if not key.startswith("$.")}
+        self.api.record_report(item, keys, at_s=now_s)
         event = telemetry_event(
             asset={name: item[name] for name in ("id", "name", "assetTypeId") if name in item},
             telemetry=telemetry,
