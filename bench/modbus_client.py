@@ -22,7 +22,8 @@ from _points import NewestValues, holding_register, make_point
 from pymodbus.client import AsyncModbusTcpClient
 
 from gateway.model import Quality, Update
-from gateway.sinks.modbus_client.sink import ModbusClientConfig, ModbusClientSink
+from gateway.sinks.modbus_client.config import ModbusClientConfig
+from gateway.sinks.modbus_client.sink import ModbusClientSink
 from gateway.status import SinkStatus
 
 if TYPE_CHECKING:

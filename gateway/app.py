@@ -27,7 +27,6 @@ from gateway.delivery.pipeline import Pipeline
 from gateway.delivery.reload import Reloader, report_tables
 from gateway.delivery.sink_loop import RetainedTopics, SinkLoop
 from gateway.errors import GatewayError, JournalError
-from gateway.event_report import journaled_event_report
 from gateway.http_server import ConnectionLimit, answers, serve_application
 from gateway.infodeck.service import InfodeckService
 from gateway.intake.server import IntakeServer
@@ -49,6 +48,7 @@ if TYPE_CHECKING:
     from gateway.delivery.reload import TableFiles
     from gateway.mapping.compiler import CompiledTables
     from gateway.mapping.plan import PointMap
+    from gateway.model import Record
     from gateway.ports import Sink
     from gateway.settings import Secrets, Settings, SinkConfig
 
@@ -176,7 +176,7 @@ class App:
             state=lambda: self.state,
             journal=settings.journal.path,
             retention_ms=round(settings.journal.retention * 1000),
-            report=partial(journaled_event_report, settings=settings),
+            report=self._report_event,
             clock_ms=now_ms,
         )
         self._dashboard = Dashboard(
@@ -397,6 +397,11 @@ class App:
         self._refresh_lags()
         self._status_line = in_one_line(self.status)
         notify(READY="1", STATUS=self._status_line)
+
+    def _report_event(self, event_id: str, points: PointMap) -> tuple[Record, str]:
+        from gateway.event_report import journaled_event_report  # noqa: PLC0415 - loaded with the first report
+
+        return journaled_event_report(event_id, points, settings=self._settings)
 
     def _refresh_status(self) -> None:
         self._refresh_lags()

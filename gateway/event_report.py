@@ -17,10 +17,10 @@ from gateway.events import (
     read_online,
 )
 from gateway.journal.lookup import read_cursors, read_dead_letters, read_event
-from gateway.sinks.mqtt.sink import MqttConfig
+from gateway.sinks.mqtt.config import MqttConfig
 from gateway.sinks.mqtt.value_topics import ValueTopic, member_json
+from gateway.sinks.sparkplug.config import MqttSparkplugConfig
 from gateway.sinks.sparkplug.edge_node import Metric
-from gateway.sinks.sparkplug.sink import MqttSparkplugConfig
 from gateway.text import align_columns, duration_text, time_text, unknown_name
 from gateway.tools.explain import explain, readings_text, traces_text
 

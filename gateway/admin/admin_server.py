@@ -7,15 +7,14 @@ a Bearer in any case, which browsers send for no other page.
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 from base64 import b64decode
 from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
 from aiohttp import web
-from prometheus_client.exposition import choose_encoder
 
-from gateway.admin.metrics import make_registry
 from gateway.http_server import connection_of, json_answer
 
 if TYPE_CHECKING:
@@ -49,7 +48,6 @@ def admin_application(
 
     `refresh` brings the status up to date; `problems` returns why the gateway makes no progress, if so.
     """
-    registry = make_registry(status)
 
     async def healthz(_: web.Request) -> web.Response:
         found = problems()
@@ -65,12 +63,10 @@ def admin_application(
         return json_answer(status.snapshot())
 
     async def show_metrics(request: web.Request) -> web.Response:
+        encode_metrics = await asyncio.to_thread(_load_metrics)
         refresh()
-        try:
-            encode, content_type = choose_encoder(request.headers.get("Accept", ""))
-        except (ValueError, TypeError):  # a version that is not one
-            encode, content_type = choose_encoder("")
-        return web.Response(body=encode(registry), headers={"Content-Type": content_type})
+        body, content_type = encode_metrics(status, accept=request.headers.get("Accept", ""))
+        return web.Response(body=body, headers={"Content-Type": content_type})
 
     application = web.Application(middlewares=[admission.admit])
     application.router.add_get("/healthz", healthz)
@@ -79,6 +75,13 @@ def admin_application(
     application.router.add_get("/api/status", show_status)
     dashboard.add_to(application)
     return application
+
+
+def _load_metrics() -> Callable[..., tuple[bytes, str]]:
+    """Import what answers `/metrics`; not every gateway is asked for them."""
+    from gateway.admin.metrics import encode_metrics  # noqa: PLC0415 - Prometheus's library is slow to load
+
+    return encode_metrics
 
 
 class Admission:

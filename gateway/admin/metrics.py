@@ -13,6 +13,7 @@ from prometheus_client.core import (
     HistogramMetricFamily,
     InfoMetricFamily,
 )
+from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector, CollectorRegistry
 
 from gateway import __version__
@@ -138,14 +139,18 @@ _LABELLED: dict[Family, list[tuple[str, str, str, str | dict[str, str]]]] = {
 }
 
 
-def make_registry(status: Status) -> CollectorRegistry:
-    """Return all that `/metrics` has of one gateway; values are read from the status on each request."""
+def encode_metrics(status: Status, *, accept: str) -> tuple[bytes, str]:
+    """Return all that `/metrics` has of one gateway, and its content type: the best that `accept` names."""
     registry = CollectorRegistry(auto_describe=False)
     registry.register(_StatusCollector(status))
     ProcessCollector(registry=registry)
     PlatformCollector(registry=registry)
     GCCollector(registry=registry)
-    return registry
+    try:
+        encode, content_type = choose_encoder(accept)
+    except (ValueError, TypeError):  # a version that is not one
+        encode, content_type = choose_encoder("")
+    return encode(registry), content_type
 
 
 class _StatusCollector(Collector):

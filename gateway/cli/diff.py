@@ -13,7 +13,7 @@ from gateway.cli.loading import add_config_argument, load
 from gateway.cli.terminal import print_failure, problems_of
 from gateway.errors import CommandError, GatewayError
 from gateway.mapping.topics import sparkplug_scheme
-from gateway.sinks.sparkplug.sink import MqttSparkplugConfig
+from gateway.sinks.sparkplug.config import MqttSparkplugConfig
 from gateway.tools.diff import compare, inventory_from_csv, inventory_of
 from gateway.tools.diff_report import CHANGE_FORMATS
 from gateway.tools.register_map import csv_text, register_map

@@ -7,7 +7,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING
 
 from gateway.model import HEARTBEAT, Quality
-from gateway.sinks.modbus_client.sink import ModbusClientConfig
+from gateway.sinks.modbus_client.config import ModbusClientConfig
 from gateway.sinks.modbus_server.sink import ModbusServerConfig
 from gateway.sinks.mqtt.config import MqttConfig
 from gateway.sinks.sparkplug.config import MqttSparkplugConfig

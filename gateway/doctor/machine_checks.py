@@ -21,8 +21,8 @@ from gateway.infodeck.request_errors import Failure, Stage, failure_of
 from gateway.journal.journal_file import disk_reserve
 from gateway.sinks.broker.config import BrokerConfig
 from gateway.sinks.broker.mqtt_connection import connect
+from gateway.sinks.modbus_client.config import ModbusClientConfig
 from gateway.sinks.modbus_client.link import open_link
-from gateway.sinks.modbus_client.sink import ModbusClientConfig
 from gateway.sinks.modbus_server.sink import ModbusServerConfig
 from gateway.text import count_text, span_text
 from gateway.tls import Validity, server_context

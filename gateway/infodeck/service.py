@@ -12,9 +12,7 @@ import structlog
 from gateway.backoff import Backoff
 from gateway.events import STATUS_CHANGED, read_online
 from gateway.infodeck.api_client import ApiAccess, connect
-from gateway.infodeck.backfill import Backfill
 from gateway.infodeck.delivery_monitor import AssetReports, DeliveryMonitor, MonitorTimes
-from gateway.infodeck.history import BackfillContext
 from gateway.infodeck.inventory import InventoryReader, compare_with_tables
 from gateway.infodeck.reconcile import ConnectionDoubts, Reconciler, second_of
 from gateway.infodeck.shadows import read_page
@@ -31,6 +29,7 @@ if TYPE_CHECKING:
     from gateway.alarms import Alarms
     from gateway.delivery.pipeline import Pipeline
     from gateway.infodeck.api_client import InfodeckApi, Item
+    from gateway.infodeck.backfill import Backfill
     from gateway.model import Record
     from gateway.ports import EventLog, StateStore
     from gateway.records import AssetSnapshot, AutoTag
@@ -97,8 +96,11 @@ class InfodeckService:
             on_snapshot=self._accept_snapshot,
             tags=self._tags,
         )
-        self._backfill = None
+        self._backfill: Backfill | None = None
         if settings.refill.enabled and self.has_api_key:
+            from gateway.infodeck.backfill import Backfill  # noqa: PLC0415 - loaded with an API key only
+            from gateway.infodeck.history import BackfillContext  # noqa: PLC0415 - likewise
+
             context = BackfillContext(
                 organization=settings.organization,
                 settings=settings.refill,

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 import orjson
 import structlog
 from pydantic import TypeAdapter, ValidationError
-from pydantic.dataclasses import dataclass as checked_dataclass
 
 from gateway.journal.database import MAPPED_AGAIN, VALUES_CURSOR, is_intact
 from gateway.records import (
@@ -347,7 +346,7 @@ def read_assets(database: sqlite3.Connection) -> AssetSnapshot | None:
     )
 
 
-@checked_dataclass
+@dataclass
 class _StoredAssets:
     """The text of the snapshot. Fields that only a later gateway has are ignored."""
 

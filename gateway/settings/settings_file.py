@@ -16,9 +16,9 @@ from gateway.events import EventPatterns
 from gateway.infodeck.webhooks import ALL_DOCUMENTED_EVENTS
 from gateway.settings.shape import DEFAULT_ADMIN, DEFAULT_INTAKE, PARTS, Settings
 from gateway.sinks.broker.config import BrokerConfig
-from gateway.sinks.modbus_client.sink import ModbusClientConfig
-from gateway.sinks.mqtt.sink import MqttConfig
-from gateway.sinks.sparkplug.sink import MqttSparkplugConfig
+from gateway.sinks.modbus_client.config import ModbusClientConfig
+from gateway.sinks.mqtt.config import MqttConfig
+from gateway.sinks.sparkplug.config import MqttSparkplugConfig
 from gateway.text import closest_name
 
 if TYPE_CHECKING:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import socket
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
 
 from pydantic import Field
@@ -31,10 +32,10 @@ from gateway.config.value_types import (
 from gateway.events import EventPatterns
 from gateway.settings.infodeck import InfodeckSettings
 from gateway.sinks.broker.config import BrokerConfig
-from gateway.sinks.modbus_client.sink import ModbusClientConfig, ModbusClientSink
-from gateway.sinks.modbus_server.sink import ModbusServerConfig, ModbusServerSink
-from gateway.sinks.mqtt.sink import MqttConfig, MqttSink
-from gateway.sinks.sparkplug.sink import MqttSparkplugConfig, MqttSparkplugSink
+from gateway.sinks.modbus_client.config import ModbusClientConfig
+from gateway.sinks.modbus_server.sink import ModbusServerConfig
+from gateway.sinks.mqtt.config import MqttConfig
+from gateway.sinks.sparkplug.config import MqttSparkplugConfig
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -51,14 +52,20 @@ class SinkType(NamedTuple):
     """What a sink's `type` stands for; all constructors take the same arguments, see `App`."""
 
     config: type
-    factory: Callable[..., Sink]
+    constructor: str  # its module and name
+
+    @property
+    def factory(self) -> Callable[..., Sink]:
+        """The constructor, which is imported only where there is such a sink."""
+        factory: Callable[..., Sink] = resolve_name(self.constructor)
+        return factory
 
 
 SINK_TYPES = {
-    "mqtt": SinkType(MqttConfig, MqttSink),
-    "mqtt_sparkplug": SinkType(MqttSparkplugConfig, MqttSparkplugSink),
-    "modbus_server": SinkType(ModbusServerConfig, ModbusServerSink),
-    "modbus_client": SinkType(ModbusClientConfig, ModbusClientSink),
+    "mqtt": SinkType(MqttConfig, "gateway.sinks.mqtt.sink:MqttSink"),
+    "mqtt_sparkplug": SinkType(MqttSparkplugConfig, "gateway.sinks.sparkplug.sink:MqttSparkplugSink"),
+    "modbus_server": SinkType(ModbusServerConfig, "gateway.sinks.modbus_server.sink:ModbusServerSink"),
+    "modbus_client": SinkType(ModbusClientConfig, "gateway.sinks.modbus_client.sink:ModbusClientSink"),
 }
 SinkConfig = MqttConfig | MqttSparkplugConfig | ModbusServerConfig | ModbusClientConfig
 

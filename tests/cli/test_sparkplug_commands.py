@@ -12,7 +12,7 @@ from support.processes import run_gateway
 from gateway.config.decode import read_document
 from gateway.settings import load_settings
 from gateway.settings.shape import Settings
-from gateway.sinks.sparkplug.sink import MqttSparkplugConfig
+from gateway.sinks.sparkplug.config import MqttSparkplugConfig
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -15,7 +15,7 @@ from support.mosquitto import Mosquitto
 
 from gateway.mapping.compiler import TableInputs, load_point_map
 from gateway.settings import load_settings
-from gateway.sinks.modbus_client.sink import ModbusClientConfig, Serial
+from gateway.sinks.modbus_client.config import ModbusClientConfig, Serial
 from gateway.sinks.modbus_server.answers import ModbusIdentity
 from gateway.sinks.modbus_server.security import ModbusTls
 from gateway.sinks.modbus_server.sink import ModbusServerConfig

@@ -16,8 +16,8 @@ from support.guides import Box, Commands, Guide, not_printed
 from support.mosquitto import Mosquitto
 
 from gateway.settings import load_settings
-from gateway.sinks.mqtt.sink import MqttConfig
-from gateway.sinks.sparkplug.sink import MqttSparkplugConfig
+from gateway.sinks.mqtt.config import MqttConfig
+from gateway.sinks.sparkplug.config import MqttSparkplugConfig
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

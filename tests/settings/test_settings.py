@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import socket
 from dataclasses import fields
+from inspect import signature
 from ipaddress import ip_network
 from itertools import chain
 from pathlib import Path
@@ -30,7 +31,7 @@ from gateway.settings import (
     resolve_secrets,
 )
 from gateway.sinks.modbus_server.sink import ModbusServerConfig
-from gateway.sinks.mqtt.sink import MqttConfig
+from gateway.sinks.mqtt.config import MqttConfig
 
 EXAMPLE = Path(__file__).parents[2] / "config" / "gateway.yaml"
 LEAST = """\
@@ -380,9 +381,10 @@ def test_allowed_listeners(tmp_path: Path, text: str) -> None:
 
 
 def test_sink_types() -> None:
-    """A sink's name in the registry is the `type` of its config."""
+    """A sink's name in the registry is the `type` of its config, which its constructor takes."""
     for name, sink_type in SINK_TYPES.items():
         assert get_type_hints(sink_type.config)["type"] == Literal[name]
+        assert signature(sink_type.factory).parameters["config"].annotation == sink_type.config.__name__
 
 
 def test_secrets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

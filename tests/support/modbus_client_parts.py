@@ -7,7 +7,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from gateway.model import Conversion, RegisterTable
-from gateway.sinks.modbus_client.sink import ModbusClientConfig, ModbusClientSink
+from gateway.sinks.modbus_client.config import ModbusClientConfig
+from gateway.sinks.modbus_client.sink import ModbusClientSink
 from gateway.status import SinkStatus
 from support.latest_values import DictLatestValues
 from support.modbus_fixtures import Points, point, register

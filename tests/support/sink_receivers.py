@@ -10,7 +10,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, Self
 
 from gateway.config.value_types import HostPort
-from gateway.sinks.modbus_client.sink import ModbusClientConfig, ModbusClientSink
+from gateway.sinks.modbus_client.config import ModbusClientConfig
+from gateway.sinks.modbus_client.sink import ModbusClientSink
 from gateway.sinks.modbus_server.sink import ModbusServerConfig, ModbusServerSink
 from gateway.sinks.mqtt.sink import MqttConfig, MqttSink
 from gateway.status import SinkStatus

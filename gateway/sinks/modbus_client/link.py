@@ -15,9 +15,6 @@ from contextlib import asynccontextmanager
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Final
 
-from pymodbus.framer import FramerRTU
-from pymodbus.transport.serialtransport import SerialTransport
-
 from gateway.config.value_types import duration_text
 from gateway.errors import TransientError, system_reason
 from gateway.sinks.connecting import enable_keepalive
@@ -25,8 +22,8 @@ from gateway.sinks.connecting import enable_keepalive
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
+    from gateway.sinks.modbus_client.config import ModbusClientConfig, Serial
     from gateway.sinks.modbus_client.desired_registers import Block
-    from gateway.sinks.modbus_client.sink import ModbusClientConfig, Serial
 
 _BITS_OF_A_CHARACTER: Final = 11  # on a serial line: start, 8 data, parity or a second stop, stop
 _SILENT_CHARACTERS: Final = 3.5  # between two RTU frames, by the standard
@@ -97,7 +94,7 @@ class Link(asyncio.Protocol):
         self._received, self._unit = b"", unit
         if self._is_rtu:
             frame = bytes((unit,)) + request
-            frame += FramerRTU.compute_CRC(frame).to_bytes(2)
+            frame += _checksum(frame).to_bytes(2)
         else:
             self._transaction = self._transaction % 0xFFFF + 1
             frame = _HEADER.pack(self._transaction, 0, len(request) + 1, unit) + request
@@ -144,7 +141,7 @@ class Link(asyncio.Protocol):
             end = start + _frame_size(data[start + 1], data[start + 2])
             if data[start] != self._unit or end > len(data):
                 continue
-            if FramerRTU.compute_CRC(data[start : end - 2]) == int.from_bytes(data[end - 2 : end]):
+            if _checksum(data[start : end - 2]) == int.from_bytes(data[end - 2 : end]):
                 return data[start + 1 : end - 2]
         return None
 
@@ -156,6 +153,10 @@ class Link(asyncio.Protocol):
 
     def open_serial(self, serial: Serial) -> None:
         """Open a serial port; pyserial names a parity by its first letter."""
+        from pymodbus.transport.serialtransport import (  # noqa: PLC0415 - loaded for a serial line only
+            SerialTransport,
+        )
+
         parity = serial.parity[0].upper()
         self._transport = SerialTransport(
             self._loop, self, str(serial), serial.baudrate, 8, parity, serial.stopbits, None
@@ -167,6 +168,13 @@ class Link(asyncio.Protocol):
         self._is_closed = True
         if self._transport is not None:
             self._transport.abort()
+
+
+def _checksum(frame: bytes) -> int:
+    """Return the CRC of an RTU frame, as it is sent big-endian."""
+    from pymodbus.framer import FramerRTU  # noqa: PLC0415 - loaded for RTU only
+
+    return FramerRTU.compute_CRC(frame)
 
 
 @asynccontextmanager

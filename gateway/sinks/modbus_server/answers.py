@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Annotated, Final, NamedTuple
 
 from pydantic import AfterValidator, WithJsonSchema
 from pydantic.dataclasses import dataclass
-from pymodbus.constants import ExcCodes
 
 import gateway
 from gateway.config.decode import STRICT
+from gateway.sinks.modbus_server.register_image import ExceptionCode
 
 if TYPE_CHECKING:
     from gateway.sinks.modbus_server.register_image import RegisterImage
@@ -134,16 +134,16 @@ class Answers:
             return self._read(request, _MOST[function])
         if may_read and function == _IDENTIFY:
             return self._identify(request)
-        return _exception_answer(request, ExcCodes.ILLEGAL_FUNCTION)
+        return _exception_answer(request, ExceptionCode.ILLEGAL_FUNCTION)
 
     def _read(self, request: bytes, most: int) -> bytes:
         if len(request) != _BODY + _RANGE.size:
-            return _exception_answer(request, ExcCodes.ILLEGAL_VALUE)
+            return _exception_answer(request, ExceptionCode.ILLEGAL_VALUE)
         address, count = _RANGE.unpack_from(request, _BODY)
         if not 1 <= count <= most:
-            return _exception_answer(request, ExcCodes.ILLEGAL_VALUE)
+            return _exception_answer(request, ExceptionCode.ILLEGAL_VALUE)
         data = self._image.read(request[_UNIT], request[_FUNCTION], address, count)
-        if isinstance(data, ExcCodes):
+        if isinstance(data, ExceptionCode):
             return _exception_answer(request, data)
         answer = _data_answer(request, bytes((len(data),)) + data)
         if len(self._known) >= _MOST_KNOWN:
@@ -153,24 +153,24 @@ class Answers:
 
     def _identify(self, request: bytes) -> bytes:
         if not self._image.has_unit(request[_UNIT]):
-            return _exception_answer(request, ExcCodes.GATEWAY_NO_RESPONSE)
+            return _exception_answer(request, ExceptionCode.GATEWAY_NO_RESPONSE)
         found = self._identification(request[_BODY:])
-        return (
-            _exception_answer(request, found) if isinstance(found, ExcCodes) else _data_answer(request, found)
-        )
+        if isinstance(found, ExceptionCode):
+            return _exception_answer(request, found)
+        return _data_answer(request, found)
 
-    def _identification(self, asked: bytes) -> bytes | ExcCodes:
+    def _identification(self, asked: bytes) -> bytes | ExceptionCode:
         """Return what follows the function code in the answer, or the exception code."""
         if asked[:1] != bytes((_READ_DEVICE_IDENTIFICATION,)):
-            return ExcCodes.ILLEGAL_FUNCTION
+            return ExceptionCode.ILLEGAL_FUNCTION
         if len(asked) != _IDENTIFY_BYTES:
-            return ExcCodes.ILLEGAL_VALUE
+            return ExceptionCode.ILLEGAL_VALUE
         _, what, first = asked
         if what == _SINGLE:
             found = self._objects.get(first)
-            return ExcCodes.ILLEGAL_ADDRESS if found is None else _identify_answer(what, [found])
+            return ExceptionCode.ILLEGAL_ADDRESS if found is None else _identify_answer(what, [found])
         last = _LAST_OF_STREAM.get(what)
-        return ExcCodes.ILLEGAL_VALUE if last is None else self._object_stream(what, first, last)
+        return ExceptionCode.ILLEGAL_VALUE if last is None else self._object_stream(what, first, last)
 
     def _object_stream(self, what: int, first: int, last: int) -> bytes:
         """Return the objects that fit, from `first` on, or from the beginning if there is no such object."""
@@ -216,5 +216,5 @@ def _data_answer(request: bytes, pdu_rest: bytes) -> bytes:
     return _ANSWER.pack(0, len(pdu_rest) + 2, request[_UNIT], request[_FUNCTION]) + pdu_rest
 
 
-def _exception_answer(request: bytes, code: ExcCodes) -> bytes:
+def _exception_answer(request: bytes, code: ExceptionCode) -> bytes:
     return _ANSWER.pack(0, 3, request[_UNIT], request[_FUNCTION] | 0x80) + bytes((code,))

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+from enum import IntEnum
 from typing import TYPE_CHECKING, Final, NamedTuple
-
-from pymodbus.constants import ExcCodes
 
 from gateway.errors import EncodingError
 from gateway.mapping.registers import encoder, encoding_errors, sentinel
@@ -22,6 +21,15 @@ _FUNCTION: Final = {
     RegisterTable.INPUT: 4,
 }
 _DEVICE_UNITS = (0, 255)  # unit ids that Modbus TCP reserves for the connected device itself
+
+
+class ExceptionCode(IntEnum):
+    """What the server answers to a request that it refuses. pymodbus's own would load all of pymodbus."""
+
+    ILLEGAL_FUNCTION = 1
+    ILLEGAL_ADDRESS = 2
+    ILLEGAL_VALUE = 3
+    GATEWAY_NO_RESPONSE = 11
 
 
 class _Words:
@@ -146,11 +154,11 @@ class RegisterImage:
         """Return whether a unit id answers."""
         return unit in self._tables
 
-    def read(self, unit: int, function: int, address: int, count: int) -> bytes | bytearray | ExcCodes:
+    def read(self, unit: int, function: int, address: int, count: int) -> bytes | bytearray | ExceptionCode:
         """Return the data bytes of one of the functions 1 to 4, or the exception code."""
         tables = self._tables.get(unit)
         if tables is None:
-            return ExcCodes.GATEWAY_NO_RESPONSE
+            return ExceptionCode.GATEWAY_NO_RESPONSE
         table = tables.get(function)
         data = table.get(address, count) if table is not None else None
-        return ExcCodes.ILLEGAL_ADDRESS if data is None else data
+        return ExceptionCode.ILLEGAL_ADDRESS if data is None else data

@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 import yaml
-from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from gateway.admin.metrics import make_registry
+from gateway.admin.metrics import encode_metrics
 from gateway.status import ClientsStatus, SecretStatus, SinkStatus, Status
 
 if TYPE_CHECKING:
@@ -40,7 +39,7 @@ def exposed() -> set[str]:
     status.intake.answers[200] = status.intake.refused["missing"] = status.intake.ignored_types["x"] = 1
     status.intake.secrets.append(SecretStatus("{file: secret}", changed_ms=1, last_used_ms=1))
     status.qualities["good"] = status.journal.last_event_ms = 1
-    text = generate_latest(make_registry(status)).decode()
+    text = encode_metrics(status, accept="")[0].decode()
     return {sample.name for family in text_string_to_metric_families(text) for sample in family.samples}
 
 

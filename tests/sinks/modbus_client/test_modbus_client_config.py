@@ -9,7 +9,7 @@ import pytest
 
 from gateway.config.decode import read_document
 from gateway.model import WriteLimits
-from gateway.sinks.modbus_client.sink import ModbusClientConfig
+from gateway.sinks.modbus_client.config import ModbusClientConfig
 
 if TYPE_CHECKING:
     from pathlib import Path

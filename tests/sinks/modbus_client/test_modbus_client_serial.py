@@ -16,7 +16,7 @@ from support.modbus_client_parts import ClientRig, coil, held_point, holding, pe
 from support.ports import free_port
 
 from gateway.errors import RefusedError, TransientError
-from gateway.sinks.modbus_client.sink import Serial
+from gateway.sinks.modbus_client.config import Serial
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator

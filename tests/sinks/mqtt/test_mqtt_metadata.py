@@ -14,10 +14,10 @@ from support.waiting import until
 from gateway.mapping.topics import TopicScheme
 from gateway.sinks.broker.mqtt_connection import connect
 from gateway.sinks.broker.paho_client import Message
+from gateway.sinks.mqtt.config import MqttConfig
 from gateway.sinks.mqtt.home_assistant import HomeAssistantDiscovery
 from gateway.sinks.mqtt.message_builder import MessageBuilder
 from gateway.sinks.mqtt.metadata import MetadataPublisher
-from gateway.sinks.mqtt.sink import MqttConfig
 from gateway.sinks.mqtt.value_topics import TopicMap
 
 if TYPE_CHECKING:
