@@ -1,4 +1,4 @@
-"""`gateway import`: makes a point table from a spreadsheet, the inverse of `points --format csv`."""
+"""`gateway import`: makes a point table from a spreadsheet, such as `points --format csv` prints."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ from gateway.cli.table_file import check_name, write_table
 from gateway.errors import CommandError, ConfigError
 from gateway.settings import load_settings
 from gateway.text import count_text
+from gateway.tools.import_report import understanding_text
 from gateway.tools.import_table import import_points
+from gateway.tools.spreadsheet import read_sheet
 
 if TYPE_CHECKING:
     import argparse
@@ -22,9 +24,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "file",
         type=Path,
-        metavar="FILE.csv",
-        help="with the columns tag, point, asset, from, and those of `gateway points --format csv` as needed",
+        metavar="FILE.csv|FILE.xlsx",
+        help="with headings in English, German or French, or those of `gateway points --format csv`",
     )
+    parser.add_argument("--sheet", metavar="NAME", help="of a workbook; default: the only one with points")
     parser.add_argument(
         "-o", "--output", type=Path, metavar="TABLE.yaml", help="a new file; default: print the table"
     )
@@ -49,7 +52,9 @@ def run(arguments: argparse.Namespace) -> int:
     inputs = None if arguments.config is None else inputs_of(load_settings(arguments.config).require())
     try:
         data = arguments.file.read_bytes()
-        imported = import_points(data, name=arguments.file.name, site=arguments.site, inputs=inputs)
+        sheet = read_sheet(data, title=arguments.sheet)
+        print(understanding_text(sheet), file=sys.stderr)
+        imported = import_points(sheet, name=arguments.file.name, site=arguments.site, inputs=inputs)
     except OSError as error:
         raise CommandError(f"{arguments.file}: cannot be read: {error.strerror}") from error
     except ConfigError as error:

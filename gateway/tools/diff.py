@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from gateway.config.value_types import parse_duration
 from gateway.errors import ConfigError
 from gateway.tools.diff_report import Change, ChangeKind
+from gateway.tools.headings import REQUIRED
 from gateway.tools.import_table import USUAL_SINK, compile_points
 from gateway.tools.register_map import calculation_text, cell_text, register_map
 from gateway.tools.sheet_points import read_points
@@ -124,7 +125,7 @@ def inventory_from_csv(data: bytes, *, file: str) -> Inventory:
 def _compiled(data: bytes) -> tuple[Sheet, PointMap]:
     """Return the sheet and its points, those of all sites together."""
     sheet = read_sheet(data)
-    if missing := [column for column in ("topic", "sink") if column not in sheet.columns]:
+    if missing := [column for column in (*REQUIRED, "topic", "sink") if column not in sheet.columns]:
         sheet.report(f"needs the columns {', '.join(missing)}")
     points = read_points(sheet, sink=USUAL_SINK)
     sheet.raise_problems()

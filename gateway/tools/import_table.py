@@ -13,8 +13,8 @@ from gateway.config.problems import MISSING
 from gateway.mapping.compiler import TableInputs, load_point_map
 from gateway.model import PSEUDO_SOURCES
 from gateway.text import sanitise_line
-from gateway.tools.sheet_points import ADDRESS_COLUMNS, read_points
-from gateway.tools.spreadsheet import read_sheet
+from gateway.tools.sheet_layout import ADDRESS_COLUMNS
+from gateway.tools.sheet_points import read_points
 from gateway.tools.yaml_text import flow_text, string_text, wrapped_mapping
 
 if TYPE_CHECKING:
@@ -38,8 +38,11 @@ _ON_STALE = "sentinel"  # the compiler's default
 _HEAD = """\
 # Made from {name} by `gateway import`. Registers are absolute 0-based PDU addresses.
 # `gateway check` says what is wrong here, `gateway points` prints the list again.
-
 """
+_TO_DO = {
+    "asset": "# To do: the sheet names no assets, so `asset` is the tag. Write the ids, such as ast-1.",
+    "from": "# To do: the sheet names no telemetry keys, so `from` is the name of the point. Write the keys.",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,14 +55,13 @@ class ImportedTable:
 
 
 def import_points(
-    data: bytes, *, name: str, site: str | None = None, inputs: TableInputs | None = None
+    sheet: Sheet, *, name: str, site: str | None = None, inputs: TableInputs | None = None
 ) -> ImportedTable:
-    """Return the point table of a spreadsheet; raise ConfigError with all problems found.
+    """Return the point table of a sheet; raise ConfigError with all problems found.
 
     `name`: the file's. `site`: for rows that name none; of several sites, the one to import. Without
     `inputs`, all sinks that rows name are accepted.
     """
-    sheet = read_sheet(data)
     servers = (
         [sink for sink, of_type in inputs.sinks.items() if of_type.startswith("modbus")] if inputs else []
     )
@@ -71,7 +73,8 @@ def import_points(
     text, _ = compile_points(sheet, points, site=chosen, inputs=inputs)
     sheet.raise_problems()
     head = _HEAD.format(name=sanitise_line(name, longest=100))
-    return ImportedTable(head + text, len(points), tuple(sheet.notes))
+    head += "".join(f"{line}\n" for key, line in _TO_DO.items() if key in sheet.layout.stand_ins)
+    return ImportedTable(f"{head}\n{text}", len(points), tuple(sheet.notes))
 
 
 def compile_points(

@@ -7,16 +7,18 @@ from typing import TYPE_CHECKING, Any
 
 from gateway.mapping.registers import parse_modicon
 from gateway.model import HEARTBEAT, PSEUDO_SOURCES
-from gateway.tools.spreadsheet import REQUIRED
+from gateway.tools.headings import REQUIRED
+from gateway.tools.sheet_layout import ADDRESS_COLUMNS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from gateway.tools.spreadsheet import Sheet, SheetRow
 
-ADDRESS_COLUMNS = ("address", "number", "modicon")
 _FORMAT_COLUMNS = ("sink", "unit", "table", "type", "order", "scale", "bit")
-_DERIVED_COLUMNS = ("name", "asset_name", "location", "topic", "asset_topic", "words", "sentinel")
+DERIVED_COLUMNS = ("name", "asset_name", "location", "topic", "asset_topic", "words", "sentinel")
+"""Columns of our lists that are made from others, and not imported."""
+_WORD_TABLES = ("input", "holding")
 _HEARTBEAT_EVERY = "10s"
 _POINT_COLUMNS = (  # in the usual order of a point table; `unit_of_measure` is the key `unit` there
     *(*REQUIRED, "unit_of_measure", "source_unit", "description", "bits", "map", "gain", "offset", "range"),
@@ -83,7 +85,7 @@ def _merged(sheet: Sheet, rows: Sequence[SheetRow]) -> dict[str, Any]:
     cells: dict[str, Any] = {}
     for row in rows:
         for column, value in row.cells.items():
-            if column in (*ADDRESS_COLUMNS, *_FORMAT_COLUMNS, *_DERIVED_COLUMNS):
+            if column in (*ADDRESS_COLUMNS, *_FORMAT_COLUMNS, *DERIVED_COLUMNS):
                 continue
             if cells.setdefault(column, value) != value:
                 first = f"an earlier row of this point has {cells[column]!r}"
@@ -136,7 +138,9 @@ def _read_block(sheet: Sheet, row: SheetRow, *, sink: str) -> dict[str, Any]:
     """Return the `modbus` block of a row with all its keys."""
     cells = row.cells
     table, address = _table_and_address(sheet, row)
-    scale, order = cells.get("scale"), cells.get("order")
+    scale, order, bit = cells.get("scale"), cells.get("order"), cells.get("bit")
+    if cells.get("type") == "bit" and bit is None and table in _WORD_TABLES:
+        bit = 0  # a register of its own that is 0 or 1
     block = {
         "to": cells.get("sink", sink),
         "unit": cells.get("unit"),
@@ -145,7 +149,7 @@ def _read_block(sheet: Sheet, row: SheetRow, *, sink: str) -> dict[str, Any]:
         "type": cells.get("type"),
         "order": None if order == "ABCD" else order,
         "scale": None if scale == 1 else scale,
-        "bit": cells.get("bit"),
+        "bit": bit,
     }
     return {key: value for key, value in block.items() if value is not None}
 

@@ -173,14 +173,14 @@ def test_commands_run(printed: str) -> None:
     assert "ok: " in printed
     assert "failures: 0" in printed
     assert "no difference" in printed
-    (shown,) = [text for kind, _, text in BLOCKS if kind == "text"]
+    (shown,) = [text for kind, name, text in BLOCKS if kind == "text" and not name]
     for line in shown.splitlines():
         assert line.strip() in printed
 
 
 def test_spreadsheet_imports(tmp_path: Path) -> None:
     """The page's sheet becomes a table of three points."""
-    (sheet,) = [text for kind, _, text in BLOCKS if kind == "csv"]
+    (sheet,) = [text for kind, name, text in BLOCKS if kind == "csv" and not name]
     (tmp_path / "own.csv").write_text(sheet, encoding="utf-8")
     run_script("gateway import own.csv --site hq-tower -o own.yaml", folder=tmp_path)
     tables = load_point_map(TableInputs(tmp_path, SINKS))
@@ -188,6 +188,17 @@ def test_spreadsheet_imports(tmp_path: Path) -> None:
     assert tables.point_map is not None
     registers = {point.name: point.registers[0].address for point in tables.point_map.points}
     assert registers == {"AHU-1/SA-T": 0, "AHU-1/RA-T": 1, "AHU-1/FAN": 0}
+
+
+def test_a_consultants_list_is_understood_as_shown(tmp_path: Path) -> None:
+    """The page's list is shown as the page shows it, and becomes a table without problems."""
+    ((_, name, sheet),) = [block for block in BLOCKS if block[0] == "csv" and block[1]]
+    (tmp_path / name).write_text(sheet, encoding="utf-8")
+    (command,) = re.findall(rf"`(gateway import {name} .*?)`", PAGE)
+    printed = run_script(f"{command} -o list.yaml 2>&1", folder=tmp_path)
+    (shown,) = [text for kind, name, text in BLOCKS if kind == "text" and name]
+    assert printed == f"{shown}\nlist.yaml: 2 points\n"
+    assert load_point_map(TableInputs(tmp_path, SINKS)).problems == []
 
 
 async def test_forcing_as_shown(tmp_path: Path) -> None:

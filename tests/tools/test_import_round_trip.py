@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from dataclasses import fields
-from itertools import count
+from itertools import chain, count
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -13,13 +13,19 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
+from openpyxl import Workbook
+from openpyxl.cell.cell import ILLEGAL_CHARACTERS_RE
 from support.point_tables import EXAMPLES
 
 from gateway.errors import ConfigError
 from gateway.mapping.compiler import TableInputs, load_point_map
 from gateway.mapping.topics import TopicScheme
+from gateway.tools.headings import folded_words
 from gateway.tools.import_table import import_points
-from gateway.tools.register_map import csv_text, register_map
+from gateway.tools.register_map import COLUMNS, csv_text, quoted_formula, register_map
+from gateway.tools.register_map import cell_text as cell_text_of
+from gateway.tools.spreadsheet import read_sheet
+from gateway.tools.synonyms import HEADINGS, OWN_ONLY
 from gateway.tools.yaml_text import flow_text
 
 if TYPE_CHECKING:
@@ -32,6 +38,11 @@ if TYPE_CHECKING:
 SINKS = {"bms": "mqtt", "no": "mqtt", "regs": "modbus_server", "ahu": "modbus_server"}
 TOPICS = {"bms": TopicScheme(prefix="gw/v1"), "no": TopicScheme(prefix="c")}
 INPUTS = TableInputs(Path(), SINKS, topics=TOPICS)
+
+NAMES = {
+    column: (folded_words(HEADINGS.get(column, ())) | {column} - OWN_ONLY) or {column} for column in COLUMNS
+}
+"""The headings under which a list that is not ours is sure to have each column."""
 
 any_text = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=8)
 cell_text = any_text.filter(lambda text: text == text.strip() and "\r" not in text and "\0" not in text)
@@ -258,7 +269,7 @@ def test_any_table_comes_back_the_same(table: str, way: str) -> None:
     assume(rows)
     assume(way != "Excel's Unicode text" or not has_names_that_excel_changes(rows))
     try:
-        imported = import_points(WAYS[way](rows), name="l.csv", inputs=INPUTS)
+        imported = import_points(read_sheet(WAYS[way](rows)), name="l.csv", inputs=INPUTS)
     except ConfigError as error:  # tabs leave the decimal mark open, so 1,125 may be a thousand
         assert way == "Excel's Unicode text"
         assert all("three decimals" in problem for problem in error.problems)  # noqa: PT017 - not always raised
@@ -271,6 +282,58 @@ def test_any_table_comes_back_the_same(table: str, way: str) -> None:
 def test_the_shipped_tables_come_back_the_same(example: Path, way: str) -> None:
     """The shipped tables come back the same, without a note."""
     first = compiled(example.read_text(encoding="utf-8"))
-    imported = import_points(WAYS[way](register_map(first, topics=TOPICS)), name="l.csv", inputs=INPUTS)
+    imported = import_points(
+        read_sheet(WAYS[way](register_map(first, topics=TOPICS))), name="l.csv", inputs=INPUTS
+    )
     assert imported.notes == ()
     check_equal(first, compiled(imported.text))
+
+
+def workbook_of(records: list[list[Any]]) -> bytes:
+    """Return a workbook with the cells as their types are; text that Excel would run has its quote."""
+    book = Workbook()
+    for record in records:
+        book.worksheets[0].append(record)
+    written = io.BytesIO()
+    book.save(written)
+    return written.getvalue()
+
+
+def is_kept_by_workbooks(cell: Any) -> bool:
+    """Return whether openpyxl writes a cell as it is: no control characters, at most 16 digits."""
+    if isinstance(cell, float):
+        return float(f"{cell:.16g}") == cell
+    return not (isinstance(cell, str) and ILLEGAL_CHARACTERS_RE.search(cell))
+
+
+def typed_cell(cell: Any) -> Any:
+    """Return a cell of a list as Excel has it: numbers and booleans as such, all else as text."""
+    if cell is None or isinstance(cell, bool | int | float):
+        return cell
+    text = cell_text_of(cell)
+    return quoted_formula(text) if isinstance(cell, str | list) else text
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    table=tables(),
+    data=st.data(),
+    titles=st.lists(st.sampled_from(["", "BMS points", "Rev. C; 1"]), max_size=4),
+)
+def test_a_list_is_read_under_any_headings(table: str, data: st.DataObject, titles: list[str]) -> None:
+    """A list whose columns stand in any order under any synonyms, below titles, has the same points."""
+    first = compiled(table)
+    rows = register_map(first, topics=TOPICS)
+    assume(rows)
+    columns = data.draw(st.permutations(COLUMNS))
+    headings = [data.draw(st.sampled_from(sorted(NAMES[column]))) for column in columns]
+    records = [[title, None, title] for title in titles] + [headings]
+    records += [[typed_cell(row[column]) for column in columns] for row in rows]
+    if data.draw(st.booleans()):
+        assume(all(map(is_kept_by_workbooks, chain.from_iterable(records))))
+        sheet = workbook_of(records)
+    else:
+        written = io.StringIO()
+        csv.writer(written).writerows([map(cell_text_of, record) for record in records])
+        sheet = written.getvalue().encode()
+    check_equal(first, compiled(import_points(read_sheet(sheet), name="l", inputs=INPUTS).text))

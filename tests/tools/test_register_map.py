@@ -16,6 +16,7 @@ from gateway.records import AssetSnapshot, KnownAsset
 from gateway.settings import load_settings
 from gateway.tools.import_table import import_points
 from gateway.tools.register_map import COLUMNS, MapRow, csv_text, json_text, register_map, screen_table
+from gateway.tools.spreadsheet import read_sheet
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -134,8 +135,8 @@ def test_rows_have_names_and_places_of_infodeck(tmp_path: Path) -> None:
     lines += "| X | a | Room \\| 1 | HQ / Level 3 |\n| X | b |  | loc-9 |\n"
     assert f"## Assets in Infodeck\n\n{lines}" in document_of(tmp_path, point_map)
     assert "## Assets" not in document_of(tmp_path, load_good_tables(tmp_path, TABLE))
-    bare = import_points(csv_text(rows_of(tmp_path)).encode(), name="points.csv").text
-    assert import_points(csv_text(rows).encode(), name="points.csv").text == bare
+    bare = import_points(read_sheet(csv_text(rows_of(tmp_path)).encode()), name="points.csv").text
+    assert import_points(read_sheet(csv_text(rows).encode()), name="points.csv").text == bare
 
 
 def test_the_table_fits_a_screen() -> None:
