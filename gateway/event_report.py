@@ -187,7 +187,7 @@ def _metric(output: Output, config: MqttSparkplugConfig, *, gateway: str) -> str
     metric = Metric(point)
     metric.widen_type(update.value)
     name = config.node_name(gateway)
-    topic = name.topic("DDATA", point.tag) if point.asset else name.topic("NDATA")
+    topic = name.topic("DDATA", point.tag) if point.asset or point.is_computed else name.topic("NDATA")
     content = f"{metric.name} = {'null' if update.value is None else show(update.value)}"
     historical = "" if output.is_newest else ", historical"
     return f"{topic}  {content}  {metric.type.name}, quality {config.codes[update.quality]}{historical}"

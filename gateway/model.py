@@ -6,6 +6,7 @@ PDU addresses. `unit` alone is the Modbus unit id; units of measure are always `
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from enum import Enum, IntEnum, StrEnum
 from typing import TYPE_CHECKING, Any
@@ -31,6 +32,14 @@ KEY_SEPARATOR = " | "
 def source_keys(source: str) -> tuple[str, ...]:
     """Return the telemetry keys of a source, the preferred one first; a path is returned as it is."""
     return tuple(source.split(KEY_SEPARATOR))
+
+
+_COMPUTED = re.compile(r"\$[a-z]+ ")
+
+
+def is_computed(source: str) -> bool:
+    """Return whether a source is that of a computed point, such as `$mean of L03-*/ZN-T`."""
+    return _COMPUTED.match(source) is not None
 
 
 class Quality(IntEnum):
@@ -251,7 +260,7 @@ class Point:
     tag: str
     point: str
     asset: str  # "" for the gateway's own points
-    source: str  # telemetry keys, a `$.data.object…` path, one of `PSEUDO_SOURCES` or `HEARTBEAT`
+    source: str  # telemetry keys, a path `$.data.object…`, of `PSEUDO_SOURCES`, `HEARTBEAT`, `$mean of …`
     unit_of_measure: str | None
     stale_after_ms: int | None  # None: never stale
     on_stale: OnStale
@@ -264,12 +273,14 @@ class Point:
     known: KnownAsset | None = None  # the asset in Infodeck's API, without its connection; None: not there
     backfill: bool = False  # long gaps in readings are filled from Infodeck's API once they are over
     name: str = field(init=False)  # `L03-RM312/ZN-T`: unique within a PointMap, and survives reloads
-    is_pseudo: bool = field(init=False)  # made by the gateway itself, not measured
+    is_pseudo: bool = field(init=False)  # made by the gateway itself, neither measured nor computed
+    is_computed: bool = field(init=False)  # computed from other points
 
     def __post_init__(self) -> None:
         """Compute once what every update uses."""
         object.__setattr__(self, "name", f"{self.tag}/{self.point}")
         object.__setattr__(self, "is_pseudo", self.source in (*PSEUDO_SOURCES, HEARTBEAT))
+        object.__setattr__(self, "is_computed", is_computed(self.source))
 
 
 @dataclass(slots=True)
@@ -293,7 +304,8 @@ class Update:
     @property
     def is_measured(self) -> bool:
         """Whether the value is a reading: neither computed by the gateway nor shown instead of one."""
-        return not self.point.is_pseudo and self.quality not in STAND_INS
+        point = self.point
+        return not (point.is_pseudo or point.is_computed) and self.quality not in STAND_INS
 
     def is_repeated_by(self, later: Update | None) -> bool:
         """Return whether `later`, which the point shows, is the same reading, delivered by a later event."""

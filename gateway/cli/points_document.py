@@ -224,7 +224,7 @@ def _mqtt(points: Iterable[Published], name: str, config: MqttConfig, gateway: s
 def _sparkplug(points: Iterable[Published], name: str, config: MqttSparkplugConfig, gateway: str) -> str:
     lines: list[list[Cell]] = []
     for point, _, row in points:
-        names = (point.tag, point.point) if point.asset else (None, point.name)
+        names = (point.tag, point.point) if point.asset or point.is_computed else (None, point.name)
         lines.append([*names, *_value_cells(row)])
     if not lines:
         return ""

@@ -129,6 +129,11 @@ class Replay:
         for number, plan in last_of.values():
             shown = self.mapper.state.shown_without_event(plan)
             events[number] = events[number]._replace(updates=[*events[number].updates, *shown])
+        if last_of:
+            # What is computed from several assets belongs to the present, not to any of these events.
+            number, _ = max(last_of.values(), key=itemgetter(0))
+            shown = self.mapper.state.computed.shown_after(plan for _, plan in last_of.values())
+            events[number] = events[number]._replace(updates=[*events[number].updates, *shown])
         return events, records[-1].seq if records else head
 
     def show(self, name: str) -> Update | None:

@@ -37,7 +37,7 @@ def compile_case(
         point = by_name.get(name)
         if point is None:
             place.report(unknown_name("point", name, by_name), "expect", name)
-        elif point.asset not in known:
+        elif point.asset not in known and not point.is_computed:
             owner = point.asset or "the gateway itself"
             place.report(f"is a point of {owner}, not of {' or '.join(known)}", "expect", name)
         where = place.text("expect", name)

@@ -20,6 +20,7 @@ from gateway.mapping.compile.claims import (
     slot_ranges,
     template_ranges,
 )
+from gateway.mapping.compile.computed import ComputedCompiler
 from gateway.mapping.compile.drafts import draft_heartbeat, draft_point
 from gateway.mapping.compile.lock_file import LOCK_NAME
 from gateway.mapping.compile.register_blocks import NOT_MODICON
@@ -38,13 +39,13 @@ from gateway.model import source_keys
 from gateway.text import short_list, unknown_name
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from gateway.config.decode import Document, Problem
     from gateway.mapping.compile.drafts import PointDraft
     from gateway.mapping.compile.sources import Sources
     from gateway.mapping.compile.templates import Area, Footprint
-    from gateway.mapping.plan import Case, Rule
+    from gateway.mapping.plan import Case, ComputedPoint, Rule
     from gateway.mapping.table import AssetEntry, Defaults, Heartbeat, SinglePoint, Table
     from gateway.model import Point
     from gateway.records import AssetSnapshot, AutoTag
@@ -136,6 +137,7 @@ class Compiler:
         self._auto_tags: dict[str, AutoTag] = {}
         self._heartbeat: tuple[int, Point] | None = None
         self._heartbeat_place: Place | None = None
+        self._computed: list[Claimant] = []
 
     def compile(self) -> PointMap:
         """Compile templates first, because assets may use those of other files, and automatic assets last."""
@@ -155,6 +157,7 @@ class Compiler:
         cases = self._compile_cases()
         if self._snapshot is not None and self._all_are_readable:
             self._add_automatic(self._snapshot)
+        computed = self._compile_computed()
         return PointMap(
             tuple(self._points),
             {asset: _plan(claimants) for asset, claimants in self._by_asset.items()},
@@ -162,6 +165,7 @@ class Compiler:
             cases=cases,
             has_automatic=any(used.template.auto for used in self.templates.values()),
             auto_tags=self._auto_tags,
+            computed=computed,
         )
 
     def report_missing_slots(self) -> None:
@@ -273,10 +277,11 @@ class Compiler:
 
     def _add_single(self, single: SinglePoint, place: Place, table: Table) -> None:
         draft = draft_point(single, place, defaults=table.defaults, inputs=self._inputs, is_relative=False)
-        self._singles.setdefault(single.asset, place)
-        drafts = {single.point: draft}
-        self._read.append((single.asset, drafts))
-        self._add(_Owner(table.site, single.tag, single.asset), drafts)
+        drafts, asset = {single.point: draft}, single.asset or ""
+        if asset:
+            self._singles.setdefault(asset, place)
+            self._read.append((asset, drafts))
+        self._add(_Owner(table.site, single.tag, asset), drafts)
 
     def _add_heartbeat(self, heartbeat: Heartbeat, place: Place, table: Table) -> None:
         if self._heartbeat_place is not None:
@@ -309,6 +314,8 @@ class Compiler:
         for claimant in self._claimants(owner, drafts):
             self._points.append(claimant.point)
             self.claims.claim(claimant)
+            if claimant.draft.computation is not None:
+                self._computed.append(claimant)
             if owner.asset:
                 self._by_asset.setdefault(owner.asset, []).append(claimant)
 
@@ -338,8 +345,29 @@ class Compiler:
             if used.template.auto and used.name not in self._placed:
                 trial = Claims(topics=self._inputs.mqtt_topics)
                 owner = _Owner(used.site, f"{{{used.name}}}", used.name, entry=used.place)
-                for claimant in self._claimants(owner, used.drafts):
+                claimants = list(self._claimants(owner, used.drafts))
+                for claimant in claimants:
                     trial.claim(claimant)
+                self._try_computed(claimants)
+
+    def _try_computed(self, claimants: Sequence[Claimant]) -> None:
+        """Report what is wrong with the computed points of a template."""
+        computed = [each for each in claimants if each.draft.computation is not None]
+        if computed and not self._is_incomplete:
+            points = [*self._points, *(each.point for each in claimants)]
+            ComputedCompiler(points, automatic=(), may_grow=True).compile(computed)
+
+    def _compile_computed(self) -> tuple[ComputedPoint, ...]:
+        """Compile computed points, which have all others as members; nothing if some of these are missing."""
+        if not self._computed or self._is_incomplete:
+            return ()
+        may_grow = any(used.template.auto for used in self.templates.values())
+        compiler = ComputedCompiler(self._points, automatic=self._auto_tags, may_grow=may_grow)
+        replaced, computed = compiler.compile(self._computed)
+        self._points = [replaced.get(point, point) for point in self._points]
+        for claimant in self._computed:
+            claimant.point = replaced.get(claimant.point, claimant.point)
+        return computed
 
     def _compile_cases(self) -> tuple[Case, ...]:
         """Compile the cases of all tables, before automatic assets, which they are not about."""
@@ -364,7 +392,7 @@ class Compiler:
             self._read.append((asset, used.drafts))
             drafts, entry = used.drafts, used.place.at()  # an object of its own
             base = self._slot_base(asset, used, used.footprint, place=None, tag=auto_tag.tag)
-            if base is None:
+            if base is None and not any(draft.computation for draft in drafts.values()):
                 drafts = {name: draft for name, draft in drafts.items() if draft.mqtt}
             owner = _Owner(used.site, auto_tag.tag, asset, base, entry)
             obstacles = map(self.claims.topic_obstacle, self._claimants(owner, drafts))
@@ -383,10 +411,14 @@ def _plan(claimants: Iterable[Claimant]) -> AssetPlan:
     measured: list[Point] = []
     pseudo: list[Point] = []
     has_choices = False
+    computed: list[Point] = []
     for claimant in claimants:
         point = claimant.point
         if point.is_pseudo:
             pseudo.append(point)
+            continue
+        if point.is_computed:
+            computed.append(point)
             continue
         measured.append(point)
         rule = claimant.draft.make_rule(point)
@@ -398,4 +430,4 @@ def _plan(claimants: Iterable[Claimant]) -> AssetPlan:
             for index, key in enumerate(dict.fromkeys((*keys, point.source))):  # saved under the last one
                 chosen = replace(rule, preferred=frozenset(keys[:index])) if index else rule
                 by_key[key] = (*by_key.get(key, ()), chosen)
-    return AssetPlan(by_key, tuple(by_path), tuple(measured), tuple(pseudo), has_choices)
+    return AssetPlan(by_key, tuple(by_path), tuple(measured), tuple(pseudo), has_choices, tuple(computed))

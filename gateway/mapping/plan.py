@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
 
     from gateway.mapping.convert import Convert
+    from gateway.mapping.expressions import Expression
     from gateway.mapping.paths import NotFound
     from gateway.model import Quality, Scalar
     from gateway.records import AssetSnapshot, AutoTag, KnownAsset
@@ -31,7 +32,8 @@ class PointMap:
     """All point tables together, compiled.
 
     `heartbeat` is its period in ms and its point, which `points` has too. `auto_tags` are the tags of
-    automatic assets by asset id; `has_automatic` is whether a template accepts such assets.
+    automatic assets by asset id; `has_automatic` is whether a template accepts such assets. `computed` are in
+    the order in which they are evaluated: after their members.
     """
 
     points: tuple[Point, ...]
@@ -40,6 +42,7 @@ class PointMap:
     cases: tuple[Case, ...] = ()
     has_automatic: bool = True
     auto_tags: Mapping[str, AutoTag] = field(default_factory=dict)
+    computed: tuple[ComputedPoint, ...] = ()
     by_name: dict[str, Point] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -51,8 +54,9 @@ class AssetPlan:
     """How the events of one asset are mapped.
 
     `by_key` has the rules of each telemetry key, `by_path` those of explicit paths. `measured` are the
-    asset's points with readings, `pseudo` those whose values the gateway makes itself, such as `$quality`.
-    `has_choices` is whether a point reads the first of several keys.
+    asset's points with readings, `pseudo` those whose values the gateway makes itself, such as `$quality`,
+    `computed` those that are computed from other points. `has_choices` is whether a
+    point reads the first of several keys.
     """
 
     by_key: dict[str, tuple[Rule, ...]]
@@ -60,6 +64,27 @@ class AssetPlan:
     measured: tuple[Point, ...]
     pseudo: tuple[Point, ...]
     has_choices: bool = False
+    computed: tuple[Point, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class ComputedPoint:
+    """How a point is computed from its members, which are measured or computed themselves.
+
+    `kind` is the key in the point table, one of `COMPUTED_KEYS`. `needed`: how many members of an aggregate
+    must have a value. `per_ms` and `rollover` are those of a rate; `expression` has its names in the order of
+    `members`. `own_stale_after_ms`: None if the point is stale only with its members.
+    """
+
+    point: Point
+    kind: str
+    members: tuple[Point, ...]
+    convert: Convert
+    needed: int = 1
+    per_ms: int = 0
+    rollover: int | None = None
+    expression: Expression | None = None
+    own_stale_after_ms: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,8 +150,9 @@ class Expectation:
 class TableChanges:
     """How many points were added, removed and changed, by name. True if there is any change.
 
-    `affected` are the points of the new map that may show another value: new and changed ones, and the pseudo
-    points of their assets. Points whose asset only has another description in Infodeck are not among them.
+    `affected` are the points of the new map that may show another value: new and changed ones, the pseudo
+    points of their assets, and what is computed from them. Points whose asset only has another description in
+    Infodeck are not among them.
     """
 
     added: int
@@ -156,7 +182,19 @@ def compare_tables(old: PointMap, new: PointMap) -> TableChanges:
     assets = {point.asset for point in (*added, *removed, *moved)}
     pseudo = [point.name for asset in assets & new.by_asset.keys() for point in new.by_asset[asset].pseudo]
     names = dict.fromkeys((*(point.name for point in (*added, *moved)), *pseudo))
+    names |= dict.fromkeys(_affected_computed(old, new, names))
     return TableChanges(len(added), len(removed), len(changed), len(kept) - len(changed), tuple(names))
+
+
+def _affected_computed(old: PointMap, new: PointMap, affected: Collection[str]) -> list[str]:
+    """Return the computed points of which a member is affected, or that have other members now."""
+    before = {each.point.name: [member.name for member in each.members] for each in old.computed}
+    found = set(affected)
+    for each in new.computed:
+        members = [member.name for member in each.members]
+        if before.get(each.point.name) != members or not found.isdisjoint(members):
+            found.add(each.point.name)
+    return list(found.difference(affected))
 
 
 def compile_the_same(

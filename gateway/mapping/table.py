@@ -15,6 +15,7 @@ from pydantic.dataclasses import dataclass
 from gateway.config.decode import STRICT
 from gateway.config.salvage import ANY, Parts
 from gateway.config.value_types import Period
+from gateway.mapping.computed_keys import AggregateKeys, RateKeys, RuntimeKeys
 from gateway.mapping.paths import compile_path
 from gateway.mapping.registers import HIGHEST_ADDRESS, HIGHEST_BIT, TYPE_NAMES, parse_type
 from gateway.mapping.topics import TOPIC_PATTERN, check_level, check_tag_pattern, check_topic
@@ -219,6 +220,26 @@ class PointKeys(_Freshness):
     """A telemetry key, a list of keys (the first that is there), a path $.data.object.x, $quality or $age."""
     bits: ReadingBit | ReadingBits | None = None
     """One bit of an integer reading, 0 is the lowest; or [lowest, highest] of several, read as a number."""
+    mean: AggregateKeys | None = None
+    """The mean of other points."""
+    min: AggregateKeys | None = None
+    """The smallest of other points."""
+    max: AggregateKeys | None = None
+    """The largest of other points."""
+    sum: AggregateKeys | None = None
+    """The sum of other points; true counts as 1."""
+    count: AggregateKeys | None = None
+    """How many of other points are good or forced."""
+    any: AggregateKeys | None = None
+    """Whether any of other points is true, or not 0."""
+    all: AggregateKeys | None = None
+    """Whether all of other points are true, or not 0."""
+    rate: RateKeys | None = None
+    """How fast a counter counts: the difference of its two newest readings, over the time between them."""
+    runtime: RuntimeKeys | None = None
+    """How long a point has been true, or not 0, and fresh; in hours unless `unit` is another unit of time."""
+    expr: Text | None = None
+    """An expression with points of the same tag: "dewpoint(ZN-T, ZN-RH)"."""
     unit: Text | None = None
     """Unit of measure that is published: any text. Readings that state another known unit are converted."""
     source_unit: Text | None = None
@@ -249,14 +270,14 @@ class PointKeys(_Freshness):
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
 class SinglePoint(PointKeys):
-    """A free-standing point of one asset."""
+    """A free-standing point of one asset, or one that is computed from others."""
 
     tag: Level
     """The asset's name in the building; part of the topic."""
     point: Level
     """The point's name; part of the topic."""
-    asset: Text
-    """The asset's id in Infodeck."""
+    asset: Text | None = None
+    """The asset's id in Infodeck; a computed point needs none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)

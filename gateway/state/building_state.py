@@ -14,14 +14,15 @@ from operator import attrgetter
 from typing import TYPE_CHECKING
 
 from gateway.errors import GatewayError
-from gateway.model import STAND_INS, Quality, Update
+from gateway.model import STAND_INS, Quality, Update, is_computed
 from gateway.records import OnlineState, Override
+from gateway.state.computed import ComputedPoints
 from gateway.state.overrides import can_show, check_override
 from gateway.state.point_state import NO_EVENT, ClockSteps, PointState, PseudoPoints
 from gateway.state.readings import map_saved_reading, rules_for
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from gateway.mapping.plan import AssetPlan, PointMap
     from gateway.model import Point, Record, Scalar
@@ -59,6 +60,8 @@ class BuildingState:
         self.removed: dict[tuple[str, str], LastValue] = {}  # newest readings that no point shows, by source
         self._shown: dict[Point, Update] = {}
         self._pseudo = PseudoPoints(points, known=self.known, shown=self._shown)
+        self.computed = ComputedPoints(points, self.known, self._shown, unsaved=self.unsaved.readings)
+        self._has_computed = bool(points.computed)
         # Of each point that can age only the planned deadline counts; its true one may be later.
         self._deadlines: list[tuple[int, int, Point]] = []
         self._planned_ms: dict[Point, int] = {}
@@ -94,6 +97,8 @@ class BuildingState:
 
     def age_ms(self, update: Update) -> int:
         """Return the age of what a point shows, as of the last event or tick."""
+        if update.point.is_computed and update.quality is not Quality.FORCED:
+            return self.computed.age_ms(update.point, self._now_ms)
         return self.known.age_ms(update, self._now_ms)
 
     def qualities(self) -> dict[str, int]:
@@ -152,6 +157,8 @@ class BuildingState:
                 out = [*out, stand_in]
         if is_back:
             out = [*out, *self._refresh(plan.measured, now_ms)]
+        if self._has_computed:
+            return [*out, *self._follow(out, now_ms, assets=[updates[0].point.asset])]
         return [*out, *self._pseudo.refresh_asset(plan, now_ms)] if plan.pseudo else out
 
     def tick(self, now_ms: int) -> list[Update]:
@@ -161,14 +168,17 @@ class BuildingState:
         points = [point for point, each in known.overrides.items() if known.has_expired(each, now_ms)]
         for point in points:
             self._end_override(point, now_ms)
-        for point in self._due(now_ms):
+        due = self._due(now_ms)
+        for point in due:
+            if point.is_computed:
+                continue
             reading = known.readings[point]
             is_fresh = known.is_fresh(reading, now_ms)
             if is_fresh:
                 self._plan_deadline(reading, now_ms)
             if not is_fresh or self._shown.get(point) is not reading:
                 points.append(point)
-        return self._show_changes(points, now_ms)
+        return self._show_changes(points, now_ms, due=[point for point in due if point.is_computed])
 
     def refresh_ages(self, now_ms: int) -> list[Update]:
         """Return the present `$age` of every asset that has reported, and the heartbeat."""
@@ -226,7 +236,8 @@ class BuildingState:
         plan = self.points.by_asset.get(asset)
         if plan is None or known.is_online(asset) is was_online:
             return []
-        return [*self._refresh(plan.measured, now_ms), *self._pseudo.refresh_asset(plan, now_ms)]
+        changes = self._refresh(plan.measured, now_ms)
+        return [*changes, *self._follow(changes, now_ms, assets=[asset])]
 
     def restore(
         self,
@@ -244,8 +255,12 @@ class BuildingState:
         self._now_ms = self.aged_ms = now_ms
         known, by_asset = self.known, self.points.by_asset
         points: list[Point] = []
+        due: list[Point] = []
         assets: set[str] = set()
         for value in values:
+            if is_computed(value.source):
+                due += self.computed.restore(value, self.points.by_name.get(value.point))
+                continue
             assets.add(value.asset)
             points += self._restore_value(value, now_ms)
         for source in list(islice(self.removed, max(0, len(self.removed) - _MOST_REMOVED))):
@@ -257,8 +272,7 @@ class BuildingState:
         for asset in connected.union(filter(known.end_offline, assets)) & by_asset.keys():
             points += by_asset[asset].measured
         changes = self._refresh(points, now_ms)
-        for asset in sorted((assets | connected) & by_asset.keys()):
-            changes += self._pseudo.refresh_asset(by_asset[asset], now_ms)
+        changes += self._follow(changes, now_ms, due=due, assets=assets | connected)
         self._pseudo.refresh_heartbeat(now_ms)
         return changes
 
@@ -269,7 +283,13 @@ class BuildingState:
         points = [unsaved.pop() for _ in range(count)]
         if self._watched is not None:
             self._watched.readings.update(points)
-        return {value.point: value for value in self.known.values_to_save(points)}
+        return {value.point: value for value in self.values_to_save(points)}
+
+    def values_to_save(self, points: Iterable[Point]) -> Iterator[LastValue]:
+        """Yield what a restart needs of points."""
+        points = list(points)
+        yield from self.known.values_to_save(point for point in points if not point.is_computed)
+        yield from self.computed.values_to_save(point for point in points if point.is_computed)
 
     def pop_unsaved_overrides(self) -> dict[str, Override | None]:
         """Return the overrides that changed since the last call, by point name; None: none any more.
@@ -319,14 +339,16 @@ class BuildingState:
         return applied
 
     def _plan_deadline(self, update: Update, now_ms: int) -> None:
-        """Have the point checked when this update becomes stale, unless an earlier check is planned.
+        """Have the point checked when this update becomes stale."""
+        if update.point.stale_after_ms is not None:
+            self._plan_check(update.point, self.known.age_ms(update, now_ms), now_ms)
+
+    def _plan_check(self, point: Point, age_ms: int, now_ms: int) -> None:
+        """Have a point that can age checked when it becomes stale, unless an earlier check is planned.
 
         A newer reading becomes stale later, unless the clock was set forward in between.
         """
-        point = update.point
-        if point.stale_after_ms is None:
-            return
-        deadline_ms = now_ms + point.stale_after_ms - self.known.age_ms(update, now_ms)
+        deadline_ms = now_ms + (point.stale_after_ms or 0) - age_ms
         planned_ms = self._planned_ms.get(point)
         if planned_ms is None or deadline_ms < planned_ms:
             self._planned_ms[point] = deadline_ms
@@ -359,12 +381,25 @@ class BuildingState:
                 changes.append(value)
         return changes
 
-    def _show_changes(self, points: Iterable[Point], now_ms: int) -> list[Update]:
-        """Decide again what points show; return the changes, also of their assets' pseudo points."""
+    def _show_changes(
+        self, points: Iterable[Point], now_ms: int, *, due: Iterable[Point] = ()
+    ) -> list[Update]:
+        """Decide again what points show; return the changes, and all that follows from them."""
         changes = self._refresh(points, now_ms)
-        for asset in sorted({change.point.asset for change in changes}):
-            changes += self._pseudo.refresh_asset(self.points.by_asset[asset], now_ms)
-        return changes
+        assets = {change.point.asset for change in changes}
+        return [*changes, *self._follow(changes, now_ms, due=due, assets=assets)]
+
+    def _follow(
+        self, changes: Iterable[Update], now_ms: int, *, assets: Iterable[str], due: Iterable[Point] = ()
+    ) -> list[Update]:
+        """Evaluate what is computed from changes, or due; return that, and the assets' pseudo points."""
+        out = self.computed.refresh(changes, due, now_ms) if self._has_computed else []
+        while self.computed.aging:
+            self._plan_check(*self.computed.aging.popitem(), now_ms)
+        concerned = {*assets, *(update.point.asset for update in out)} & self.points.by_asset.keys()
+        for asset in sorted(concerned):
+            out += self._pseudo.refresh_asset(self.points.by_asset[asset], now_ms)
+        return out
 
     def _end_override(self, point: Point, now_ms: int) -> None:
         override = self.known.overrides.pop(point)

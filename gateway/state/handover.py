@@ -37,7 +37,7 @@ class Handover:
         before, removed = self._state, list(self._state.removed.values())
         successor = BuildingState(points, clock_steps=before.clock_steps)
         successor.restore(
-            [*removed, *before.known.values_to_save(self._points)],
+            [*removed, *before.values_to_save(self._points)],
             now_ms=now_ms,
             overrides=self._overrides(self._overridden, points, now_ms),
             connections=self._connections,
@@ -75,7 +75,7 @@ class Handover:
             if point not in known.overrides and there is not None:
                 self.news += successor.release(there, now_ms=now_ms)
         self.news += successor.restore(
-            known.values_to_save(changes.readings),
+            self._state.values_to_save(changes.readings),
             now_ms=now_ms,
             overrides=self._overrides(changes.overrides, successor.points, now_ms),
             connections=[known.connections[asset] for asset in changes.connections],

@@ -108,7 +108,7 @@ class PointState:
         if update.quality is Quality.GOOD:
             self.last_good[point] = update
         elif point.on_stale.policy is StalePolicy.HOLD:
-            update.safe_value = self._fallback(point)
+            update.safe_value = self.fallback(point)
         self.readings[point] = update
         return True
 
@@ -172,7 +172,7 @@ class PointState:
             value = override.value
             return Update(point, value, value, Quality.FORCED, override.since_ms, NO_EVENT, None)
         if (reading := self.readings.get(point)) is not None:
-            return self.stand_in(reading, now_ms) or reading
+            return reading if point.is_computed else self.stand_in(reading, now_ms) or reading
         if (ended := self.ended_overrides.get(point)) is not None:
             return Update(point, None, None, Quality.BAD, ended.until_ms, NO_EVENT, None)
         return None
@@ -186,12 +186,12 @@ class PointState:
             return None
         else:
             quality = Quality.STALE
-        value = self._fallback(point)
+        value = self.fallback(point)
         if quality is Quality.STALE and value is not None and point.on_stale.policy is StalePolicy.HOLD:
             quality = Quality.HELD
         return replace(reading, value=value, safe_value=value, quality=quality)
 
-    def _fallback(self, point: Point) -> Scalar:
+    def fallback(self, point: Point) -> Scalar:
         """Return the value that `on_stale` puts in the place of one that cannot be trusted."""
         if point.on_stale.policy is not StalePolicy.HOLD:
             return point.on_stale.value
@@ -206,10 +206,18 @@ class PointState:
     def is_fresh(self, reading: Update, now_ms: int) -> bool:
         """Return whether a reading is known to be within its point's `stale_after`."""
         stale_after_ms = reading.point.stale_after_ms
-        if stale_after_ms is None:
-            return True
+        return stale_after_ms is None or self.is_within(reading, stale_after_ms, now_ms)
+
+    def is_within(self, reading: Update, limit_ms: int, now_ms: int) -> bool:
+        """Return whether the age of a reading is known, and no more than `limit_ms`."""
         is_known = self.clock_steps.is_age_known(reading.time_ms, reading.seq, now_ms)
-        return is_known and self.age_ms(reading, now_ms) <= stale_after_ms
+        return is_known and self.age_ms(reading, now_ms) <= limit_ms
+
+    def is_current(self, reading: Update, now_ms: int) -> bool:
+        """Return whether a reading is good and nothing stands in for it but an override."""
+        if reading.quality is not Quality.GOOD or reading.point.is_computed:
+            return reading.quality is Quality.GOOD
+        return reading.point.asset not in self.offline and self.is_fresh(reading, now_ms)
 
     def age_ms(self, reading: Update, now_ms: int) -> int:
         """Return the age of a point's newest reading, at least the time since it arrived if it came early."""
@@ -302,13 +310,16 @@ class PseudoPoints:
         known = self._known
         if asset in known.offline:
             return int(Quality.OFFLINE)
-        seen = (point for point in plan.measured if point in known.readings or point in known.overrides)
+        points = (*plan.measured, *plan.computed)
+        seen = (point for point in points if point in known.readings or point in known.overrides)
         return max((int(self._shown[point].quality) for point in seen), default=None)
 
     def _may_have_shown_quality(self, asset: str, plan: AssetPlan) -> bool:
         """Return whether receivers may have a quality from before any reading: forced, or offline."""
         known = self._known
-        return asset in known.connections or any(point in known.ended_overrides for point in plan.measured)
+        return asset in known.connections or any(
+            point in known.ended_overrides for point in (*plan.measured, *plan.computed)
+        )
 
     def _online(self, asset: str) -> int | None:
         online = self._known.is_online(asset)

@@ -30,7 +30,8 @@ def run_cases(point_map: PointMap) -> list[str]:
 def _run(case: Case, point_map: PointMap) -> Iterator[str]:
     """Yield what is wrong in a building of the case's assets, in which time passes only between readings."""
     plans = {given.asset: point_map.by_asset[given.asset] for given in case.given}
-    state, now_ms = BuildingState(PointMap((), plans)), _START_MS
+    building = PointMap((), plans, computed=point_map.computed)
+    state, now_ms = BuildingState(building), _START_MS
     for seq, given in enumerate(case.given, start=1):
         now_ms += given.after_ms
         state.tick(now_ms)

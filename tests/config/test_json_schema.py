@@ -79,6 +79,7 @@ SHAPES: dict[str, Any] = {
 } | {sink_type.config.__name__: sink_type.config for sink_type in SINK_TYPES.values()}
 SECRET = {"env": "A"}
 LEAST: dict[str, dict[str, Any]] = {  # what a mapping of each kind cannot be without
+    "AggregateKeys": {"of": "A/A"},
     "AssetEntry": {"id": "a", "tag": "A", "use": "t"},
     "CaseEntry": {"given": {"asset": "a", "telemetry": {"k": 1}}, "expect": {"A/A": 1}},
     "CovKeys": {"delta": 1},
@@ -101,6 +102,8 @@ LEAST: dict[str, dict[str, Any]] = {  # what a mapping of each kind cannot be wi
         "key": "k",
     },
     "OnStaleValue": {"value": 1},
+    "RateKeys": {"of": "A/A", "per": "1h"},
+    "RuntimeKeys": {"of": "A/A"},
     "Settings": {"infodeck": {"organization": "o-1"}, "intake": {"signing_secrets": [SECRET]}},
     "SinglePoint": {"tag": "X", "point": "P", "asset": "a"},
     "Table": {"schema": "gateway.points/1", "site": "hq"},

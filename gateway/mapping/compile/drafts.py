@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from gateway.mapping.compile.computations import read_computation
 from gateway.mapping.compile.register_blocks import (
     check_value,
     compile_blocks,
@@ -38,6 +39,7 @@ from gateway.model import (
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from gateway.mapping.compile.computations import Computation
     from gateway.mapping.compile.register_blocks import RegisterBlock
     from gateway.mapping.compile.sources import Place, TableInputs
     from gateway.mapping.table import Heartbeat, PointKeys, StaleAfter
@@ -64,6 +66,7 @@ class PointDraft:
     make_point: Callable[..., Point]
     make_rule: Callable[[Point], Rule]
     place: Place
+    computation: Computation | None = None
 
 
 def draft_point(
@@ -72,7 +75,8 @@ def draft_point(
     """Return the draft of a point. Keys with problems are reported and left out."""
     # Without a key that was left out because of a problem, others may look wrong.
     written, place = place, replace(place, is_silent=not place.is_whole)
-    source = _source(keys)
+    computation = read_computation(keys, place)
+    source = _source(keys) if computation is None else computation.source
     if not source:
         place.report("this key is required: a telemetry key, or $.data.object…", "from")
     is_pseudo = source in PSEUDO_SOURCES
@@ -83,8 +87,9 @@ def draft_point(
     draft = _draft(
         source,
         blocks,
-        _conversion(keys, tuple(block.register for block in blocks), place),
+        _conversion(keys, tuple(block.register for block in blocks), place, computation),
         written,
+        computation,
         unit_of_measure=keys.unit,
         stale_after_ms=None if is_pseudo else _stale_after_ms(keys, defaults),
         on_stale=on_stale,
@@ -92,7 +97,7 @@ def draft_point(
         description=keys.description,
         mqtt=_mqtt(keys, place, defaults=defaults, inputs=inputs),
         tags=keys.tags,
-        backfill=_backfill(keys, place, defaults),
+        backfill=computation is None and _backfill(keys, place, defaults),
     )
     if is_pseudo:
         for name in (*_CALCULATING_KEYS, "stale_after", "on_stale"):
@@ -132,7 +137,12 @@ def draft_heartbeat(
 
 
 def _draft(
-    source: str, blocks: tuple[RegisterBlock, ...], conversion: Conversion, place: Place, **keys: Any
+    source: str,
+    blocks: tuple[RegisterBlock, ...],
+    conversion: Conversion,
+    place: Place,
+    computation: Computation | None = None,
+    **keys: Any,
 ) -> PointDraft:
     """Return the draft; `keys` are those of the point that all assets share."""
     unit, mqtt = keys["unit_of_measure"], keys["mqtt"]
@@ -145,10 +155,12 @@ def _draft(
         get = compile_path(source)
         make_rule = partial(PathRule, convert=convert, by_unit=by_unit, get=get, get_unit=beside)
     make_point = partial(Point, source=source, conversion=conversion, **keys)
-    return PointDraft(source, unit, mqtt, conversion, blocks, make_point, make_rule, place)
+    return PointDraft(source, unit, mqtt, conversion, blocks, make_point, make_rule, place, computation)
 
 
-def _conversion(keys: PointKeys, registers: tuple[Register, ...], place: Place) -> Conversion:
+def _conversion(
+    keys: PointKeys, registers: tuple[Register, ...], place: Place, computation: Computation | None
+) -> Conversion:
     """Return the conversion. It expects numbers if a step, a unit or a register needs them."""
     unit_gain, unit_offset = _unit_conversion(keys, place)
     conversion = Conversion(
@@ -164,6 +176,7 @@ def _conversion(keys: PointKeys, registers: tuple[Register, ...], place: Place) 
         decimals=keys.decimals,
     )
     has_number = any(is_scalable(register.type) for register in registers)
+    has_number |= computation is not None and computation.kind not in {"any", "all", "expr"}
     is_measure = keys.cov is not None or keys.unit is not None or isinstance(keys.bits, tuple)
     if conversion.calculates or is_measure or has_number:
         return replace(conversion, kind=ValueKind.NUMBER)
@@ -175,7 +188,7 @@ def _conversion(keys: PointKeys, registers: tuple[Register, ...], place: Place) 
 def _unit_conversion(keys: PointKeys, place: Place) -> tuple[float, float]:
     """Return gain and offset from `source_unit` to `unit`; (1, 0) if there is nothing to convert."""
     source, unit = keys.source_unit, keys.unit
-    if source is None or keys.source in PSEUDO_SOURCES:
+    if source is None or keys.source is None or keys.source in PSEUDO_SOURCES:
         return 1, 0
     if keys.map is not None:
         place.report("has no effect with `map`, whose values are in `unit` already", "source_unit")

@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from gateway.config.problems import key_text
+from gateway.mapping.compile.computations import SOURCE_KEYS
 from gateway.mapping.compile.drafts import draft_point
 from gateway.mapping.compile.sources import Place
 from gateway.mapping.registers import parse_modicon
@@ -163,8 +164,12 @@ def _merge_point(point: PointKeys, override: PointKeys) -> PointKeys:
     """Return the point with every key that the override has.
 
     Two single register blocks are merged key by key, and so are tags; a list of blocks replaces all blocks.
+    `from`, or a key that computes the point, replaces what the point has of these.
     """
-    given = _written(override, PointKeys)
+    given: dict[str, Any] = {}
+    if any(getattr(override, key) is not None for key in SOURCE_KEYS):
+        given = dict.fromkeys(SOURCE_KEYS)
+    given |= _written(override, PointKeys)
     if isinstance(point.modbus, ModbusKeys) and isinstance(override.modbus, ModbusKeys):
         given["modbus"] = _merge_block(point.modbus, override.modbus)
     if point.tags and override.tags:

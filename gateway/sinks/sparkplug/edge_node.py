@@ -223,7 +223,7 @@ class DeviceMap:
         by_device: dict[str, list[Metric]] = {NODE: []}
         for point in points:
             if point.mqtt is not None and point.mqtt.goes_to(sink):
-                device = point.tag if point.asset else NODE
+                device = NODE if _is_of_node(point) else point.tag
                 by_device.setdefault(device, []).append(Metric(point))
         self.by_id = {each: Device(each, metrics) for each, metrics in by_device.items()}
         self.by_point = {
@@ -242,7 +242,8 @@ class Device:
         """Return whether none of its values has a connection; never of the node itself, which has one."""
         if self.id == NODE:
             return False
-        shown = [latest.latest(metric.point) for metric in self.metrics if not metric.point.is_pseudo]
+        points = [metric.point for metric in self.metrics]
+        shown = [latest.latest(point) for point in points if not (point.is_pseudo or point.is_computed)]
         known = [update for update in shown if update is not None]
         return bool(known) and all(update.quality is Quality.OFFLINE for update in known)
 
@@ -254,7 +255,7 @@ class Metric:
 
     def __init__(self, point: Point) -> None:
         self.point = point
-        self.name = point.point if point.asset else point.name  # the node's own may be of several tags
+        self.name = point.name if _is_of_node(point) else point.point  # the node's own may be of several tags
         self._type = _type_in_table(point)  # None: not fixed by the table, and no value has come yet
         self.published: Update | None = None
         """The last update sent; None: the next one is sent."""
@@ -300,6 +301,11 @@ class Metric:
         texts = (("engUnit", self.point.unit_of_measure), ("documentation", self.point.description))
         described = tuple(Property(key, DataType.STRING, text) for key, text in texts if text)
         return value._replace(properties=value.properties + described)
+
+
+def _is_of_node(point: Point) -> bool:
+    """Return whether a point belongs to no asset and, as it is not computed, to no tag of the building."""
+    return not (point.asset or point.is_computed)
 
 
 def _type_in_table(point: Point) -> DataType | None:
