@@ -126,7 +126,8 @@ class MqttConnection:
         client, loop = self._client, self._loop
         client.on_connect = lambda _, _data, _flags, reason, properties: self._on_connack(reason, properties)
         client.on_disconnect = lambda _, _data, flags, reason, _properties: self._on_disconnect(flags, reason)
-        client.on_publish = self._on_publish
+        client.on_publish = lambda _, _data, mid, _reason, _properties: self._on_acknowledged(mid)
+        client.on_puback = self._on_acknowledged
         client.on_subscribe = client.on_unsubscribe = lambda _, _data, mid, reasons, _properties: (
             self._record_answer(self._unacknowledged.pop(mid), *reasons)
         )
@@ -134,15 +135,13 @@ class MqttConnection:
             self._receive(message.topic, bytes(message.payload)) if self._receive else None
         )
         client.on_socket_close = self._remove_reader
-        client.on_socket_register_write = lambda _, _data, sock: loop.add_writer(
-            sock.fileno(), client.loop_write
-        )
         client.on_socket_unregister_write = self._remove_writer
         sock = client.socket()
         if sock is None:
             self._end(_break_text(client.alert))
             return
         loop.add_reader(sock.fileno(), self._on_readable)
+        client.on_blocked = lambda: loop.add_writer(sock.fileno(), client.loop_write)
         client.loop_write()  # what the thread may not have been able to send
 
     async def wait_accepted(self) -> None:
@@ -174,6 +173,7 @@ class MqttConnection:
                 await self._wait_acknowledged(down_to=self._window // 2)
             self._send(message)
             if count % _BURST == 0 or not message.qos:  # what has QoS 0 is large: a whole device
+                self._flush()
                 await asyncio.sleep(0)
         await self._wait_acknowledged(down_to=0)
         return rejections
@@ -228,6 +228,7 @@ class MqttConnection:
 
     async def _wait_acknowledged(self, *, down_to: int) -> None:
         """Wait until at most `down_to` messages are unacknowledged."""
+        self._flush()
         if len(self._unacknowledged) > down_to and not self.lost.done():
             self._waited_for = down_to
             self._waiter = self._loop.create_future()
@@ -238,11 +239,26 @@ class MqttConnection:
         self._raise_if_lost()
         if not self._unacknowledged:
             self._progressed_at = self._loop.time()
-        topic, payload, retain, properties, _, qos = message
-        sent = self._client.publish(topic, payload, qos, retain, properties)
-        self._unacknowledged[sent.mid] = message
-        if not qos:
-            self._unproven.append(topic)
+        identifier = self._client.new_identifier()
+        self._unacknowledged[identifier] = message
+        self._client.queue_publish(message, identifier)
+        if not message.qos:
+            self._unproven.append(message.topic)
+
+    def _flush(self) -> None:
+        """Send what is queued, and have TCP acknowledge the answers at once.
+
+        A broker that leaves Nagle's algorithm on (mosquitto does) holds back its second PUBACK until TCP
+        acknowledges the first, which Linux puts off for 40 ms where nothing is sent.
+        """
+        self._client.flush()
+        if len(self._unacknowledged) > 1:
+            self._acknowledge_at_once()
+
+    def _acknowledge_at_once(self) -> None:
+        stream = self._client.stream
+        if stream is not None and self._client.socket() is not None:
+            stream.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
 
     def _raise_if_lost(self) -> None:
         if self.lost.done():
@@ -270,7 +286,7 @@ class MqttConnection:
         if self._client.socket() is not None and stream is not None:
             with suppress(OSError):
                 stream.shutdown(socket.SHUT_RDWR)
-            self._client.loop_read()  # reads the end of the stream, and cleans up
+            self._client.close_socket()
 
     def _end(self, reason: str) -> None:
         self._timer.cancel()
@@ -293,14 +309,10 @@ class MqttConnection:
 
     def _on_readable(self) -> None:
         self._client.loop_read()
-        # TLS may hold decrypted packets which the socket will not announce again.
-        stream = self._client.stream
-        while isinstance(stream, ssl.SSLSocket) and self._client.socket() is not None and stream.pending():
+        while self._client.has_received():
             self._client.loop_read()
-        if stream is not None and self._client.socket() is not None:
-            # A broker that leaves Nagle's algorithm on (mosquitto does) holds back its second PUBACK
-            # until TCP acknowledges the first, which Linux puts off for 40 ms where nothing is sent.
-            stream.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
+        if self._unacknowledged:
+            self._acknowledge_at_once()
 
     def _remove_reader(self, _client: Client, _data: Any, sock: SocketLike) -> None:
         self._loop.remove_reader(sock.fileno())
@@ -332,13 +344,12 @@ class MqttConnection:
             )
         self._end(text)
 
-    def _on_publish(
-        self, _client: Client, _data: Any, mid: int, reason: ReasonCode, _properties: Properties
-    ) -> None:
-        message = self._unacknowledged.pop(mid)
-        if message.qos:
-            self._has_accepted_any = True
-        self._record_answer(message, reason)
+    def _on_acknowledged(self, identifier: int, code: int = 0) -> None:
+        """Count a PUBLISH as acknowledged, one of QoS 0 as sent; ignore an identifier not in flight."""
+        message = self._unacknowledged.pop(identifier, None)
+        if message is not None:
+            self._has_accepted_any = self._has_accepted_any or bool(message.qos)
+            self._record_answer(message, *((_puback_reason(code),) if code else ()))
 
     def _record_answer(self, message: Message, *reasons: ReasonCode) -> None:
         for reason in reasons:
@@ -347,6 +358,14 @@ class MqttConnection:
         self._progressed_at = self._loop.time()
         if len(self._unacknowledged) <= self._waited_for:
             self._wake_waiter()
+
+
+def _puback_reason(code: int) -> ReasonCode:
+    """Return the reason of an acknowledgement; a code that MQTT does not have is an unspecified error."""
+    try:
+        return ReasonCode(PacketTypes.PUBACK, identifier=code)
+    except KeyError:
+        return ReasonCode(PacketTypes.PUBACK, identifier=_UNSPECIFIED)
 
 
 def _break_text(alert: str) -> str:

@@ -1,8 +1,8 @@
 """Messages, and paho's MQTT client: opened in a thread, and the few of its methods that are replaced.
 
-Paho's minor is pinned because of the methods that begin with `_`. Measured with bench/whole_path.py, in
-turns with and without: `PackedProperties` saves 37 % of the daemon's CPU per event, and
-`_handle_pubackcomp` 19 %. The other methods correct faults.
+Paho's minor is pinned because of the methods that begin with `_`. PUBLISH and PUBACK are our own, and what is
+sent and received together takes one system call: with paho's own, single events cost a quarter more CPU of
+the whole daemon. The other methods correct faults.
 """
 
 from __future__ import annotations
@@ -10,60 +10,67 @@ from __future__ import annotations
 import socket
 import ssl
 from contextlib import suppress
-from functools import cache
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from paho.mqtt.client import Client
+from paho.mqtt.client import PUBLISH, Client, MQTTMessageInfo
 from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersion
-from paho.mqtt.packettypes import PacketTypes
-from paho.mqtt.properties import Properties
-from paho.mqtt.reasoncodes import ReasonCode
 
 from gateway.tls import alert_in, client_context
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from gateway.model import Update
     from gateway.sinks.broker.config import BrokerConfig
 
 # A PUBACK is a packet identifier, in MQTT 5 followed by a reason unless that is 0, and by properties if any.
 _IDENTIFIER_BYTES = 2
 _WITHOUT_PROPERTIES = (b"", b"\0")
-_NO_PROPERTIES = Properties(PacketTypes.PUBACK)  # type: ignore[no-untyped-call]  # as paho has it
-_UNSPECIFIED_ERROR = 0x80
 _HEADER_BYTES = 9  # of a PUBLISH: type 1, its length up to 4, length of the topic 2, packet identifier 2
-
-
-class PackedProperties(Properties):
-    """MQTT 5 properties of a PUBLISH, already as bytes: paho builds 30 entries for each set of its own."""
-
-    _packed: bytes
-
-    def __init__(self, packed: bytes) -> None:
-        object.__setattr__(self, "_packed", packed)  # paho's own setter takes the names of MQTT only
-
-    def __len__(self) -> int:
-        return len(self._packed)
-
-    def pack(self) -> bytes:
-        """Return the property length and the properties."""
-        return self._packed
+_READ_BYTES = 4096  # of a thousand acknowledgements
+_SEVEN_BITS = 0x7F
 
 
 class Message(NamedTuple):
-    """One PUBLISH, and the updates that it carries. Of QoS 0, only `MqttConnection.settle` proves receipt."""
+    """One PUBLISH, and the updates that it carries. Of QoS 0, only `MqttConnection.settle` proves receipt.
+
+    `properties` are those of MQTT 5, encoded; MQTT 3.1.1 does without.
+    """
 
     topic: str
     payload: bytes
     retain: bool
-    properties: PackedProperties | None = None
+    properties: bytes = b""
     updates: tuple[Update, ...] = ()
     qos: int = 1
 
     @property
     def size_bytes(self) -> int:
         """The size of the packet, or up to three bytes more."""
-        properties = len(self.properties) if self.properties is not None else 1
-        return _HEADER_BYTES + len(self.topic.encode()) + properties + len(self.payload)
+        return _HEADER_BYTES + len(self.topic.encode()) + 1 + len(self.properties) + len(self.payload)
+
+    def encode(self, identifier: int, *, with_properties: bool) -> bytes:
+        """Return the packet (MQTT 5, section 3.3). `identifier` is left out with QoS 0."""
+        topic = self.topic.encode()
+        parts = [len(topic).to_bytes(2, "big"), topic]
+        if self.qos:
+            parts.append(identifier.to_bytes(_IDENTIFIER_BYTES, "big"))
+        if with_properties:
+            parts += (variable_length(len(self.properties)), self.properties)
+        parts.append(self.payload)
+        content = b"".join(parts)
+        first = PUBLISH | self.qos << 1 | self.retain
+        return b"%c%b%b" % (first, variable_length(len(content)), content)
+
+
+def variable_length(length: int) -> bytes:
+    """Return MQTT's variable byte integer: seven bits a byte, lowest first, the high bit means "more"."""
+    encoded = bytearray()
+    while length > _SEVEN_BITS:
+        encoded.append(length & _SEVEN_BITS | 0x80)
+        length >>= 7
+    encoded.append(length)
+    return bytes(encoded)
 
 
 class PahoClient(Client):
@@ -72,6 +79,12 @@ class PahoClient(Client):
     stream: socket.socket | None = None
     fault = ""
     """What was wrong with the packet that ended the connection."""
+    on_puback: Callable[[int, int], None]
+    """Called with the packet identifier and the reason code of each PUBACK."""
+    on_blocked: Callable[[], None] | None = None
+    """Called when the socket takes no more: `loop_write` is to be called when it does."""
+    _queued = b""
+    _received = b""
 
     @property
     def alert(self) -> str:
@@ -98,6 +111,44 @@ class PahoClient(Client):
         self.stream = wrapped = context.wrap_socket(tcp_sock, server_hostname=self.host)  # type: ignore[union-attr]  # set by then
         return wrapped
 
+    def new_identifier(self) -> int:
+        """Return a packet identifier, for `queue_publish`."""
+        return self._mid_generate()
+
+    def queue_publish(self, message: Message, identifier: int) -> None:
+        """Queue a PUBLISH; `flush` sends all that are queued at once.
+
+        One of QoS 0 is sent now, and `on_publish` is called once it is.
+        """
+        packet = message.encode(identifier, with_properties=self._protocol == MQTTProtocolVersion.MQTTv5)
+        if message.qos:
+            self._queued += packet
+        else:
+            self.flush()
+            self._packet_queue(PUBLISH, packet, identifier, 0, MQTTMessageInfo(identifier))
+
+    def flush(self) -> None:
+        """Send what is queued, or leave it to `loop_write`."""
+        if self._queued:
+            packets, self._queued = self._queued, b""
+            self._packet_queue(PUBLISH, packets, 0, 1)
+
+    def close_socket(self) -> None:
+        """Close the connection without DISCONNECT."""
+        self._sock_close()
+
+    def has_received(self) -> bool:
+        """Return whether there is something to read which the socket will not announce again."""
+        if self.socket() is None:
+            return False
+        return bool(self._received) or (isinstance(self.stream, ssl.SSLSocket) and self.stream.pending() > 0)
+
+    def _sock_recv(self, bufsize: int) -> bytes:
+        """Return what was received; paho reads a packet in three pieces."""
+        received = self._received or super()._sock_recv(_READ_BYTES)
+        self._received = received[bufsize:]
+        return received[:bufsize]
+
     def _sock_send(self, buf: bytes | bytearray) -> int:
         """Send; a websocket that took a part of a frame returns 0, and paho would drop the packet."""
         sent = super()._sock_send(buf)
@@ -105,26 +156,21 @@ class PahoClient(Client):
             raise BlockingIOError  # the packet stays first in the queue, and the rest of the frame follows
         return sent
 
+    def _call_socket_register_write(self) -> None:
+        """Wait only for a socket that takes no more: paho would wait before every packet."""
+        if self._sock is not None and not self._registered_write and self.on_blocked is not None:
+            self._registered_write = True
+            self.on_blocked()
+
     def _handle_pubackcomp(self, cmd: Literal["PUBACK", "PUBCOMP"]) -> MQTTErrorCode:
-        """Handle an acknowledgement without properties, and build no objects for it."""
+        """Handle an acknowledgement, and build no objects for one without properties."""
         packet = self._in_packet["packet"]
-        if cmd != "PUBACK" or packet[_IDENTIFIER_BYTES + 1 :] not in _WITHOUT_PROPERTIES:
-            return super()._handle_pubackcomp(cmd)
-        identifier = int.from_bytes(packet[:_IDENTIFIER_BYTES], "big")
+        if packet[_IDENTIFIER_BYTES + 1 :] not in _WITHOUT_PROPERTIES:
+            super()._handle_pubackcomp(cmd)  # raises where it is malformed
         code = packet[_IDENTIFIER_BYTES] if len(packet) > _IDENTIFIER_BYTES else 0
-        with self._out_message_mutex:
-            if identifier in self._out_messages:
-                return self._do_on_publish(identifier, _puback_reason(code), _NO_PROPERTIES)
+        if cmd == "PUBACK":
+            self.on_puback(int.from_bytes(packet[:_IDENTIFIER_BYTES], "big"), code)
         return MQTTErrorCode.MQTT_ERR_SUCCESS
-
-
-@cache
-def _puback_reason(code: int) -> ReasonCode:
-    """Return the reason of an acknowledgement; a code that MQTT does not have is an unspecified error."""
-    try:
-        return ReasonCode(PacketTypes.PUBACK, identifier=code)
-    except KeyError:
-        return ReasonCode(PacketTypes.PUBACK, identifier=_UNSPECIFIED_ERROR)
 
 
 def open_client(config: BrokerConfig, *, client_id: str, will: Message | None) -> PahoClient:
@@ -137,7 +183,6 @@ def open_client(config: BrokerConfig, *, client_id: str, will: Message | None) -
         transport="tcp" if url.path is None else "websockets",
         reconnect_on_failure=False,
     )
-    client.max_inflight_messages = 0  # unlimited: we count; paho goes through all of them at every PUBACK
     if will is not None:
         client.will_set(will.topic, will.payload, will.qos, will.retain)
     if url.path is not None:

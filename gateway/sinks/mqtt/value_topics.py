@@ -11,7 +11,7 @@ import orjson
 
 from gateway.model import Quality
 from gateway.sinks.broker.broker_sink import is_small_change
-from gateway.sinks.broker.paho_client import Message, PackedProperties
+from gateway.sinks.broker.paho_client import Message
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -27,7 +27,6 @@ META = "/$meta"
 _MESSAGE_EXPIRY = b"\x02"  # MQTT 5 property identifiers
 _EVENT_PROPERTY = b"\x26\x00\x05event"  # user properties without their value
 _ASSET_PROPERTY = b"\x26\x00\x05asset"
-_SEVEN_BITS = 0x7F
 _LONGEST_EXPIRY_S = 0xFFFFFFFF
 _shown = attrgetter("point", "asset", "source", "unit_of_measure")
 
@@ -280,12 +279,12 @@ def fresh_s(update: Update, *, age_ms: int) -> int | None:
     return min(max(1, (stale_after_ms - age_ms) // 1000), _LONGEST_EXPIRY_S)
 
 
-def message_properties(update: Update, *, expires_s: int | None = None) -> PackedProperties:
+def message_properties(update: Update, *, expires_s: int | None = None) -> bytes:
     """Return the properties of one PUBLISH. `expires_s`: when the broker drops it; None: never."""
     packed = _event_property(update.event_id) + _asset_property(update.point.asset)
     if expires_s is not None:
         packed = _MESSAGE_EXPIRY + expires_s.to_bytes(4, "big") + packed
-    return PackedProperties(_variable_length(len(packed)) + packed)
+    return packed
 
 
 @lru_cache(maxsize=256)  # an event has several readings, which come together
@@ -309,13 +308,3 @@ def _user_property(name: bytes, value: str) -> bytes:
         return b""
     encoded = value.encode()
     return name + len(encoded).to_bytes(2, "big") + encoded
-
-
-def _variable_length(length: int) -> bytes:
-    """Return MQTT's variable byte integer: seven bits a byte, lowest first, the high bit means "more"."""
-    encoded = bytearray()
-    while length > _SEVEN_BITS:
-        encoded.append(length & _SEVEN_BITS | 0x80)
-        length >>= 7
-    encoded.append(length)
-    return bytes(encoded)
