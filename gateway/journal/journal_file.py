@@ -271,7 +271,7 @@ class JournalFile:
             first = self.next_seq
             self.next_seq += len(batch.events)
             records = self._insert_events(batch.events, first=first)
-            if batch.has_changes:
+            if changes:
                 state_tables.write_changes(self._database, changes, room_bytes=self.room_bytes)
                 if changes.dead_letters or changes.removed_dead_letters:
                     more, more_bytes = state_tables.write_dead_letters(
@@ -280,8 +280,9 @@ class JournalFile:
                         removed=changes.removed_dead_letters,
                         room_bytes=min(self.room_bytes, self._max_bytes // _COPIES_SHARE),
                     )
-                if batch.damaged:
-                    self._database.execute(_FREE_SINGLE, (orjson.dumps(batch.damaged).decode(),))
+            if batch.damaged:
+                self._database.execute(_FREE_SINGLE, (orjson.dumps(batch.damaged).decode(),))
+            if batch.cursors:
                 write_cursors(self._database, batch.cursors)
         self._values_through = max(self._values_through, changes.values_through)
         self.dead_letters += more

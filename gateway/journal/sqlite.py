@@ -20,6 +20,7 @@ import structlog
 
 from gateway.errors import JournalError
 from gateway.journal.database import DAMAGED_ADVICE, corrupt_files, corruption_marker, is_corrupt
+from gateway.journal.gathering import GatheringPause
 from gateway.journal.journal_file import (
     COMMIT_RETRY_AFTER_S,
     CommitBatch,
@@ -47,8 +48,6 @@ COMMIT_WITHIN_S = 8.0
 """Events are refused while a commit takes longer: the disk hangs."""
 
 _CHANGES_WAIT_S = 0.1  # changes are committed with events; without events, they wait this long for others
-_GATHER_S = 0.0005  # under load, a pause this short makes commits half as many and twice as large
-_LOAD_EVENTS = 4  # in one commit mean load; a single sender never waits
 _PRUNE_EVERY_S = 60.0
 _MOST_NAMED = 10
 
@@ -107,7 +106,10 @@ class SqliteJournal:
         self._listeners: list[Callable[[Sequence[Record]], None]] = []
         self._listener_failure: str | None = None
         self._reading = asyncio.Lock()
-        self._is_writing = False
+        self._pause = GatheringPause()
+        self._is_writing = False  # or about to
+        self._writing: _Batch | None = None  # handed over to the writer thread at `_handed_over_s`
+        self._handed_over_s = 0.0
         self._timeout: asyncio.TimerHandle | None = None
         self._hanging: JournalError | None = None
         self._changes_timer: asyncio.TimerHandle | None = None
@@ -172,9 +174,7 @@ class SqliteJournal:
         batch = self._gathering
         batch.events.append(event)
         if not self._is_writing:
-            # Handed over at the end of this turn of the loop, so that all requests of the turn join.
-            self._is_writing = True
-            self._loop.call_soon(self._hand_over)
+            self._hand_over_soon(after=0)
         return batch.done
 
     async def read(self, after: int, limit: int) -> list[Record]:
@@ -227,9 +227,16 @@ class SqliteJournal:
         return _Batch(done=self._loop.create_future())
 
     def _commit_soon(self) -> None:
-        """Commit the changes that were gathered, with others that come soon."""
+        """Commit the changes that were gathered, with events or with others that come soon."""
         if not self._is_writing and self._changes_timer is None:
-            self._changes_timer = self._loop.call_later(_CHANGES_WAIT_S, self._hand_over_unless_writing)
+            self._changes_timer = self._loop.call_later(_CHANGES_WAIT_S, self._commit_changes)
+
+    def _commit_changes(self) -> None:
+        self._changes_timer = None
+        if self._loop.time() - self._handed_over_s < _CHANGES_WAIT_S:  # events come, with which they go
+            self._commit_soon()
+        elif self._gathering.has_changes:
+            self._hand_over_unless_writing()
 
     def _commit_now(self) -> None:
         """Commit what is gathered, even if it is nothing: the status then shows whether there is room."""
@@ -241,13 +248,26 @@ class SqliteJournal:
             self._is_writing = True
             self._hand_over()
 
+    def _hand_over_soon(self, *, after: int) -> None:
+        """Hand over after a pause, or at the end of this turn of the loop, so that all its requests join.
+
+        `after`: how many events were written meanwhile.
+        """
+        self._is_writing = True
+        pause_s = self._pause.next_s(len(self._gathering.events), after=after, now_s=self._loop.time())
+        if pause_s:
+            self._loop.call_later(pause_s, self._hand_over)
+        else:
+            self._loop.call_soon(self._hand_over)
+
     def _hand_over(self) -> None:
         """Pass the gathered batch to the writer thread and begin another one."""
-        if self._changes_timer is not None:
-            self._changes_timer.cancel()
-            self._changes_timer = None
         batch, self._gathering = self._gathering, self._new_batch()
-        self._timeout = self._loop.call_later(COMMIT_WITHIN_S, self._refuse_waiting, batch)
+        self._writing, self._handed_over_s = batch, self._loop.time()
+        if batch.events:
+            self._pause.record(len(batch.events), now_s=self._handed_over_s)
+        if self._timeout is None:
+            self._timeout = self._loop.call_later(COMMIT_WITHIN_S, self._check_timeout)
         self._jobs.put(partial(self._commit, batch, self._delivered_through()))
 
     def _run_jobs(self) -> None:
@@ -269,14 +289,12 @@ class SqliteJournal:
 
     def _committed(self, batch: _Batch, result: CommitResult, took_s: float) -> None:
         self._status.commits.count_commit(took_s)
-        if self._timeout is not None:
-            self._timeout.cancel()
-        self._hanging = None
+        self._hanging = self._writing = None
         self._is_writing = False
         if result.failed:
             batch.add_changes(self._gathering)
             self._gathering.replace_changes(batch)
-        self._commit_next(is_load=len(batch.events) >= _LOAD_EVENTS)
+        self._commit_next(after=len(batch.events))
         self._report(batch, result)
         batch.answer(result.error if batch.events or result.failed else None)
         if result.records:
@@ -284,15 +302,25 @@ class SqliteJournal:
             # After the answers are on their way: senders wait, sinks can.
             self._loop.call_soon(self._publish, result.records)
 
-    def _commit_next(self, *, is_load: bool) -> None:
-        if self._gathering.events or self._gathering.awaited:
-            self._is_writing = True
-            if is_load:
-                self._loop.call_later(_GATHER_S, self._hand_over)
-            else:
-                self._hand_over()
+    def _commit_next(self, *, after: int) -> None:
+        """Go on with what was gathered while `after` events were written."""
+        if self._gathering.awaited:
+            self._hand_over_unless_writing()
+        elif self._gathering.events:
+            self._hand_over_soon(after=after)
         elif self._gathering.has_changes:
             self._commit_soon()
+
+    def _check_timeout(self) -> None:
+        """Refuse what waits if a commit takes too long; one timer serves the commits of several seconds."""
+        self._timeout = None
+        if self._writing is None:
+            return
+        left_s = self._handed_over_s + COMMIT_WITHIN_S - self._loop.time()
+        if left_s > 0:
+            self._timeout = self._loop.call_later(left_s, self._check_timeout)
+        else:
+            self._refuse_waiting(self._writing)
 
     def _refuse_waiting(self, batch: _Batch) -> None:
         """Refuse what waits for a disk that does not answer, before senders give up.

@@ -69,6 +69,8 @@ class _Table:
 
     def write(self, database: sqlite3.Connection, changes: Mapping[Any, Any]) -> None:
         """Write the records by key, and remove those that are None; within a transaction."""
+        if not changes:
+            return
         removed = [key if isinstance(key, tuple) else (key,) for key, record in changes.items() if not record]
         fields_of = attrgetter(*[each.name for each in fields(self.record)][: self.columns])
         rows = [list(fields_of(record)) for record in changes.values() if record]

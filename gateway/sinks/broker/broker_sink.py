@@ -62,9 +62,10 @@ class BrokerSink(ConnectingSink):
 
     async def wait_connected(self) -> MqttConnection:
         """Return the connection; raise `TransientError` where there is none even after a while."""
-        with suppress(TimeoutError):
-            async with asyncio.timeout(_RECEIVER_WAIT_S):
-                await self._up.wait()
+        if self.connection is None:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_RECEIVER_WAIT_S):
+                    await self._up.wait()
         if self.connection is None:
             raise TransientError(self.receiver.away_reason)
         return self.connection

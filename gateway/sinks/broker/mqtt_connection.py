@@ -10,6 +10,7 @@ import asyncio
 import socket
 import ssl
 from contextlib import suppress
+from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from paho.mqtt.packettypes import PacketTypes
@@ -360,6 +361,7 @@ class MqttConnection:
             self._wake_waiter()
 
 
+@cache
 def _puback_reason(code: int) -> ReasonCode:
     """Return the reason of an acknowledgement; a code that MQTT does not have is an unspecified error."""
     try:
