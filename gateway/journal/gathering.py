@@ -13,11 +13,11 @@ _LONGEST_REST = 3_200
 
 
 class GatheringPause:
-    """Chooses the pause before a commit from the pace of the events: the slower they come, the less it is.
+    """Chooses the pause before a commit: until some three more events are there, at most 10 ms.
 
-    An event after a quiet time does not wait, and none does at a pace below 100 events/s. A sender that waits
-    for each answer brings no company however long one waits, so after some pauses in vain there are none for
-    a while, each time for longer. Times are by a steady clock.
+    Below 100 events/s nothing waits, nor does an event after a quiet time. A sender that waits for each
+    answer sends nothing during a pause, so after some pauses in vain there are none for a while, each time
+    for longer. Times are by a steady clock.
     """
 
     def __init__(self) -> None:
