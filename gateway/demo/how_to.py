@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import shlex
+import shutil
+import sys
+from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING
 
@@ -12,7 +15,6 @@ from gateway.model import ByteOrder, RegisterTable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
-    from pathlib import Path
 
     from gateway.demo.demo_building import SimulatedAsset
     from gateway.model import Point, Register
@@ -46,10 +48,16 @@ def _is_shown_by_mbpoll(register: Register) -> bool:
     return register.type in _FORMATS and register.bit is None and register.order in orders
 
 
+def program() -> str:
+    """Return what starts `gateway` in another terminal: the path that was typed, if it is not on the PATH."""
+    typed = Path(sys.argv[0])
+    return str(typed) if typed.name == "gateway" and shutil.which("gateway") is None else "gateway"
+
+
 def send_command(asset: SimulatedAsset, *, config: Path) -> str:
     """Return the command that sends an event of the asset with one or two readings."""
     readings = asset.telemetry(0.0, Random(0))
     texts = [value if isinstance(value, str) else orjson.dumps(value).decode() for value in readings.values()]
     pairs = [f"{key}={text}" for key, text in zip(readings, texts, strict=True)][:2]
-    command = ["gateway", "send", "-c", str(config), "--asset", asset.id, *pairs]
+    command = [program(), "send", "-c", str(config), "--asset", asset.id, *pairs]
     return f"{shlex.join(command)}    ({asset.name})"

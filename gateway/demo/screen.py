@@ -12,6 +12,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from gateway.demo.how_to import program
 from gateway.model import Quality
 
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ class Screen:
             ),
             *self.how_to,
             ("look", f"{self.dashboard_url}    (in a browser; the admin token is demo-admin-demo-admin)"),
-            ("commands", f"gateway check -c {self.config}, and all others that take -c"),
+            ("commands", f"{program()} check -c {self.config}, and all others that take -c"),
         )
         print_line = partial(self._console.print, highlight=False, markup=False, soft_wrap=True)
         print_line("A simulated Infodeck posts signed webhooks to the real gateway; from another terminal:")
