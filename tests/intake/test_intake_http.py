@@ -285,12 +285,18 @@ async def test_foreign_events_go_nowhere(intake: RunningIntake) -> None:
     assert (len(intake.status.ignored_types), intake.status.ignored_types["other"]) == (101, 5)
 
 
-async def test_asset_events_request_a_reconciliation(tmp_path: Path) -> None:
-    """Events about created, deleted or updated assets request a reconciliation; others do not."""
+@pytest.mark.parametrize(("published", "stored"), [([], 1), (["asset.*"], 3), (["*"], 4)])
+async def test_asset_events_request_a_reconciliation(
+    tmp_path: Path, published: list[str], stored: int
+) -> None:
+    """Events about created, deleted or updated assets do, whether a sink publishes them or not."""
     calls: list[str] = []
-    async with running_intake(tmp_path, on_assets_changed=lambda: calls.append("now")) as intake:
+    async with running_intake(
+        tmp_path, on_assets_changed=lambda: calls.append("now"), published=published
+    ) as intake:
         for kind in ("asset.created", "asset.deleted", "workorder.created", "asset.status.changed"):
             assert (await intake.ask(request(event(type=kind, id=kind)))).code == 200
+        assert len(intake.stored()) == stored
     assert len(calls) == 2
 
 

@@ -11,6 +11,7 @@ import orjson
 
 from gateway.config.value_types import HostPort
 from gateway.delivery.pipeline import Pipeline
+from gateway.events import EventPatterns
 from gateway.http_server import ConnectionLimit, listen
 from gateway.intake.server import IntakeServer
 from gateway.intake.signature import HEADER, Verifier, sign
@@ -22,7 +23,7 @@ from gateway.status import IntakeStatus, JournalStatus, MappingStatus
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable, Iterable
     from pathlib import Path
 
 SECRET = b"whsec-made-up-for-tests"
@@ -177,6 +178,7 @@ async def running_intake(
     request_within_s: float = 10.0,
     tls: ssl.SSLContext | None = None,
     on_assets_changed: Callable[[], None] = lambda: None,
+    published: Iterable[str] = (),
 ) -> AsyncIterator[RunningIntake]:
     """Serve within the context, with one sink that has delivered nothing yet."""
     file = folder / "journal.db"
@@ -211,6 +213,7 @@ async def running_intake(
             body_within_s=body_within_s,
             bodies_bytes=bodies_bytes,
             on_assets_changed=on_assets_changed,
+            published=EventPatterns(published),
         )
         server = intake.server()
         listening = listen(
