@@ -5,10 +5,9 @@ from __future__ import annotations
 import asyncio
 import sys
 
+import uvloop
 from _load import PATH
 from aiohttp import web
-
-from gateway.app import new_event_loop
 
 
 async def answer(request: web.Request) -> web.Response:
@@ -28,5 +27,5 @@ async def serve(port: int) -> None:
 
 
 if __name__ == "__main__":
-    with asyncio.Runner(loop_factory=new_event_loop) as loop:
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as loop:
         loop.run(serve(int(sys.argv[1])))

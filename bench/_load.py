@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import secrets
 import time
-from typing import cast
+from typing import TYPE_CHECKING, Self, cast
 
 from gateway.intake.signature import HEADER, sign
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 SECRET = b"bench-secret"
 ORGANIZATION = "o-bench"
 PATH = "/webhooks/infodeck"
 ASSETS = 500
+_PACED_CONNECTIONS = 16
 
 
 class Sender(asyncio.Protocol):
@@ -71,3 +76,45 @@ async def load(port: int, requests: list[bytes], connections: int, seconds: floa
     ]
     answered: int = sum(await asyncio.gather(*(sender.done for sender in senders)))
     return answered / (time.perf_counter() - began)
+
+
+def random_times(count: int, rate: float, *, now_s: float) -> Iterator[float]:
+    """Yield when each of some events is due: independent sensors report at random, `rate` times a second."""
+    chance = random.Random(count)  # noqa: S311 - no secret
+    for _ in range(count):
+        now_s += chance.expovariate(rate)
+        yield now_s
+
+
+class ConnectionPool:
+    """Connections to a server; each waits for the answer to one request."""
+
+    def __init__(self, port: int, count: int = _PACED_CONNECTIONS) -> None:
+        self._port, self._count = port, count
+        self._free: asyncio.Queue[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = asyncio.Queue()
+
+    async def __aenter__(self) -> Self:
+        for _ in range(self._count):
+            self._free.put_nowait(await asyncio.open_connection("127.0.0.1", self._port))
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        while not self._free.empty():
+            self._free.get_nowait()[1].close()
+
+    async def post(self, request: bytes) -> None:
+        """Send one request on a free connection, and wait for its 200."""
+        reader, writer = connection = await self._free.get()
+        writer.write(request)
+        answer = await reader.readuntil(b'{"received":true}')
+        assert answer.startswith(b"HTTP/1.1 200"), answer
+        self._free.put_nowait(connection)
+
+
+async def send_paced(port: int, requests: list[bytes], rate: float) -> None:
+    """Send requests at random times, so many a second, whether or not earlier ones are answered."""
+    async with ConnectionPool(port) as connections, asyncio.TaskGroup() as tasks:
+        times = random_times(len(requests), rate, now_s=time.perf_counter())
+        for request, due_s in zip(requests, times, strict=True):
+            await asyncio.sleep(max(0.0, due_s - time.perf_counter()))
+            tasks.create_task(connections.post(request))

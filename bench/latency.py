@@ -1,9 +1,9 @@
 """How long an event takes until it is answered, until MQTT has it, and until its register shows it.
 
 The real daemon in a process of its own and a real mosquitto, each rate in turns with a bare aiohttp handler,
-which shows what HTTP alone takes. At a rate, time runs from when an event is due, so that a slow answer also
-counts for the events behind it; at full load, from when it is sent. mosquitto_sub stamps what it gets. The
-registers are read every millisecond, which adds up to a millisecond.
+which shows what HTTP alone takes. At a rate, events come at random times, as those of independent sensors,
+and time runs from when one is due; at full load, from when it is sent. mosquitto_sub stamps what it gets.
+The registers are read every millisecond, which adds up to a millisecond.
 
     python bench/latency.py [--rates 1 20 200] [--for-s 10] [--rounds 3]
 """
@@ -24,7 +24,7 @@ from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
 
-from _load import ORGANIZATION, PATH, SECRET
+from _load import ORGANIZATION, PATH, SECRET, ConnectionPool, random_times
 from _servers import bare_handler, broker, subscribed, wait_for
 from whole_path import ask, free_port, running, wait_until_delivered, write_files
 
@@ -82,24 +82,20 @@ def make_request(event: int) -> bytes:
     return head.encode() + body
 
 
-async def post(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, event: int) -> float:
-    """Send an event; return when it was answered."""
-    writer.write(make_request(event))
-    answer = await reader.readuntil(b'{"received":true}')
-    assert answer.startswith(b"HTTP/1.1 200"), answer
-    return time.time()
+async def post(connections: ConnectionPool, event: int, times: Times) -> None:
+    """Send an event, and record when it was answered."""
+    await connections.post(make_request(event))
+    times.answer[event] = time.time()
 
 
 async def send_at_rate(port: int, times: Times, *, rate: float, for_s: float) -> None:
-    """Send one event after the other, so many a second."""
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    began = time.time()
-    for number in range(max(_FEWEST, round(rate * for_s))):
-        event, due = number + 1, began + number / rate
-        await asyncio.sleep(due - time.time())
-        times.due[event] = due
-        times.answer[event] = await post(reader, writer, event)
-    writer.close()
+    """Send events at random times, so many a second, whether or not earlier ones are answered."""
+    due_s = random_times(max(_FEWEST, round(rate * for_s)), rate, now_s=time.time())
+    async with ConnectionPool(port) as connections, asyncio.TaskGroup() as tasks:
+        for event, due in enumerate(due_s, 1):
+            await asyncio.sleep(max(0.0, due - time.time()))
+            times.due[event] = due
+            tasks.create_task(post(connections, event, times))
 
 
 async def send_at_full_load(port: int, times: Times) -> None:
@@ -107,14 +103,12 @@ async def send_at_full_load(port: int, times: Times) -> None:
     events, deadline = count(1), time.time() + _FULL_LOAD_S
 
     async def send() -> None:
-        reader, writer = await asyncio.open_connection("127.0.0.1", port)
         while time.time() < deadline:
             event = next(events)
             times.due[event] = time.time()
-            times.answer[event] = await post(reader, writer, event)
-        writer.close()
+            await post(connections, event, times)
 
-    async with asyncio.TaskGroup() as tasks:
+    async with ConnectionPool(port, _CONNECTIONS) as connections, asyncio.TaskGroup() as tasks:
         for _ in range(_CONNECTIONS):
             tasks.create_task(send())
 

@@ -2,17 +2,18 @@
 
 Node-RED does HTTP, HMAC, JSON and MQTT (`bench/node_red/`); it has no journal and serves no Modbus here, so
 the gateway does more. A bare aiohttp handler shows the least that an HTTP request costs in Python. Each round
-starts all of them anew with a mosquitto of their own, and measures:
+starts all of them anew with a mosquitto of their own and 1,000 points, and measures:
 
-- at full load: events/s from the first POST until a subscriber has every reading, CPU per event, memory;
-- at a building's pace: CPU per event.
+- the time from its start until it answers, and its memory when idle;
+- at a building's pace: CPU per event, where events come at random times, as those of independent sensors;
+- at full load: events/s from the first POST until the subscriber has every reading, CPU per event, memory.
 
 At last it counts the acknowledged events that a subscriber never receives: after kill -9 under load, and over
 an outage of the broker.
 
-Needs npm, which installs Node-RED into `.node-red/` once.
+Needs npm, which installs Node-RED into `.node-red/` once; `--without-node-red` measures the rest.
 
-    python bench/peer.py [--events 5000] [--rate 200] [--for-s 10] [--rounds 3]
+    python bench/peer.py [--events 5000] [--rate 200] [--for-s 10] [--rounds 3] [--without-node-red]
 """
 
 from __future__ import annotations
@@ -30,12 +31,12 @@ import tempfile
 import time
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from _load import SECRET, load, make_requests
+from _load import SECRET, load, make_requests, send_paced
 from _servers import bare_handler, broker, has_webhook, subscribed, wait_for
-from operating import send_paced
 from whole_path import ask, cpu_s, free_port, resident_mib, running, small_table, write_files
 
 if TYPE_CHECKING:
@@ -54,9 +55,7 @@ _OUTAGE_S = 5.0
 _EVENT_ID = re.compile(rb"evt_[0-9a-f]{24}")
 _LENGTH = re.compile(rb"content-length: *(\d+)", re.IGNORECASE)
 _POINTS = 2  # of each event
-_BROKER = (
-    "listener {port} 127.0.0.1\nallow_anonymous true\nmax_queued_messages 0\n"  # no limit for the subscriber
-)
+_IDLE_S = 3.0
 
 
 @contextmanager
@@ -143,8 +142,8 @@ def scratch() -> Iterator[tuple[Path, dict[str, int]]]:
         yield Path(name), {port: free_port() for port in ("intake", "mqtt", "modbus", "admin")}
 
 
-def measure_load(start: Start, events: int) -> tuple[float, float, float]:
-    """Return events/s until all are published (the bare handler: answered), µs of CPU per event, and MiB."""
+def measure_load(start: Start, events: int) -> Iterator[float]:
+    """Yield events/s until all are published (the bare handler: answered), µs of CPU per event, and MiB."""
     with scratch() as (folder, ports), broker(folder, ports["mqtt"]):
         received = Received(file := folder / "received")
         with start(folder, ports) as process, subscribed(ports["mqtt"], file, line="%p"):
@@ -156,19 +155,31 @@ def measure_load(start: Start, events: int) -> tuple[float, float, float]:
             ended = time.perf_counter()
             if warm:
                 ended = received.wait((500 + events) * _POINTS)
-            used_us = (cpu_s(process.pid) - used_s) / events * 1e6
-            return events / (ended - began), used_us, resident_mib(process.pid)
+            yield events / (ended - began)
+            yield (cpu_s(process.pid) - used_s) / events * 1e6
+            yield resident_mib(process.pid)
 
 
-def measure_pace(start: Start, rate: float, for_s: float) -> float:
-    """Return µs of CPU per event, where events come one by one."""
-    with scratch() as (folder, ports), broker(folder, ports["mqtt"]), start(folder, ports) as process:
-        warm, requests = make_requests(round(rate)), make_requests(round(rate * for_s))
-        asyncio.run(send_paced(ports["intake"], warm, rate))
-        used_s = cpu_s(process.pid)
-        asyncio.run(send_paced(ports["intake"], requests, rate))
-        time.sleep(0.5)  # for what is still to be published
-        return (cpu_s(process.pid) - used_s) / len(requests) * 1e6
+def measure_pace(start: Start, rate: float, for_s: float) -> Iterator[float]:
+    """Yield the ms until ready, the MiB when idle, and the µs of CPU per event at a rate."""
+    with scratch() as (folder, ports), broker(folder, ports["mqtt"]):
+        began = time.perf_counter()
+        with start(folder, ports) as process:
+            yield (time.perf_counter() - began) * 1e3
+            time.sleep(_IDLE_S)
+            yield resident_now_mib(process.pid)
+            warm, requests = make_requests(round(rate)), make_requests(round(rate * for_s))
+            asyncio.run(send_paced(ports["intake"], warm, rate))
+            used_s = cpu_s(process.pid)
+            asyncio.run(send_paced(ports["intake"], requests, rate))
+            time.sleep(0.5)  # for what is still to be published
+            yield (cpu_s(process.pid) - used_s) / len(requests) * 1e6
+
+
+def resident_now_mib(pid: int) -> float:
+    """Return the memory that a process has resident now."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    return int(status.partition("VmRSS:")[2].split()[0]) / 1024
 
 
 async def send_until(
@@ -250,20 +261,22 @@ class Row:
         return f"{statistics.median(ratios):.2f} of {other} ({min(ratios):.2f} to {max(ratios):.2f})"
 
 
-def measure_rounds(events: int, rate: float, for_s: float, rounds: int) -> Sequence[Row]:
+def measure_rounds(names: list[str], arguments: argparse.Namespace) -> Sequence[Row]:
     """Measure all contestants in turns."""
-    names = list(CONTESTANTS)
-    rows = (
-        Row(f"full load, {_CONNECTIONS} connections", "events/s", {name: [] for name in names}),
-        Row("full load, CPU per event", "µs", {name: [] for name in names}),
-        Row("resident at most", "MiB", {name: [] for name in names}),
-        Row(f"at {rate:g} events/s, CPU per event", "µs", {name: [] for name in names}),
-    )
-    for number in range(rounds):
+    titles = {
+        "start until ready": "ms",
+        "resident when idle": "MiB",
+        f"at {arguments.rate:g} events/s, CPU per event": "µs",
+        f"full load, {_CONNECTIONS} connections": "events/s",
+        "full load, CPU per event": "µs",
+        "resident at most": "MiB",
+    }
+    rows = [Row(title, unit, {name: [] for name in names}) for title, unit in titles.items()]
+    for number in range(arguments.rounds):
         for name in names if number % 2 == 0 else reversed(names):
             start = CONTESTANTS[name]
-            measured = (*measure_load(start, events), measure_pace(start, rate, for_s))
-            for row, value in zip(rows, measured, strict=True):
+            paced = measure_pace(start, arguments.rate, arguments.for_s)
+            for row, value in zip(rows, chain(paced, measure_load(start, arguments.events)), strict=True):
                 row.values[name].append(value)
     return rows
 
@@ -275,11 +288,16 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=200.0)
     parser.add_argument("--for-s", type=float, default=10.0)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--without-node-red", action="store_true")
     arguments = parser.parse_args()
-    install_node_red()
-    for row in measure_rounds(arguments.events, arguments.rate, arguments.for_s, arguments.rounds):
+    names = list(CONTESTANTS)
+    if arguments.without_node_red:
+        names.remove("Node-RED")
+    else:
+        install_node_red()
+    for row in measure_rounds(names, arguments):
         print(row, flush=True)
-    for name in ("gateway", "Node-RED"):
+    for name in names[:-1]:
         lost, acknowledged = count_lost_by_kill(CONTESTANTS[name])
         print(f"{name}, kill -9 under load: {lost} of {acknowledged} acknowledged events lost", flush=True)
         lost, acknowledged = count_lost_by_outage(CONTESTANTS[name], arguments.rate)
