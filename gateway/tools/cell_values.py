@@ -12,7 +12,7 @@ from gateway.config.value_types import parse_duration
 from gateway.config.yaml_tree import compose
 from gateway.tools.headings import fold, folded_words
 from gateway.tools.register_map import FLAGS
-from gateway.tools.synonyms import TABLES, TYPES
+from gateway.tools.synonyms import FUNCTIONS, TABLES, TYPES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -23,7 +23,7 @@ _THOUSANDS = re.compile(r"([-+]?\d{1,3}(?:([.,])\d{3})+)((?!\2)[.,]\d+)?")
 _GROUP = re.compile(r"(?<=\d)[ '\u2019\u2009\u202f\xa0](?=\d{3}(?!\d))")
 _LONGEST_INTEGER = 20  # digits of a 64-bit integer
 _HEXADECIMAL = re.compile(r"0[xX][0-9a-fA-F]{1,8}")
-_FRACTION = re.compile(r"(?:[x×*]|1?\s*(?P<over>[/:÷]))?\s*(?P<number>[^x×*/:÷]+)")  # noqa: RUF001 - as written
+_FRACTION = re.compile(r"(?:[x×*]|1?\s*(?P<over>[/:÷]))?\s*(?P<number>[-+]?[\d.,]+(?:[eE][-+]?\d+)?)")  # noqa: RUF001
 _EQUALS = r"\s*(?:[=:]|\s[–-]\s)\s*"  # noqa: RUF001 - dashes between a number and a word
 _NUMBER_FIRST = re.compile(
     rf"\s*(?P<number>-?\d+){_EQUALS}(?P<word>.+?)\s*(?:$|[,;/|\s](?=[,;/|\s]*-?\d+{_EQUALS}))[,;/|\s]*"
@@ -48,6 +48,7 @@ def cell_parsers(decimal: str | None) -> dict[str, Callable[[str], Any]]:
         "tags": _parse_mapping,
         "type": _parse_type,
         "table": _parse_table,
+        "function": _parse_function,
         "refill": _parse_word,
         "order": lambda cell: _parse_word(cell).upper(),
         "clamp": _parse_flag,
@@ -97,10 +98,14 @@ def _parse_whole(text: str, *, decimal: str | None) -> int:
 def _parse_multiplier(text: str, *, decimal: str | None) -> int | float:
     """Return the scale of a register whose reader multiplies by this: 10 for 0.1, x 0.1, /10 and 1/10."""
     match = _FRACTION.fullmatch(text)
-    number = parse_number(match["number"].strip() if match else text, decimal=decimal)
+    if match is None:
+        raise ValueError(
+            "a factor such as 0.1 or 1/10 is expected; delete the column if it has something else"
+        )
+    number = parse_number(match["number"], decimal=decimal)
     if not number:
         raise ValueError("must not be 0, it would make every value 0")
-    scale = Fraction(str(number)) if match and match["over"] else 1 / Fraction(str(number))
+    scale = Fraction(str(number)) if match["over"] else 1 / Fraction(str(number))
     return int(scale) if scale.denominator == 1 else float(scale)
 
 
@@ -116,21 +121,30 @@ def _parse_scaling(text: str, *, decimal: str | None) -> int | float:
 
 
 @cache
-def _folded(table: str) -> Mapping[str, str]:
-    """Return what each folded word of a table of synonyms means."""
-    meanings = {"types": TYPES, "tables": TABLES}[table]
-    return {word: meaning for meaning, line in meanings.items() for word in folded_words([line, meaning])}
+def _folded_types() -> Mapping[str, str]:
+    return {word: name for name, line in TYPES.items() for word in folded_words([line])}
+
+
+@cache
+def _folded_tables() -> Mapping[str, str]:
+    return {word: name for name, line in TABLES.items() for word in folded_words([line])}
 
 
 def _parse_type(text: str) -> str:
-    return _folded("types").get(fold(text)) or _parse_word(text)
+    return _folded_types().get(fold(text)) or _parse_word(text)
 
 
 def _parse_table(text: str) -> str:
-    """Return the register table, also from function codes such as `03/16` that belong to one table."""
-    known = _folded("tables")
-    found = {known.get(fold(part)) for part in (text, *re.split(r"[/,;+&]", text))} - {None}
-    return found.pop() or "" if len(found) == 1 else _parse_word(text)
+    return _folded_tables().get(fold(text)) or _parse_word(text)
+
+
+def _parse_function(text: str) -> str:
+    """Return the register table of function codes, such as `4`, `FC03` or `03/16`."""
+    codes = {int(code) for code in re.findall(r"\d+", text)}
+    table = next((name for name, known in FUNCTIONS.items() if codes and codes <= {*known}), None)
+    if table is None:
+        raise ValueError("function codes of one register table are expected, such as 3, 4 or 03/16")
+    return table
 
 
 def _parse_word(text: str) -> str:

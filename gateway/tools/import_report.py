@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 _LONGEST_HEADING = 40
 _MOST_NAMED = 10
 _TIMES_REGISTER = "scale: the value is the register times this"
-_MEANINGS = {"multiplier": _TIMES_REGISTER, "scaling": _TIMES_REGISTER, "states": "map"}
+_MEANINGS = {"multiplier": _TIMES_REGISTER, "scaling": _TIMES_REGISTER, "states": "map", "function": "table"}
 
 
 def understanding_text(sheet: Sheet) -> str:
@@ -65,7 +65,7 @@ def _missing(sheet: Sheet) -> Iterator[tuple[str, ...]]:
     for key, source in sheet.layout.stand_ins.items():
         yield key, "not there", f"{source} stands in"
     has_addresses = any(column in sheet.columns for column in ADDRESS_COLUMNS)
-    if has_addresses and not {"table", "modicon"} & {*sheet.columns}:
+    if has_addresses and not {"table", "function", "modicon"} & {*sheet.columns}:
         yield "table", "not there", "input registers"
 
 

@@ -31,8 +31,8 @@ _NUMBERING = re.compile(r"[\d.]+")
 _SPARE = folded_words([SPARE])
 _SEPARATORS = "/'_.-"
 _UNCLEAR_ADDRESS = (
-    "{} may be a 3xxxx or 4xxxx number, but {} is none: head the column `PDU address`, `register number` or"
-    " `modicon address`"
+    "{} may be a 3xxxx or 4xxxx number, or counted from 0 or 1: head the column `modicon address`,"
+    " `PDU address` or `register number`"
 )
 _NO_HEADINGS = (
     "no row of headings is found in the first 50 rows: it needs three columns that are known, such as"
@@ -82,15 +82,16 @@ def _refine_address(
     headings: Headings, records: Sequence[Sequence[str]], index: int
 ) -> Iterator[tuple[int, str]]:
     key, cells = headings.keys[index], _column(records, index)
-    is_exact = fold(headings.written[index]) in folded_words(HEADINGS[key])
+    if fold(headings.written[index]) in folded_words(HEADINGS[key]) and key == "address":
+        return
     registers = [cell for cell in cells if _REGISTER_MODICON.fullmatch(cell)]
-    if registers and all(map(_MODICON.fullmatch, cells)) and not (is_exact and key == "address"):
+    is_modicon = registers and all(map(_MODICON.fullmatch, cells))
+    if is_modicon and not headings.is_own:
         headings.keys[index] = "modicon"
         headings.remarks[index] = f"every cell is a number such as {registers[0]}"
-    elif registers and not (is_exact or headings.is_own):
-        other = next(cell for cell in cells if not _MODICON.fullmatch(cell))
-        yield index, _UNCLEAR_ADDRESS.format(registers[0], other)
-    elif not (is_exact or headings.is_own):
+    elif is_modicon or (registers and not headings.is_own and key == "address"):
+        yield index, _UNCLEAR_ADDRESS.format(registers[0])
+    elif key == "address" and not headings.is_own:
         headings.remarks[index] = "counted from 0; if it counts from 1, head it `register number`"
 
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 _OLD_WORKBOOK = b"\xd0\xcf\x11\xe0"
 _ZIP = b"PK\x03\x04"
-_BECOMES = {"multiplier": "scale", "scaling": "scale", "states": "map"}
+_BECOMES = {"multiplier": "scale", "scaling": "scale", "states": "map", "function": "table"}
 
 
 @dataclass(frozen=True, slots=True)

@@ -46,9 +46,14 @@ HEADINGS = {  # column of `gateway points --format csv`: English, German, French
         "esclave, numéro d'esclave, n° esclave, adresse esclave, adresse de l'esclave",
     ),
     "table": (
-        "register type, register table, object table, function code, Modbus function, FC",
-        "Registerart, Registertyp, Registerbereich, Funktionscode, Modbus-Funktion",
-        "type de registre, zone mémoire, code fonction, code de fonction, fonction Modbus",
+        "register type, register table, object table",
+        "Registerart, Registertyp, Registerbereich",
+        "type de registre, zone mémoire",
+    ),
+    "function": (
+        "function code, Modbus function, FC",
+        "Funktionscode, Modbus-Funktion",
+        "code fonction, code de fonction, fonction Modbus",
     ),
     "address": (
         "PDU address, address 0-based, 0-based address, zero-based address",
@@ -154,15 +159,18 @@ TYPES = {
 """Register types: those of IEC 61131-3 and as vendors write them. An `integer` of unknown width is none."""
 
 TABLES = {
-    "holding": "holding register, holding registers, HR, 4x, 4xxxx, FC3, FC03, FC6, FC06, FC16, 3, 03, "
-    "6, 06, 16, Halteregister, Holding-Register, registre de maintien, registres de maintien",
-    "input": "input register, input registers, IR, 3x, 3xxxx, FC4, FC04, 4, 04, Eingangsregister, "
-    "Input-Register, registre d'entrée, registres d'entrée",
-    "coil": "coils, 0x, 0xxxx, FC1, FC01, FC5, FC05, FC15, 1, 01, 5, 05, 15, Spule, Coils, bobine, bobines",
-    "discrete": "discrete input, discrete inputs, 1x, 1xxxx, FC2, FC02, 2, 02, diskreter Eingang, "
-    "entrée discrète, entrées discrètes, entrée TOR",
+    "holding": "holding register, holding registers, HR, 4x, 4xxxx, Halteregister, Holding-Register, "
+    "registre de maintien, registres de maintien",
+    "input": "input register, input registers, IR, 3x, 3xxxx, Eingangsregister, Input-Register, "
+    "registre d'entrée, registres d'entrée",
+    "coil": "coils, 0x, 0xxxx, Spule, Spulen, bobine, bobines",
+    "discrete": "discrete input, discrete inputs, 1x, 1xxxx, diskreter Eingang, "
+    "entrée discrète, entrées discrètes",
 }
-"""Register tables, also by Modbus function codes: 3 reads holding registers, 4 input registers."""
+"""Register tables."""
+
+FUNCTIONS = {"holding": (3, 6, 16, 22, 23), "input": (4,), "coil": (1, 5, 15), "discrete": (2,)}
+"""Modbus function codes that read or write each table."""
 
 POINT_KINDS = (
     "AI, AO, AV, AE, AA, BI, BO, BV, BE, BA, DI, DO, DV, MI, MO, MV, MSI, MSV, TOR, TM, TS, TC, TR, ZW"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import resource
 import warnings
 import zipfile
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 _LARGEST_UNPACKED = 64 << 20
 _MEMORY = 256 << 20
 _MOST_ROWS = 20_000
+_THREE_DECIMALS = re.compile(r"-?\d{1,3}\.\d{3}")  # as text, perhaps a thousand
 _TOO_LARGE = "the workbook is too large: copy the sheet with the points to a new workbook, or save it as CSV"
 
 
@@ -83,7 +85,7 @@ def _read_sheet(sheet: Worksheet) -> Grid:
     for (row, column), text in sorted(cells.items()):
         record = records[row - 1]
         record += [""] * (column - 1 - len(record)) + [text]
-    return Grid(sheet.title, records, ".", filled, sheet.sheet_state != "visible")
+    return Grid(sheet.title, records, None, filled, sheet.sheet_state != "visible")
 
 
 def _text(value: object) -> str:
@@ -94,4 +96,5 @@ def _text(value: object) -> str:
         return "true" if value else "false"
     if isinstance(value, float) and value.is_integer():
         return str(int(value))
-    return str(value).strip()
+    text = str(value).strip()
+    return f"{text}0" if isinstance(value, float) and _THREE_DECIMALS.fullmatch(text) else text

@@ -229,6 +229,12 @@ def test_problems_name_the_cell() -> None:
         ),
         ("Equipment,Point name,Address,Multiplier\nA,B,1,0\n", "row 2, column multiplier: must not be 0"),
         (
+            "Equipment,Point name,Address,Scaling\nA,B,1,0-10 V\n",
+            "row 2, column scaling: a factor such as",
+        ),
+        ("Equipment,Point name,Address,FC\nA,B,1,3/4\n", "row 2, column FC: function codes of one register"),
+        ("tag,point,asset,from,address\nA,B,a,t,40001\n", "row 1, column address: 40001 may be a 3xxxx"),
+        (
             "Equipment,Point name,Multiplier,Divisor\nA,B,0.1,10\n",
             "row 2, column multiplier: the row has",
         ),
@@ -267,7 +273,8 @@ def test_a_column_of_units_is_no_unit_id(tmp_path: Path) -> None:
         ("states", "1=Aus 2=Ein", {"Aus": 1, "Ein": 2}), ("states", "0 - Off\n1 - On", {"Off": 0, "On": 1}),
         ("states", "0=Hand/Auto, 1=Aus", {"Hand/Auto": 0, "Aus": 1}),
         ("map", "on = 1; off = 0", {"on": 1, "off": 0}),
-        ("table", "FC03/FC16", "holding"), ("table", "Input Register", "input"), ("table", "04", "input"),
+        ("function", "FC03/FC16", "holding"), ("function", "04", "input"),
+        ("table", "Input Register", "input"),
         ("type", "Unsigned 32-bit", "uint32"), ("type", "string(15)", "string(15)"),
         ("type", "booléen", "bit"),
     ],
