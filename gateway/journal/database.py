@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
-LAYOUT = 2  # with 1, no time stood before the hash of an event's id
+LAYOUT = 1
 # AUTOINCREMENT: the number of a dead letter is never used again, so that nobody who asks for it gets a newer
 # one.
 _SCHEMA = """
@@ -178,8 +178,8 @@ def corrupt_files(path: Path) -> list[Path]:
 def _prepare(database: sqlite3.Connection, path: Path) -> None:
     """Check the file, or create it; raise sqlite3.DatabaseError if it is corrupt."""
     execute = database.execute
-    # Every changed page is logged whole: pages of half the usual size make commits cheaper, and spare flash
-    # memory.
+    # Ids are random: each one changes another page of their index, and every changed page is logged whole.
+    # Pages of half the usual size make commits cheaper, and spare flash memory.
     execute(f"PRAGMA page_size={_PAGE_BYTES}")
     execute("PRAGMA journal_mode=WAL")
     execute(f"PRAGMA journal_size_limit={_MOST_WAL_BYTES}")
@@ -192,11 +192,8 @@ def _prepare(database: sqlite3.Connection, path: Path) -> None:
     found = execute("PRAGMA quick_check(1)").fetchone()[0]
     if found != "ok":
         raise sqlite3.DatabaseError(found)
-    layout = read_layout(database, path)
-    if not layout:
+    if not read_layout(database, path):
         create_tables(database)
-    elif layout < LAYOUT:
-        execute(f"PRAGMA user_version={LAYOUT}")
     with closing(sqlite3.connect(":memory:")) as new:
         create_tables(new)
         query = "SELECT sql FROM sqlite_schema WHERE sql NOTNULL AND name NOT LIKE 'sqlite_%' ORDER BY name"
@@ -242,7 +239,7 @@ def _copy_readable(damaged: sqlite3.Connection, new_path: Path, *, sinks: Iterab
         _prepare(new, new_path)
         with suppress(sqlite3.Error):
             damaged.execute("PRAGMA writable_schema=ON")  # so that SQLite also opens a file that was cut off
-            if damaged.execute("PRAGMA user_version").fetchone()[0] not in range(1, LAYOUT + 1):
+            if damaged.execute("PRAGMA user_version").fetchone() != (LAYOUT,):
                 return "nothing, since its layout cannot be read"
         return _copy_tables(damaged, new, sinks=sinks)
 

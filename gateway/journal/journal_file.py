@@ -1,7 +1,7 @@
 """The journal's open SQLite file: commits, events, room, pruning. Blocking; for the writer thread.
 
-An event's id is stored as a hash behind the time at which the event was made. It recognises a duplicate, is
-short however long the id is, and stays when the body, which has the id itself, is freed.
+An event's id is stored as a hash. It recognises a duplicate, is short however long the id is, and stays when
+the body, which has the id itself, is freed.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import orjson
 import structlog
 
 from gateway.errors import EventError, GatewayError, JournalError
-from gateway.events import keep_apart, parse_event, parse_time
+from gateway.events import keep_apart, parse_event
 from gateway.journal import state_tables
 from gateway.journal.database import (
     DAMAGED_ADVICE,
@@ -47,13 +47,12 @@ FULL_RETRY_AFTER_S = 60
 COMMIT_RETRY_AFTER_S = 10
 
 _HASH_BYTES = 16
-_TIME_BYTES = 6  # milliseconds up to the year 9999
 _CHECK_EVERY_BYTES = 64 << 10
 _MOST_REFUSED_BYTES = 1 << 20  # that there must be room for before it is reported that there is
 _ROW_OVERHEAD_BYTES = 150
 _ID_BYTES = 80  # of an event without its body
 _IDS_SHARE = 4  # ids of freed events get at most a fourth of the room that events need
-_STEP_ROWS = 1_000  # each may change a page of the ids' index, which the disk's reserve must have room for
+_STEP_ROWS = 1_000  # each changes a page of the ids' index, which the disk's reserve must have room for
 _COPIES_SHARE = 4  # bodies of dead letters get at most a fourth of the journal
 _LETTERS_MARGIN = 1_000  # so many more before all dead letters are counted and limited again
 _COPIES_MARGIN = 8  # likewise an eighth of the copies' share
@@ -70,9 +69,6 @@ _INSERTS = tuple(
     (size, f"INSERT OR IGNORE INTO events VALUES {','.join(['(?,?,?,?)'] * size)}")  # noqa: S608 - placeholders only
     for size in (64, 32, 16, 8, 4, 2, 1)
 )
-# New events that are stored already with the layout before, by the hash alone.
-_REMOVE_KNOWN = f"""DELETE FROM events WHERE seq >= ?
-  AND substr(id_hash, {_TIME_BYTES + 1}) IN (SELECT id_hash FROM events)"""  # noqa: S608 - a number
 _READ = """SELECT seq, id_hash, received_ms, body FROM events
   WHERE seq > ? AND body IS NOT NULL ORDER BY seq"""
 _LAST_TO_FREE = """SELECT max(seq) FROM (
@@ -181,8 +177,6 @@ class JournalFile:
                 f"{lost} of its last values cannot be read; the newest events were read again instead."
                 f" {DAMAGED_ADVICE}"
             )
-        oldest_id_bytes = self._number("SELECT length(id_hash) FROM events ORDER BY seq LIMIT 1")
-        self._has_bare_hashes = oldest_id_bytes == _HASH_BYTES
         newest = self._number("SELECT max(seq) FROM events")
         self.next_seq = 1 + max(newest, self._number("SELECT max(seq) FROM cursors"))
         self._freed_through = (self._number(_FIRST_BODY) or newest + 1) - 1
@@ -270,7 +264,7 @@ class JournalFile:
         with self._transaction():
             first = self.next_seq
             self.next_seq += len(batch.events)
-            records = self._insert_events(batch.events, first=first)
+            records = _insert_events(self._database, batch.events, first=first)
             if changes:
                 state_tables.write_changes(self._database, changes, room_bytes=self.room_bytes)
                 if changes.dead_letters or changes.removed_dead_letters:
@@ -294,28 +288,6 @@ class JournalFile:
         if changes.assets is not None:
             state_tables.write_assets(self._database, changes.assets, room_bytes=self.room_bytes)
         return records
-
-    def _insert_events(self, events: Sequence[Event], *, first: int) -> tuple[Record, ...]:
-        """Insert events under the numbers from `first` on; return the new ones, without duplicates."""
-        database = self._database
-        before = database.total_changes
-        done = 0
-        for size, statement in _INSERTS:
-            while len(events) - done >= size:
-                rows = (
-                    (seq, dated_hash(event), event.received_ms, event.body)
-                    for seq, event in enumerate(events[done : done + size], first + done)
-                )
-                database.execute(statement, tuple(chain.from_iterable(rows)))
-                done += size
-        inserted = database.total_changes - before
-        if self._has_bare_hashes:
-            inserted -= database.execute(_REMOVE_KNOWN, (first,)).rowcount
-        records = enumerate(events, first)
-        if inserted == len(events):
-            return tuple(Record(seq, event) for seq, event in records)
-        new = {row[0] for row in database.execute("SELECT seq FROM events WHERE seq >= ?", (first,))}
-        return tuple(Record(seq, event) for seq, event in records if seq in new)
 
     def _limit_dead_letters(self) -> None:
         with self._transaction():
@@ -394,20 +366,8 @@ class JournalFile:
         return forgotten
 
 
-def dated_hash(event: Event) -> bytes:
-    """Return what is stored of an event's id: the event's `created`, if it has one, and the hash.
-
-    Ids are random. Behind this time, new ones stand side by side in their index, so that a commit changes few
-    of its pages. Infodeck repeats an event with the `created` that it had at first.
-    """
-    # What the gateway makes of the same readings again has a `created` of its own.
-    created_ms = None if event.is_backfilled else parse_time(event.document.get("created"))
-    created = b"" if created_ms is None else created_ms.to_bytes(_TIME_BYTES)
-    return created + id_hash(event.event_id)
-
-
 def id_hash(event_id: str) -> bytes:
-    """Return the hash of an event's id, with which what is stored of it ends."""
+    """Return what is stored of an event's id."""
     return blake2b(event_id.encode(errors="surrogatepass"), digest_size=_HASH_BYTES).digest()
 
 
@@ -424,7 +384,7 @@ def read_events(
         except EventError as error:
             reason = f"damaged in the journal: {error}"
             ids = [found.decode(errors="replace") for found in _ID.findall(body)]
-            event_id = next((found for found in ids if stored_hash.endswith(id_hash(found))), "")
+            event_id = next((found for found in ids if id_hash(found) == stored_hash), "")
             damaged.append(DeadLetter("", seq, event_id, "", reason, received_ms, body))
         size_bytes += len(body)
         if len(records) == limit or (records and size_bytes > READ_BYTES):
@@ -435,8 +395,29 @@ def read_events(
 def decode_event(stored_hash: bytes, received_ms: int, body: bytes) -> Event:
     """Return the event of a row; raise EventError if the row is damaged."""
     event = parse_event(body, received_ms=received_ms)
-    if not stored_hash.endswith(id_hash(event.event_id)):
+    if id_hash(event.event_id) != stored_hash:
         keep_apart(event)
-        if not stored_hash.endswith(id_hash(event.event_id)):
+        if id_hash(event.event_id) != stored_hash:
             raise EventError("its id is not the one that was received")
     return event
+
+
+def _insert_events(
+    database: sqlite3.Connection, events: Sequence[Event], *, first: int
+) -> tuple[Record, ...]:
+    """Insert events under the numbers from `first` on; return the new ones, without duplicates."""
+    before = database.total_changes
+    done = 0
+    for size, statement in _INSERTS:
+        while len(events) - done >= size:
+            rows = (
+                (seq, id_hash(event.event_id), event.received_ms, event.body)
+                for seq, event in enumerate(events[done : done + size], first + done)
+            )
+            database.execute(statement, tuple(chain.from_iterable(rows)))
+            done += size
+    records = enumerate(events, first)
+    if database.total_changes - before == len(events):
+        return tuple(Record(seq, event) for seq, event in records)
+    new = {row[0] for row in database.execute("SELECT seq FROM events WHERE seq >= ?", (first,))}
+    return tuple(Record(seq, event) for seq, event in records if seq in new)

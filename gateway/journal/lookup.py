@@ -39,8 +39,7 @@ _Found = TypeVar("_Found")
 # Bodies of delivered events are freed first when the journal is full; a dead letter keeps its copy.
 _EVENT = """SELECT seq, received_ms, coalesce(body,
     (SELECT body FROM dead_letters WHERE dead_letters.seq = events.seq AND body IS NOT NULL LIMIT 1))
-  FROM events WHERE seq IN (SELECT seq FROM events WHERE substr(id_hash, -length(?1)) = ?1)
-  ORDER BY seq DESC"""
+  FROM events WHERE id_hash = ?"""
 _NEWEST = "SELECT id_hash, received_ms, body FROM events WHERE body IS NOT NULL ORDER BY seq DESC LIMIT ?"
 _NAMING = """SELECT seq, id_hash, received_ms, body FROM events
   WHERE seq > ? AND seq <= ? AND instr(body, ?) ORDER BY seq DESC"""

@@ -17,9 +17,7 @@ from support.waiting import until
 
 from gateway.errors import GatewayError
 from gateway.journal.database import LAYOUT
-from gateway.journal.lookup import read_event
 from gateway.records import StateChanges
-from gateway.status import JournalStatus
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -118,35 +116,6 @@ async def test_events_that_come_together_share_one_commit(tmp_path: Path) -> Non
         await asyncio.gather(*first, *second)
         assert commits(tmp_path) - before == 2
         assert len(await read_all(journal)) == 400
-
-
-async def test_a_commit_writes_few_pages_however_many_ids_are_stored(tmp_path: Path) -> None:
-    """Ids are random, but those of new events stand side by side in their index."""
-    async with sqlite_journal(tmp_path) as journal:
-        await asyncio.gather(*{journal.append(make_event(number)) for number in range(5000)})
-    async with sqlite_journal(tmp_path) as journal:
-        await asyncio.gather(*{journal.append(make_event(number)) for number in range(5000, 5032)})
-        assert (tmp_path / "journal.db-wal").stat().st_size < 16 * PAGE_BYTES
-
-
-async def test_events_of_the_layout_before_are_known(tmp_path: Path) -> None:
-    """Events whose ids are stored without a time are found, and are duplicates when they come again."""
-    file = tmp_path / "journal.db"
-    async with sqlite_journal(tmp_path) as journal:
-        await asyncio.gather(*{journal.append(make_event(number)) for number in range(3)})
-    with closing(sqlite3.connect(file)) as database, database:
-        database.execute("UPDATE events SET id_hash = substr(id_hash, -16)")
-        database.execute(f"PRAGMA user_version={LAYOUT - 1}")
-    for _ in range(2):
-        status = JournalStatus()
-        async with sqlite_journal(tmp_path, status=status) as journal:
-            await asyncio.gather(*{journal.append(make_event(number)) for number in (3, 1, 4, 3, 2)})
-            assert ids(await read_all(journal)) == [f"evt_{number}" for number in range(5)]
-        found = [read_event(file, f"evt_{number}") for number in (1, 4)]
-        assert [record and record.event for record in found] == [make_event(1), make_event(4)]
-    assert (status.accepted, status.duplicates) == (0, 5)
-    with closing(sqlite3.connect(file)) as database:
-        assert database.execute("PRAGMA user_version").fetchone() == (LAYOUT,)
 
 
 async def test_a_log_left_by_a_kill_is_recovered(tmp_path: Path) -> None:

@@ -56,13 +56,8 @@ STATE_STORES = {"sqlite": sqlite_journal}
 
 def make_event(number: int, *, received_ms: int = START_MS, padding: int = 0) -> Event:
     """Make the event `evt_<number>`, with a body that is `padding` bytes longer than necessary."""
-    document = {
-        "id": f"evt_{number}",
-        "type": "asset.telemetry.updated",
-        "created": START_MS // 1000 + number,
-        "data": {"object": {}},
-        "padding": "x" * padding,
-    }
+    document = {"id": f"evt_{number}", "type": "asset.telemetry.updated", "data": {"object": {}}}
+    document["padding"] = "x" * padding
     return parse_event(json.dumps(document).encode(), received_ms=received_ms)
 
 

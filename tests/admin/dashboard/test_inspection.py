@@ -18,8 +18,7 @@ from support.daemon import Daemon, telemetry
 from support.libmodbus import libmodbus
 from support.mosquitto import Mosquitto
 
-from gateway.events import parse_event
-from gateway.journal.journal_file import dated_hash
+from gateway.journal.journal_file import id_hash
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -151,7 +150,7 @@ def fill(journal: Path, count: int) -> None:
     for number in range(1, count + 1):
         event, at_ms = f"evt_{number}", now_ms - 1000 * (count - number)
         body = telemetry(event, ROOM, {"temperature": 20 + number % 7}, time_ms=at_ms)
-        rows.append((number, dated_hash(parse_event(body, received_ms=at_ms)), at_ms, body))
+        rows.append((number, id_hash(event), at_ms, body))
     with closing(sqlite3.connect(journal)) as database, database:
         database.executemany("INSERT INTO events VALUES (?, ?, ?, ?)", rows)
         database.execute("DELETE FROM cursors")
