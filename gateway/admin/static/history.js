@@ -24,7 +24,7 @@ export function makeHistory(point) {
     { className: "card" },
     element("div", { className: "head" }, element("h3", {}, "History"), element("span", { className: "buttons" },
       ...buttons,
-      button("◀", "Earlier", () => move(-0.5, 1)), button("▶", "Later", () => move(0.5, 1)), button("−", "Zoom out", () => move(0, 2)),
+      button("◀", "Earlier", () => move(-0.5, 1)), button("▶", "Later", () => move(0.5, 1)), button("+", "Zoom in", () => move(0, 0.5)), button("−", "Zoom out", () => move(0, 2)),
       button("CSV", "Save the readings of this time as CSV", save))),
     plot,
     said,
@@ -47,6 +47,7 @@ export function makeHistory(point) {
 
   async function load(wanted) {
     shown = wanted;
+    found = null;
     loads += 1;
     const load = loads;
     buttons.forEach((each, index) => each.setAttribute("aria-pressed", String(isLive() && SPANS[index][1] === shown.span)));
@@ -60,7 +61,6 @@ export function makeHistory(point) {
       describe();
     } catch (error) {
       if (load !== loads) return;
-      found = null;
       plot.replaceChildren();
       said.replaceChildren(error.message);
     }
@@ -69,7 +69,7 @@ export function makeHistory(point) {
   function move(by, factor) {
     if (found === null) return;
     const { from, to } = rangeOf();
-    const [middle, half] = [(from + to) / 2 + by * (to - from), ((to - from) / 2) * factor];
+    const [middle, half] = [(from + to) / 2 + by * (to - from), Math.max(SHORTEST, (to - from) * factor) / 2];
     const end = Math.min(middle + half, nowMs());
     load({ from: end - 2 * half, to: end });
   }
@@ -115,7 +115,7 @@ export function makeHistory(point) {
   }
 
   function choose(place) {
-    if (found.rows.length === 0) return;
+    if (!found?.rows.length) return;
     cursor = Math.min(found.rows.length - 1, Math.max(0, place));
     mark();
     describe();
@@ -137,7 +137,7 @@ export function makeHistory(point) {
         picture.append(line(begin, place));
         return;
       }
-      choose(found.rows.findLastIndex(([at]) => at <= drawn.timeAt(place)));
+      choose(found?.rows.findLastIndex(([at]) => at <= drawn.timeAt(place)));
     });
     picture.addEventListener("pointerup", (event) => {
       const times = [begin ?? 0, placeOf(event)].map(drawn.timeAt).sort((one, other) => one - other);
@@ -175,6 +175,10 @@ export function makeHistory(point) {
       found.readings += 1;
     } else if (["stale", "held", "offline"].includes(quality) && last && ["good", "bad"].includes(last[2])) {
       found.rows.push([nowMs(), null, quality === "held" ? "stale" : quality, null]);
+    }
+    if (nowMs() - found.to_ms > (found.to_ms - found.from_ms) / 10) {
+      load(shown); // with what came late, and without what is over
+      return;
     }
     if (cursor === null) describe();
     if (!plot.matches(":active")) draw();
