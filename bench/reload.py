@@ -5,7 +5,9 @@ its event loop wakes every millisecond: the longest gap between two wakings is h
 its turn, intake included. Events are posted one after the other at a steady rate; what is printed is the
 longest gap and the slowest answer, during reloads and in a run without any, and the ratio of both.
 
-    python bench/reload.py [--assets 10000] [--rate 100] [--rounds 3]
+With `--aggregates 1000`, as many means are computed, each of 20 of the points.
+
+    python bench/reload.py [--assets 10000] [--rate 100] [--rounds 3] [--aggregates 0]
 """
 
 from __future__ import annotations
@@ -37,13 +39,15 @@ if TYPE_CHECKING:
     from multiprocessing.connection import Connection
 
 POINTS = 8
+MEMBERS = 20  # of an aggregate: two points of each of ten assets
 UNITS = 10  # Modbus units: one has 65,536 registers, and 80,000 float32 need 160,000
 QUIET_CPU = 0.15  # the share of a core below which the gateway is done with what came before
 QUIETLY = "log: {{level: warning}}\n"  # added to `SETTINGS`
 
 
-def table(assets: int, *, gain: float, tag: str) -> str:
+def table(assets: int, aggregates: int = 0, *, gain: float, tag: str) -> str:
     """Return a point table; `gain` is that of every point, `tag` that of the first asset."""
+    tags = [tag, *(f"RM{number}" for number in range(1, assets))]
     lines = ["schema: gateway.points/1", "site: bench", "defaults: {modbus: {to: regs, table: input}}"]
     lines.append("templates:")
     for unit in range(UNITS):
@@ -55,10 +59,18 @@ def table(assets: int, *, gain: float, tag: str) -> str:
         ]
     lines.append("assets:")
     lines += [
-        f"  - {{id: ast-{number}, tag: {tag if number == 0 else f'RM{number}'}, use: t{number % UNITS},"
+        f"  - {{id: ast-{number}, tag: {tags[number]}, use: t{number % UNITS},"
         f" base: {number // UNITS * 2 * POINTS}}}"
         for number in range(assets)
     ]
+    lines += ["points:"] if aggregates else []
+    for number in range(aggregates):
+        of = [
+            f"{tags[(number * MEMBERS // 2 + at) % assets]}/P{point}" for at in range(10) for point in (0, 1)
+        ]
+        lines.append(
+            f"  - {{tag: ZONE{number}, point: MEAN, mean: {{of: [{', '.join(of)}], at_least: 10%}}}}"
+        )
     return "\n".join((*lines, ""))
 
 
@@ -238,7 +250,8 @@ async def measure(
 async def bench(arguments: argparse.Namespace, folder: Path, ports: dict[str, int]) -> None:
     """Measure in turns and print."""
     file = folder / "mappings" / "bench.yaml"
-    first = table(arguments.assets, gain=1.0, tag="RM0")
+    make_table = partial(table, arguments.assets, arguments.aggregates)
+    first = make_table(gain=1.0, tag="RM0")
     config = write_files(folder, ports, table=first, settings=SETTINGS + QUIETLY)
     server = Gateway(config, intake_port=ports["intake"])
     try:
@@ -253,8 +266,8 @@ async def bench(arguments: argparse.Namespace, folder: Path, ports: dict[str, in
             rows["idle"].append(await measure(server, sender, None, 5))
             tag, gain = f"NEW{number}", 1.0 + number / 10
             for name, text in (
-                ("one tag", table(arguments.assets, gain=gain, tag=tag)),
-                ("every gain", table(arguments.assets, gain=gain + 0.1, tag=tag)),
+                ("one tag", make_table(gain=gain, tag=tag)),
+                ("every gain", make_table(gain=gain + 0.1, tag=tag)),
             ):
                 rows[name].append(await measure(server, sender, (file, text), 3))
         show(rows, arguments.assets)
@@ -285,6 +298,7 @@ def main() -> None:
     parser.add_argument("--assets", type=int, default=10_000)
     parser.add_argument("--rate", type=float, default=100.0, help="events per second")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--aggregates", type=int, default=0)
     arguments = parser.parse_args()
     ports = {name: free_port() for name in ("intake", "mqtt", "modbus", "admin")}
     with tempfile.TemporaryDirectory(dir=Path.cwd()) as name, running("mosquitto", "-p", str(ports["mqtt"])):

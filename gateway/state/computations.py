@@ -171,10 +171,11 @@ class Rate:
         ):
             return
         if self._time_ms is not None:
-            if reading.time_ms <= self._time_ms:
+            if reading.time_ms < self._time_ms:
                 return
-            self._rate = self._rate_until(reading.value, reading.time_ms - self._time_ms)
-            self._had_rate = self._had_rate or self._rate is not None
+            if reading.time_ms > self._time_ms:  # of equal times, the last one counts from now on
+                self._rate = self._rate_until(reading.value, reading.time_ms - self._time_ms)
+                self._had_rate = self._had_rate or self._rate is not None
         self._value, self._time_ms = reading.value, reading.time_ms
 
     def _rate_until(self, value: float, elapsed_ms: int) -> float | None:

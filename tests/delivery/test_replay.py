@@ -6,6 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from support.delivery_parts import NOON, delivering, with_a_fault
+from support.point_tables import load_good_tables, table_of_points
 from support.recording_sink import Receiver
 
 from gateway.delivery.stream import RecentEvents, Replay
@@ -91,3 +92,20 @@ async def test_other_work_has_its_turn_while_a_backlog_is_mapped(file: Path, poi
             await asyncio.sleep(0)
         assert max(mapped) <= 50
         assert sum(mapped) == 250
+
+
+async def test_old_events_bring_the_present_values_of_computed_points(file: Path, tmp_path: Path) -> None:
+    """What was computed at the time of an old event does not come again; what is shown now comes once."""
+    computed = "  - {tag: R, point: MAX, max: {of: T}}\n  - {tag: R, point: TWICE, expr: 'MAX * 2'}\n"
+    points = load_good_tables(tmp_path, table_of_points("tag: R, point: T") + computed)
+    async with delivering(file, points, {"bms": Receiver()}) as rig:
+        for number in (1, 2, 3):
+            await rig.send(number, t=number)
+        await rig.delivered()
+        events, _ = await replay(rig).read(0)
+        updates = [(event.seq, update) for event in events for update in event.updates]
+        found = [
+            (seq, update.point.point, update.value) for seq, update in updates if update.point.is_computed
+        ]
+        assert found == [(3, "MAX", 3), (3, "TWICE", 6)]
+        assert all(rig.state.is_newest(update) for _, update in updates if update.point.is_computed)

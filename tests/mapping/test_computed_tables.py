@@ -5,7 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+from support.point_tables import HEAD as TABLE_HEAD
 from support.point_tables import load_good_tables, load_tables
+from support.registers_lock import known, load
+
+from gateway.records import KnownAsset
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -112,3 +116,52 @@ def test_units_and_freshness_come_from_members(tmp_path: Path) -> None:
     found = {name: point_map.by_name[f"X/{name}"] for name in "ABCD"}
     assert [each.unit_of_measure for each in found.values()] == ["degC", None, "degF", "h"]
     assert [each.stale_after_ms for each in found.values()] == [300_000, 5_400_000, 60_000, 300_000]
+
+
+AUTOMATIC = f"""{TABLE_HEAD}templates:
+  iaq:
+    match: {{asset_type: at-iaq}}
+    auto: true
+    points: {{T: {{from: t, unit: degC}}, DEW: {{expr: "T + 1"}}}}
+points:
+  - {{tag: H, point: MEAN, mean: {{of: "*/T"}}}}
+  - {{tag: H, point: ONE, max: {{of: Room/T}}, unit: degF}}
+"""
+ROOM = KnownAsset(id="ast-0001", name="Room", asset_type="at-iaq")
+
+
+def test_members_may_be_automatic_assets(tmp_path: Path) -> None:
+    """While Infodeck's assets are unknown, missing members are warnings; then they are found."""
+    found = load(tmp_path, AUTOMATIC)
+    assert found.problems == []
+    assert [warning.partition(": ")[2].partition(" (")[0] for warning in found.warnings] == [
+        "points[0].mean.of: */T: no point matches",
+        "points[1].max.of: Room/T: there is no point of this name; known: H/MEAN, H/ONE",
+    ]
+    found = load(tmp_path, AUTOMATIC, snapshot=known(ROOM))
+    assert found.point_map is not None
+    members = {each.point.name: [one.name for one in each.members] for each in found.point_map.computed}
+    assert members == {"Room/DEW": ["Room/T"], "H/MEAN": ["Room/T"], "H/ONE": ["Room/T"]}
+
+
+def test_a_new_device_never_breaks_tables(tmp_path: Path) -> None:
+    """An automatic asset whose unit does not fit is left out of a mean, with a warning."""
+    other = (
+        AUTOMATIC.replace("unit: degC}", "unit: ppm}")
+        + "  - {tag: A, point: T, asset: a, from: t, unit: degC}\n"
+    )
+    found = load(tmp_path, other.replace(", unit: degF", ""), snapshot=known(ROOM))
+    assert found.problems == []
+    assert found.point_map is not None
+    assert any("different units: Room/T is in ppm, A/T in degC" in warning for warning in found.warnings)
+    means = [each for each in found.point_map.computed if each.point.name == "H/MEAN"]
+    assert [member.name for member in means[0].members] == ["A/T"]
+
+
+def test_a_template_is_checked_before_its_first_asset(tmp_path: Path) -> None:
+    """A mistake in an automatic template's computed point is a problem without any asset."""
+    found = load(tmp_path, AUTOMATIC.replace("T + 1", "TT + 1"))
+    assert len(found.problems) == 1
+    assert (
+        "templates.iaq.points.DEW.expr: character 1: TT: there is no point of this name" in found.problems[0]
+    )

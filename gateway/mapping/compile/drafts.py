@@ -176,11 +176,13 @@ def _conversion(
         decimals=keys.decimals,
     )
     has_number = any(is_scalable(register.type) for register in registers)
-    has_number |= computation is not None and computation.kind not in {"any", "all", "expr"}
+    kind = None if computation is None else computation.kind
+    has_number |= kind not in {None, "any", "all", "expr"}
     is_measure = keys.cov is not None or keys.unit is not None or isinstance(keys.bits, tuple)
     if conversion.calculates or is_measure or has_number:
         return replace(conversion, kind=ValueKind.NUMBER)
-    if keys.bits is not None or any(register.type == "bit" for register in registers):
+    is_switch = keys.bits is not None or kind in {"any", "all"}
+    if is_switch or any(register.type == "bit" for register in registers):
         return replace(conversion, kind=ValueKind.SWITCH)
     return conversion
 
