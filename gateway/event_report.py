@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from gateway.config.problems import show
@@ -16,7 +17,7 @@ from gateway.events import (
     parse_time,
     read_online,
 )
-from gateway.journal.lookup import read_cursors, read_dead_letters, read_event
+from gateway.journal.lookup import read_cursors, read_dead_letters, read_event, read_values
 from gateway.sinks.mqtt.config import MqttConfig
 from gateway.sinks.mqtt.value_topics import ValueTopic, member_json
 from gateway.sinks.sparkplug.config import MqttSparkplugConfig
@@ -45,7 +46,9 @@ def journaled_event_report(event_id: str, point_map: PointMap, *, settings: Sett
 def event_report(record: Record, *, point_map: PointMap, settings: Settings) -> str:
     """Return what becomes of an event by these tables and settings, and its delivery if it is journaled."""
     event = record.event
-    explanation = explain(point_map, event, seq=record.seq)
+    explanation = explain(
+        point_map, event, seq=record.seq, stored=partial(read_values, settings.journal.path)
+    )
     parts = [_header(record, explanation)]
     dropped = _reason_dropped(event, settings)
     ending = dropped or _ending(event)

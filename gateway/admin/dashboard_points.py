@@ -17,6 +17,7 @@ import orjson
 
 from gateway.errors import TransientError
 from gateway.mapping.registers import modicon_text
+from gateway.model import Quality
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -144,7 +145,8 @@ class LivePoints:
 
     def _add_recent(self, update: Update) -> None:
         value = update.value
-        if not isinstance(value, int | float) or not update.is_measured:
+        is_of_trend = update.is_measured or (update.point.is_computed and update.quality is Quality.GOOD)
+        if not isinstance(value, int | float) or not is_of_trend:
             return
         recent = self._recent.setdefault(update.point.name, array("d"))
         if recent and recent[-2] > update.time_ms / 1000:

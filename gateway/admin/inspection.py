@@ -17,7 +17,7 @@ from gateway.errors import CommandError, EncodingError
 from gateway.events import ABOUT_ASSETS, parse_time
 from gateway.http_server import json_answer
 from gateway.mapping.registers import address_text, decoder, encoder, format_text, modicon_text, sentinel
-from gateway.state.readings import bad_reason
+from gateway.state.readings import bad_reason, unused_reason
 from gateway.text import unknown_name
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from gateway.state.building_state import BuildingState
 
 _USUAL_WIDTH = 800
+_MOST_MEMBERS = 200
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,6 +66,8 @@ class Inspection:
             "quality": "waiting" if shown is None else shown.quality.name.lower(),
             "registers": [_content(register, shown) for register in point.registers],
         }
+        if point.is_computed:
+            answer |= _members(point, state)
         if reading is not None:
             answer |= {
                 "raw": exact_in_browsers(reading.raw),
@@ -129,6 +132,29 @@ def _time(request: web.Request, name: str, usual_ms: int) -> int:
     if time_ms is None:
         raise CommandError(f"`{name}` is a time in Unix milliseconds, or 2026-11-24T08:00:00Z")
     return time_ms
+
+
+def _members(point: Point, state: BuildingState) -> dict[str, Any]:
+    """Return what the members of a computed point show, unused ones first, each with the reason."""
+    computed = next(each for each in state.points.computed if each.point is point)
+    members = [_member(each, state.latest(each)) for each in computed.members]
+    members.sort(key=lambda member: member["unused_reason"] is None)
+    return {
+        "members": members[:_MOST_MEMBERS],
+        "members_used": sum(member["unused_reason"] is None for member in members),
+        "members_needed": computed.needed,
+        "members_in_all": len(members),
+    }
+
+
+def _member(point: Point, shown: Update | None) -> dict[str, Any]:
+    return {
+        "point": point.name,
+        "unit": point.unit_of_measure,
+        "value": None if shown is None else exact_in_browsers(shown.value),
+        "quality": "waiting" if shown is None else shown.quality.name.lower(),
+        "unused_reason": unused_reason(shown),
+    }
 
 
 def _content(register: Register, shown: Update | None) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from itertools import groupby
 from typing import TYPE_CHECKING
 
-from gateway.model import HEARTBEAT, Quality
+from gateway.model import HEARTBEAT, Quality, is_computed
 from gateway.sinks.modbus_client.config import ModbusClientConfig
 from gateway.sinks.modbus_server.sink import ModbusServerConfig
 from gateway.sinks.mqtt.config import MqttConfig
@@ -257,8 +257,10 @@ def _value_cells(row: MapRow, *, sentinel: Cell = "null") -> tuple[Cell, ...]:
     elif policy == "hold":
         without = "last value"
     pairs = [f"{cell_text(to)} = {key}" for key, to in values.items()] if isinstance(values, Mapping) else []
-    description = cell_text(row["description"] or _PSEUDO_MEANINGS.get(str(row["from"])))
-    return row["unit_of_measure"], without, "; ".join(filter(None, (description, ", ".join(pairs))))
+    source = str(row["from"])
+    description = cell_text(row["description"] or _PSEUDO_MEANINGS.get(source))
+    computed = f"computed: {source.removeprefix('$').removeprefix('expr ')}" if is_computed(source) else ""
+    return row["unit_of_measure"], without, "; ".join(filter(None, (description, computed, ", ".join(pairs))))
 
 
 def _table(headings: Iterable[str], lines: Iterable[Sequence[Cell]]) -> str:

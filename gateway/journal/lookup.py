@@ -87,6 +87,7 @@ def _offline(
 read_assets = _offline(state_tables.read_assets)
 read_dead_letters = _offline(state_tables.list_dead_letters)
 read_retained_topics = _offline(state_tables.read_retained)
+read_values = _offline(state_tables.read_values)
 read_unmapped_assets = _offline(state_tables.read_unmapped_assets)
 
 

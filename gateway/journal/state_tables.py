@@ -211,6 +211,15 @@ def read_state(database: sqlite3.Connection) -> tuple[StoredState, int]:
     return state, damaged_values + damaged_overrides
 
 
+def read_values(database: sqlite3.Connection) -> StoredState:
+    """Return the last values, overrides and connections alone; damaged ones are left out."""
+    return StoredState(
+        last_values=_VALUES.read(database)[0],
+        overrides=_OVERRIDES.read(database)[0],
+        online=_ONLINE.read(database)[0],
+    )
+
+
 def read_retained(database: sqlite3.Connection) -> dict[str, dict[str, bool]]:
     """Return by sink and topic whether a value is retained there."""
     found: dict[str, dict[str, bool]] = {}

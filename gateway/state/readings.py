@@ -10,6 +10,7 @@ from gateway.mapping.paths import NOT_FOUND
 from gateway.mapping.registers import address_text, encoding_errors
 from gateway.mapping.units import UnitProblem, conversion_for_unit
 from gateway.model import Quality, Reading, Update
+from gateway.text import duration_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -105,10 +106,28 @@ def unshown_reason(update: Update) -> str | None:
     return "; ".join(found) or None
 
 
+def unused_reason(member: Update | None) -> str | None:
+    """Return why a computed point leaves out what a member shows, None if it uses it."""
+    if member is None:
+        return "no reading yet"
+    point, quality = member.point, member.quality
+    if quality in {Quality.GOOD, Quality.FORCED}:
+        return None
+    if quality is Quality.OFFLINE:
+        return "the device is not connected"
+    if quality is Quality.BAD:
+        return bad_reason(member)
+    if point.is_computed or point.stale_after_ms is None:
+        return "it cannot be computed now"
+    return f"older than {duration_text(point.stale_after_ms)}"
+
+
 def bad_reason(update: Update) -> str | None:
     """Return why a reading is of bad quality, None if it is not."""
     if update.quality is not Quality.BAD:
         return None
+    if update.raw is None and update.point.is_computed:
+        return "it cannot be computed from what its members show"
     if update.raw is None:
         return "the event has no value for it"
     limits = update.point.conversion.range

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from gateway.config.value_types import parse_duration
 from gateway.errors import ConfigError
+from gateway.mapping.computed_keys import AGGREGATES
+from gateway.text import count_text, short_list
 from gateway.tools.diff_report import Change, ChangeKind
 from gateway.tools.headings import REQUIRED
 from gateway.tools.import_table import USUAL_SINK, compile_points
@@ -46,7 +48,7 @@ class PointEntry:
     """One point as a BMS may use it.
 
     `facts`: everything else, by the columns of the register map; `gain` is gain and offset, those of units
-    included, `readings` what readings are taken as.
+    included, `readings` what readings are taken as, `members` the points of an aggregate.
     """
 
     name: str
@@ -68,10 +70,14 @@ def inventory_of(
 ) -> Inventory:
     """Return the inventory of compiled tables. `topics`: the scheme of each MQTT sink by its name."""
     rows = {str(row["name"]): row for row in register_map(point_map, topics={})}
+    aggregates = [each for each in point_map.computed if each.kind in AGGREGATES]
+    members = {each.point: [member.name for member in each.members] for each in aggregates}
     points: dict[str, PointEntry] = {}
     for point in point_map.points:
         facts: dict[str, Any] = {fact: rows[point.name][fact] for fact in (*_MEANING, *_DETAILS)}
         facts |= {"readings": point.conversion.kind.value, "gain": point.conversion.linear}
+        if point in members:
+            facts["members"] = members[point]
         points[point.name] = PointEntry(
             name=point.name, topics=_topics(point, topics), registers=point.registers, facts=facts
         )
@@ -143,7 +149,7 @@ def compare(old: Inventory, new: Inventory) -> list[Change]:
     changes += _reassigned_topics(old, new, new_names)
     for name, point in old.points.items():
         if name in new_names:
-            changes += _compare_point(point, new.points[new_names[name]], lost_sinks)
+            changes += _compare_point(_follow(point, new_names), new.points[new_names[name]], lost_sinks)
         else:
             kind = ChangeKind.POINT_GONE if point.registers or point.topics else ChangeKind.POINT_UNSEEN
             changes.append(Change(kind=kind, subject=name, old=_place(point)))
@@ -173,6 +179,14 @@ def _new_names(old: Inventory, new: Inventory) -> dict[str, str]:
         for side in (old, new)
     )
     return names | {gone[one]: added[one] for one in gone if one in added and one[0]}
+
+
+def _follow(point: PointEntry, new_names: Mapping[str, str]) -> PointEntry:
+    """Return an old point with its members under their new names."""
+    if "members" not in point.facts:
+        return point
+    members = [new_names.get(name, name) for name in point.facts["members"]]
+    return replace(point, facts={**point.facts, "members": members})
 
 
 def _identity(point: PointEntry) -> tuple[frozenset[Hashable], str | None, str | None]:
@@ -280,10 +294,11 @@ def _compare_facts(name: str, before: Mapping[str, Any], after: Mapping[str, Any
     """Yield the changes of facts that both sides state."""
     for fact, was in before.items():
         now = after.get(fact, was)
-        if was != now:
+        is_same = sorted(was) == sorted(now) if fact == "members" else was == now
+        if not is_same:
             is_detail = fact in _DETAILS or _is_harmless(fact, was, now, after)
             kind = ChangeKind.DETAIL if is_detail else ChangeKind.MEANING
-            old, new = _fact_text(fact, was), _fact_text(fact, now)
+            old, new = _member_texts(was, now) if fact == "members" else _fact_texts(fact, was, now)
             yield Change(kind=kind, subject=name, old=old, new=new, what=fact)
 
 
@@ -307,5 +322,17 @@ def _is_correction(was: tuple[float, float], now: tuple[float, float], *, span: 
     return abs(now[0] / was[0] - 1) <= _CORRECTION_RATIO and bool(abs(now[1] - was[1]) <= largest)
 
 
-def _fact_text(fact: str, value: Any) -> str:
-    return calculation_text(*value, of="reading") if fact == "gain" else cell_text(value) or "none"
+def _fact_texts(fact: str, was: Any, now: Any) -> tuple[str, str]:
+    if fact == "gain":
+        return calculation_text(*was, of="reading"), calculation_text(*now, of="reading")
+    return cell_text(was) or "none", cell_text(now) or "none"
+
+
+def _member_texts(was: list[str], now: list[str]) -> tuple[str, str]:
+    """Return how many members a computed point had, and how many it has, with those that are gone or new."""
+    changes = {
+        "without": [name for name in was if name not in now],
+        "with": [name for name in now if name not in was],
+    }
+    texts = [f"{word} {short_list(names)}" for word, names in changes.items() if names]
+    return count_text(len(was), "point"), ", ".join([count_text(len(now), "point"), *texts])

@@ -20,9 +20,11 @@ from gateway.mapping.registers import (
 )
 from gateway.mapping.units import UnitProblem, conversion_for_unit
 from gateway.model import ByteOrder, Conversion, Quality, StalePolicy, ValueKind
+from gateway.records import StoredState
 from gateway.state.building_state import BuildingState
 from gateway.state.readings import map_reading, readings_at_paths, rules_by_key
 from gateway.text import align_columns, count_text, duration_text, time_text
+from gateway.tools.explain_computed import affected_by, member_rows, restore_members, trace_computed
 from gateway.tools.register_map import calculation_text
 
 if TYPE_CHECKING:
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
 
     from gateway.mapping.plan import AssetPlan, PointMap
     from gateway.model import Event, Point, Reading, Register, Scalar, Telemetry, Update
+    from gateway.tools.explain_computed import ComputedTrace
 
     Messages = Callable[["Output"], Iterable[tuple[str, str]]]
 
@@ -76,20 +79,25 @@ class PointTrace:
 class Explanation:
     """What an event does. `plan` is None if no point table names its asset.
 
-    `unused`: readings that no point reads; `silent`: measured points without a reading.
+    `computed`: what is computed from the points that it reaches; `unused`: readings that no point reads;
+    `silent`: measured points without a reading.
     """
 
     telemetry: Telemetry | None
     plan: AssetPlan | None
     traces: tuple[PointTrace, ...] = ()
+    computed: tuple[ComputedTrace, ...] = ()
     unused: tuple[Reading, ...] = ()
     silent: tuple[Point, ...] = ()
 
 
-def explain(point_map: PointMap, event: Event, *, seq: int) -> Explanation:
+def explain(
+    point_map: PointMap, event: Event, *, seq: int, stored: Callable[[], StoredState] = StoredState
+) -> Explanation:
     """Return what becomes of an event in a gateway without other events that receives it at its time.
 
-    `seq` is its number in the journal.
+    `seq` is its number in the journal. `stored` returns the values that the other members of computed points
+    have; it is called if there are any.
     """
     telemetry = read_telemetry(event)
     plan = point_map.by_asset.get(telemetry.asset) if telemetry is not None else None
@@ -98,6 +106,10 @@ def explain(point_map: PointMap, event: Event, *, seq: int) -> Explanation:
     arrivals = list(_arrivals(plan, telemetry, event, seq=seq))
     state = BuildingState(point_map)
     updates = [arrival.update for arrival in arrivals]
+    reached = {update.point for update in updates}
+    computed = affected_by(reached, point_map)
+    if computed:
+        restore_members(state, computed, stored(), event=event, asset=telemetry.asset)
     applied = state.apply_updates(plan, updates, now_ms=event.received_ms) if updates else []
     outputs = [Output(update, state.is_newest(update)) for update in applied]
     traces = [
@@ -108,12 +120,12 @@ def explain(point_map: PointMap, event: Event, *, seq: int) -> Explanation:
         )
         for point in (*plan.measured, *plan.pseudo)
     ]
-    reached = {update.point for update in updates}
     used = plan.by_key.keys() | {arrival.reading.key for arrival in arrivals}
     return Explanation(
         telemetry,
         plan,
         tuple(trace for trace in traces if trace.arrivals or trace.outputs),
+        tuple(trace_computed(each, state, reached=reached) for each in computed),
         unused=tuple(reading for reading in telemetry.readings if reading.key not in used),
         silent=tuple(point for point in plan.measured if point not in reached),
     )
@@ -202,6 +214,7 @@ def traces_text(explanation: Explanation, messages: Messages) -> str:
     `messages` returns the MQTT messages of an output: the sink, and topic with payload.
     """
     parts = [_trace(trace, messages) for trace in explanation.traces]
+    parts += [_computed_trace(trace, messages) for trace in explanation.computed]
     if explanation.unused:
         parts.append("not used by any point:\n" + readings_text(explanation.unused))
     if explanation.silent:
@@ -225,6 +238,17 @@ def _trace(trace: PointTrace, messages: Messages) -> str:
         if output.is_newest:
             rows += _register_rows(output.update)
     return f"{trace.point.name}  from {trace.point.source}\n{align_columns(rows)}"
+
+
+def _computed_trace(trace: ComputedTrace, messages: Messages) -> str:
+    rows = list(member_rows(trace, _update_text))
+    if trace.shown is not None:
+        output = Output(trace.shown, is_newest=True)
+        rows += [["value", _update_text(trace.shown)], *_measured_rows(output)]
+        rows += [[f"mqtt {sink}", message] for sink, message in messages(output)]
+        rows += _register_rows(trace.shown)
+    point = trace.computed.point
+    return f"{point.name}  {point.source.removeprefix('$')}\n{align_columns(rows)}"
 
 
 def _update_text(update: Update) -> str:

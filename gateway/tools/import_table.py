@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from gateway.config.problems import MISSING
 from gateway.mapping.compiler import TableInputs, load_point_map
+from gateway.mapping.computed_keys import COMPUTED_KEYS
 from gateway.model import PSEUDO_SOURCES
 from gateway.text import sanitise_line
 from gateway.tools.sheet_layout import ADDRESS_COLUMNS
@@ -26,12 +27,13 @@ if TYPE_CHECKING:
     from gateway.tools.spreadsheet import Sheet
 
 USUAL_SINK = "regs"
-_COLUMNS = {  # of keys with another name in a point table
+_COLUMNS: dict[tuple[str | int, ...], str] = {  # of keys with another name in a point table
     ("unit",): "unit_of_measure",
     ("range", 1): "range_high",
     ("range",): "range_low",
     ("mqtt", "topic"): "own_topic",
     ("cov", "every"): "cov_every",
+    **{(kind,): "from" for kind in COMPUTED_KEYS},
 }
 _BLOCK_COLUMNS = {"to": "sink", "register": "address", "modicon": "address"}
 _ON_STALE = "sentinel"  # the compiler's default
@@ -163,7 +165,7 @@ def _table_lines(points: Sequence[SheetPoint], *, site: str) -> tuple[list[str],
         add([f"  # {string_text(tag)}"])
         for point in group:
             keys = point.keys
-            if pseudo and keys["from"] not in PSEUDO_SOURCES:
+            if pseudo and keys.get("from") not in PSEUDO_SOURCES:
                 keys = keys | {"on_stale": keys.get("on_stale", _ON_STALE)}
             add(wrapped_mapping("  - ", keys), point.rows[0])
     for point in points:

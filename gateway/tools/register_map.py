@@ -138,7 +138,7 @@ def _treatment(point: Point) -> MapRow:
     conversion, cov, limits = point.conversion, point.cov, point.conversion.range
     row: MapRow = {
         "bits": flow_text(conversion.bits) if isinstance(conversion.bits, tuple) else conversion.bits,
-        "source_unit": conversion.source_unit,
+        "source_unit": None if point.is_computed else conversion.source_unit,
         "gain": None if conversion.gain == 1 else conversion.gain,
         "offset": conversion.offset or None,
         "map": conversion.map,

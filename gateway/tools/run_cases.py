@@ -14,9 +14,9 @@ from gateway.state.readings import map_reading
 from gateway.text import unknown_name
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
-    from gateway.mapping.plan import AssetPlan, Case, Expectation
+    from gateway.mapping.plan import AssetPlan, Case, ComputedPoint, Expectation
     from gateway.model import Scalar, Update
 
 _START_MS = 1_000_000_000_000
@@ -30,8 +30,8 @@ def run_cases(point_map: PointMap) -> list[str]:
 def _run(case: Case, point_map: PointMap) -> Iterator[str]:
     """Yield what is wrong in a building of the case's assets, in which time passes only between readings."""
     plans = {given.asset: point_map.by_asset[given.asset] for given in case.given}
-    building = PointMap((), plans, computed=point_map.computed)
-    state, now_ms = BuildingState(building), _START_MS
+    computed = _computed_for([expectation.name for expectation in case.expect], point_map)
+    state, now_ms = BuildingState(PointMap((), plans, computed=computed)), _START_MS
     for seq, given in enumerate(case.given, start=1):
         now_ms += given.after_ms
         state.tick(now_ms)
@@ -48,6 +48,16 @@ def _run(case: Case, point_map: PointMap) -> Iterator[str]:
         state.apply_updates(plan, updates, now_ms=now_ms)
     for expectation in case.expect:
         yield from _compare(expectation, state.latest(point_map.by_name[expectation.name]))
+
+
+def _computed_for(names: Iterable[str], point_map: PointMap) -> tuple[ComputedPoint, ...]:
+    """Return the computed points of these names and those that they are computed from, members first."""
+    wanted, found = set(names), []
+    for each in reversed(point_map.computed):
+        if each.point.name in wanted:
+            wanted.update(member.name for member in each.members)
+            found.append(each)
+    return tuple(reversed(found))
 
 
 def _readings(plan: AssetPlan) -> set[str]:

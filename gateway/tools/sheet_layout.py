@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from gateway.config.problems import show
 from gateway.errors import ConfigError
 from gateway.mapping.compile.automatic import as_level
-from gateway.model import HEARTBEAT
+from gateway.model import HEARTBEAT, is_computed
 from gateway.text import unknown_name
 from gateway.tools.headings import fold, folded_words, heading_row
 from gateway.tools.synonyms import HEADINGS, POINT_KINDS, SPARE
@@ -171,8 +171,12 @@ class RowReader:
                 self.skipped[start] = f"no point below: {show(self.sections.pop(start))}"
 
     def _fill(self, number: int, cells: dict[str, str]) -> None:
-        """Fill the tag from above, and the asset of the same tag; a heartbeat has neither."""
-        if cells.get("from") == HEARTBEAT:
+        """Fill the tag from above, and the asset of the same tag; a heartbeat has neither.
+
+        A computed point without an asset belongs to none.
+        """
+        source = cells.get("from", "")
+        if source == HEARTBEAT:
             return
         for index, key in enumerate(self._headings.keys):
             if key and (number, index) in self._grid.filled:
@@ -180,7 +184,8 @@ class RowReader:
         if "tag" not in cells and self._tag:
             cells["tag"] = self._tag
             self.filled.setdefault("tag", []).append(number)
-        if "asset" not in cells and self._asset and cells.get("tag") == self._tag:
+        is_same_tag = cells.get("tag") == self._tag
+        if "asset" not in cells and self._asset and is_same_tag and not is_computed(source):
             cells["asset"] = self._asset
             self.filled.setdefault("asset", []).append(number)
         self._tag, self._asset = cells.get("tag", ""), cells.get("asset", "")

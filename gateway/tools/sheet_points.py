@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from gateway.mapping.registers import parse_modicon
 from gateway.model import HEARTBEAT, PSEUDO_SOURCES
+from gateway.tools.computed_cells import computed_keys
 from gateway.tools.headings import REQUIRED
 from gateway.tools.sheet_layout import ADDRESS_COLUMNS
 
@@ -95,8 +96,9 @@ def _merged(sheet: Sheet, rows: Sequence[SheetRow]) -> dict[str, Any]:
 
 def _point_keys(sheet: Sheet, cells: dict[str, Any], row: SheetRow) -> dict[str, Any]:
     """Return a point's keys without registers."""
+    computed = computed_keys(str(cells.get("from")))
     for column in REQUIRED:
-        if column not in cells:
+        if column not in cells and not (computed and column == "asset"):
             sheet.report("a cell is missing here", row=row.number, column=column)
     limits = [cells.get("range_low"), cells.get("range_high")]
     values = cells | {
@@ -106,6 +108,9 @@ def _point_keys(sheet: Sheet, cells: dict[str, Any], row: SheetRow) -> dict[str,
         "mqtt": _mqtt(cells),
     }
     found = {column: values[column] for column in _POINT_COLUMNS if values.get(column) is not None}
+    if computed:
+        del found["from"]
+        found |= computed
     return {"unit" if column == "unit_of_measure" else column: value for column, value in found.items()}
 
 

@@ -5,12 +5,13 @@ import { closeButton, element, facts, pill, table } from "./dom.js";
 import { eventLink } from "./event.js";
 import { ago, span, timeText, unitText, valueText } from "./format.js";
 import { makeHistory } from "./history.js";
-import { ask, isMade, nowMs, state, when } from "./state.js";
+import { membersOf } from "./members.js";
+import { ask, isComputed, isMade, nowMs, state, when } from "./state.js";
 
-let opened = null; // {name, number, live, registers, history, now, turn}: the point whose dialog is open
+let opened = null; // {name, number, live, members, registers, history, now, turn}: the point whose dialog is open
 
 export function begin() {
-  when("values", (changed) => opened && changed.includes(opened.number) && loadNow());
+  when("values", (changed) => opened && (changed.includes(opened.number) || opened.now?.members) && loadNow());
   when("status", () => opened && showLive());
   when("connection", () => opened && showLive());
 }
@@ -28,13 +29,14 @@ export function showPoint(name) {
     return;
   }
   const point = state.points[number];
-  const [live, registers] = [element("div", { className: "card" }), element("div")];
-  const history = point && !isMade(point) ? makeHistory(point) : null;
-  opened = { name, number, point, live, registers, history, now: null, turn: 0 };
+  const [live, members, registers] = [element("div", { className: "card" }), element("div", { className: "card", hidden: true }), element("div")];
+  const history = point && !isMade(point) && !isComputed(point) ? makeHistory(point) : null;
+  opened = { name, number, point, live, members, registers, history, now: null, turn: 0 };
   open([
     element("div", { className: "head" }, element("h2", { id: "dialog-title" }, name), closeButton()),
     element("p", { className: "soft" }, point?.description ?? ""),
     live,
+    members,
     history?.node,
     point ? placesCard(point, registers) : "",
     point ? forceForm(point) : "",
@@ -47,7 +49,7 @@ const placesCard = (point, registers) => element("div", { className: "card" }, f
   ["Asset", [point.asset_name, point.asset].filter(Boolean).join(" · ")],
   ["Place", point.location],
   ["Site", point.site],
-  ["From", element("code", {}, point.from)],
+  [isComputed(point) ? "Computed" : "From", element("code", {}, isComputed(point) ? point.from.replace(/^\$(expr )?/, "") : point.from)],
   ["Unit", point.unit],
   ["Stale after", point.stale_after_s === null ? "never" : span(point.stale_after_s)],
   ...point.topics.map((place) => [place.sink, element("code", {}, place.topic)]),
@@ -65,6 +67,8 @@ async function loadNow() {
   mine.now = found;
   showLive();
   mine.registers.replaceChildren(registerTable());
+  mine.members.hidden = !found.members;
+  if (found.members) mine.members.replaceChildren(membersOf(found));
 }
 
 function registerTable() {
@@ -108,6 +112,7 @@ function showLive() {
 
 // Why the newest reading is not shown, or not good.
 function whyNot({ quality, timeMs }, now, point) {
+  if (isComputed(point) && (quality === "stale" || quality === "held")) return "too few of the points that it is computed from have a value";
   const old = `there is no reading since ${timeText(now?.read_ms ?? timeMs)}, and it counts for ${span(point.stale_after_s ?? 0)}`;
   const reasons = { bad: now?.bad_reason, stale: old, held: `${old}; the last good value is held`, offline: "Infodeck reports that the device is not connected", forced: "forced by hand" };
   return reasons[quality];

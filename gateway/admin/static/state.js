@@ -32,7 +32,10 @@ function publish(name, detail) {
 }
 
 // Whether the point is a pseudo-point, such as $age or $quality.
-export const isMade = (point) => point.from.startsWith("$") && !point.from.startsWith("$.");
+export const isMade = (point) => /^\$[a-z]+$/.test(point.from);
+
+// Whether the point is computed from others, such as `$mean of L03-*/ZN-T`.
+export const isComputed = (point) => /^\$[a-z]+ /.test(point.from);
 
 export async function ask(path, options) {
   const answer = await fetch(path, { signal: AbortSignal.timeout(ANSWER_WITHIN_MS), ...options });
