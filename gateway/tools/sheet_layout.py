@@ -27,6 +27,7 @@ _REGISTER_MODICON = re.compile(r"[34]\d{4,5}")
 _SECTION = re.compile(r"\s+[–—-]\s+|\s*[:|]\s+|\n")  # noqa: RUF001 - dashes between a tag and its title
 _WHOLE = re.compile(r"\d+(?:[.,]0+)?")
 _NOTHING = {"", "-", "--"}
+_LINE_END = re.compile(r"\s*\n\s*")
 _NUMBERING = re.compile(r"[\d.]+")
 _SPARE = folded_words([SPARE])
 _SEPARATORS = "/'_.-"
@@ -123,6 +124,7 @@ class RowReader:
             texts = [cell.strip() for cell in record]
             cells = dict(zip(headings.keys, texts, strict=False))
             cells = {key: text for key, text in cells.items() if key and text not in _NOTHING}
+            cells |= {key: _LINE_END.sub(" ", cells[key]) for key in ("tag", "point") if key in cells}
             if any(texts) and not self._is_apart(number, texts, cells):
                 self._fill(number, cells)
                 rows.append((number, cells))
@@ -158,10 +160,14 @@ class RowReader:
         if "tag" not in cells and first > (self._headings.position("point") or 0):
             self.skipped[number] = f"no point: {show(text)}" if text else "no point"
             return
-        parts = _SECTION.split(cells.get("tag", text))
+        text = cells.get("tag", text)
+        parts = _SECTION.split(text)
         is_headed = len(parts) > 1 and fold(parts[0]) in folded_words(HEADINGS["tag"])
-        self._tag, self._asset = as_level(parts[is_headed]), ""
-        self.sections[number] = self._tag
+        tag = as_level(parts[is_headed])
+        if tag in self.sections.values():  # `AHU - North` and `AHU - South` are two
+            tag = as_level(text)
+        self._tag, self._asset = tag, ""
+        self.sections[number] = tag
 
     def _skip_empty_sections(self, rows: list[int]) -> None:
         """Count rows with text that no point follows, such as a legend, as skipped."""

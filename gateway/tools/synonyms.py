@@ -8,7 +8,7 @@ from __future__ import annotations
 
 HEADINGS = {  # column of `gateway points --format csv`: English, German, French headings that mean only this
     "tag": (
-        "equipment, equipment tag, equipment name, equipment id, plant, asset tag, AHU",
+        "equipment, equipment tag, equipment name, equipment id, plant, asset tag",
         "Anlage, Anlagenkennzeichen, Anlagenname, Anlagenkürzel, Teilanlage",
         "équipement, nom de l'équipement, installation, ouvrage",
     ),

@@ -186,6 +186,26 @@ def test_stand_ins_are_marked_in_the_draft() -> None:
     assert "asset: CTA1, from: TS," in table
 
 
+def test_names_are_not_merged_unseen(tmp_path: Path) -> None:
+    """Sections whose tags begin alike stay apart; rows of one name are noted as registers of one point."""
+    sheet = 'Point name;Data type;Address\nAHU - North\nT;INT;1\nAHU - South\nT;INT;2\n"T\nx";INT;3\n'
+    assert [*points_of(sheet.encode(), tmp_path)] == ["AHU/T", "AHU - South/T", "AHU - South/T x"]
+    imported = import_points(read_sheet(f"{sheet}T;INT;4\n".encode()), name="list", site="hq")
+    assert imported.notes == ("rows 5, 7 have one name, so they are registers of one point",)
+
+
+def test_a_number_is_read_as_a_workbook_has_it() -> None:
+    """A number has the value that Excel has; text that may be a thousand or three decimals is refused."""
+    rows: list[list[Any]] = [
+        ["Equipment", "Point name", "Address", "Type", "Divisor"],
+        ["A", "B", 4, "INT", 1.125],
+    ]
+    (row,) = read_sheet(workbook({"Points": rows})).rows
+    assert row.cells["scale"] == 1.125
+    rows[1][2] = "2.000"
+    assert problems_of(workbook({"Points": rows}))[0].startswith("Points!C2, column address: may be a whole")
+
+
 def test_sheets_are_chosen_by_name(tmp_path: Path) -> None:
     """Of several sheets with points one must be named; hidden sheets count only then."""
     rows: list[list[Any]] = [["Tag", "Description", "Address"], ["A.1", "x", 4]]
