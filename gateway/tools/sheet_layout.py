@@ -115,6 +115,7 @@ class RowReader:
         self._grid = grid
         self._headings = headings
         self._tag = self._asset = ""
+        self._titles: dict[str, str] = {}  # of sections, by tag
 
     def read_rows(self) -> list[tuple[int, dict[str, str]]]:
         """Return the number and the cells by column of each row with a point."""
@@ -164,7 +165,7 @@ class RowReader:
         parts = _SECTION.split(text)
         is_headed = len(parts) > 1 and fold(parts[0]) in folded_words(HEADINGS["tag"])
         tag = as_level(parts[is_headed])
-        if tag in self.sections.values():  # `AHU - North` and `AHU - South` are two
+        if self._titles.setdefault(tag, text) != text:  # `AHU - North` and `AHU - South` are two
             tag = as_level(text)
         self._tag, self._asset = tag, ""
         self.sections[number] = tag

@@ -63,8 +63,8 @@ def read_points(sheet: Sheet, *, sink: str) -> list[SheetPoint]:
 
 def _read_point(sheet: Sheet, rows: list[SheetRow], sink: str) -> SheetPoint:
     if len(rows) > 1 and not sheet.headings.is_own:
-        numbers = ", ".join(str(row.number) for row in rows)
-        sheet.notes.append(f"rows {numbers} have one name, so they are registers of one point")
+        listed = ", ".join(str(row.number) for row in rows)
+        sheet.notes.append(f"rows {listed} have one name, so they are registers of one point")
     mapped = [row for row in rows if _has_register(sheet, row)]
     for row in rows if len(rows) > 1 else ():
         if row not in mapped:

@@ -190,8 +190,8 @@ def test_names_are_not_merged_unseen(tmp_path: Path) -> None:
     """Sections whose tags begin alike stay apart; rows of one name are noted as registers of one point."""
     sheet = 'Point name;Data type;Address\nAHU - North\nT;INT;1\nAHU - South\nT;INT;2\n"T\nx";INT;3\n'
     assert [*points_of(sheet.encode(), tmp_path)] == ["AHU/T", "AHU - South/T", "AHU - South/T x"]
-    imported = import_points(read_sheet(f"{sheet}T;INT;4\n".encode()), name="list", site="hq")
-    assert imported.notes == ("rows 5, 7 have one name, so they are registers of one point",)
+    imported = import_points(read_sheet(f"{sheet}AHU - North\nT;INT;4\n".encode()), name="list", site="hq")
+    assert imported.notes == ("rows 3, 8 have one name, so they are registers of one point",)
 
 
 def test_a_number_is_read_as_a_workbook_has_it() -> None:
