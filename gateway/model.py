@@ -155,6 +155,7 @@ class Register:
     order: ByteOrder = ByteOrder.ABCD
     scale: float = 1.0  # the register holds `value * scale`, rounded for integers
     bit: int | None = None  # the position (0 = least significant) of a `bit` in a word table
+    shows_quality: bool = False  # the number of the point's quality instead of its value
 
 
 @dataclass(frozen=True, slots=True)
@@ -276,6 +277,11 @@ class Point:
     is_pseudo: bool = field(init=False)  # made by the gateway itself, neither measured nor computed
     is_computed: bool = field(init=False)  # computed from other points
 
+    @property
+    def value_registers(self) -> tuple[Register, ...]:
+        """The registers that show the value, not its quality."""
+        return tuple(register for register in self.registers if not register.shows_quality)
+
     def __post_init__(self) -> None:
         """Compute once what every update uses."""
         object.__setattr__(self, "name", f"{self.tag}/{self.point}")
@@ -300,6 +306,10 @@ class Update:
     event_id: str | None
     raw: Scalar = None  # the reading as received
     raw_unit: str | None = None  # the unit of measure that the event states
+
+    def shown_in(self, register: Register) -> Scalar:
+        """Return what one of the point's registers shows: the quality as a number, or the safe value."""
+        return self.quality if register.shows_quality else self.safe_value
 
     @property
     def is_measured(self) -> bool:

@@ -231,6 +231,7 @@ def point_places(point: Point, topics: Mapping[str, TopicScheme]) -> dict[str, l
                 "bit": register.bit,
                 "order": register.order,
                 "scale": register.scale,
+                "shows": "quality" if register.shows_quality else "value",
             }
             for register in point.registers
         ],

@@ -160,7 +160,7 @@ def _member(point: Point, shown: Update | None) -> dict[str, Any]:
 def _content(register: Register, shown: Update | None) -> dict[str, Any]:
     """Return the words that a sink writes into a register for an update, in hex and as a number."""
     try:
-        raw = encoder(register)(None if shown is None else shown.safe_value)
+        raw = encoder(register)(None if shown is None else shown.shown_in(register))
     except EncodingError:
         raw = sentinel(register)
     return {

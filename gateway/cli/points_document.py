@@ -70,6 +70,7 @@ _REGISTER_COLUMNS = {
 }
 _ASSET_COLUMNS = {"tag": "tag", "asset": "asset", "asset_name": "name", "location": "where"}
 _VALUE_HEADINGS = ("in", "without value", "meaning")
+_QUALITY = "Quality of this point"
 _PSEUDO_MEANINGS = {
     "$age": "Seconds since the last reading of the asset",
     "$quality": "Quality of the asset's values, the worst of them",
@@ -107,7 +108,7 @@ def _how_to_read(rows: Sequence[MapRow]) -> str:
     codes = [[quality.value, quality.name.lower(), meaning] for quality, meaning in _QUALITIES.items()]
     return (
         f"## How to read it\n\n{bullets}\n"
-        "Quality, as a number in registers made from `$quality` and as a word in MQTT:\n\n"
+        "Quality, as a number in registers and as a word in MQTT:\n\n"
         f"{_table(('number', 'word', 'meaning'), codes)}"
     )
 
@@ -190,6 +191,8 @@ def _register_order(row: MapRow) -> tuple[int, str, int, int]:
 
 
 def _register_line(row: MapRow) -> list[Cell]:
+    if row["shows"] == "quality":
+        row = row | dict.fromkeys(("unit_of_measure", "stale_after", "map")) | {"description": _QUALITY}
     shown = row | {"scale": None if row["scale"] == 1 else row["scale"]}
     return [*(shown[key] for key in _REGISTER_COLUMNS), *_value_cells(row, sentinel=row["sentinel"])[1:]]
 

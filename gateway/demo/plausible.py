@@ -64,7 +64,7 @@ def _signal(points: Sequence[Point], *, seed: int) -> Signal:
         return alternating(first=status, then=0, period_s=period_s, shift=shift)
     if words := _words(points):
         return lambda at_s, _: words[int((at_s / period_s + shift) % 1.0 * len(words))]
-    types = {register.type for point in points for register in point.registers}
+    types = {register.type for point in points for register in point.value_registers}
     if "bit" in types or any(point.conversion.kind is ValueKind.SWITCH for point in points):
         return alternating(first=True, then=False, period_s=period_s, shift=shift)
     bounds = [_reading_limits(point) for point in points]
@@ -93,7 +93,7 @@ def _words(points: Sequence[Point]) -> list[Scalar]:
     """Return the words of a map that give a good value for all points, or texts that fit a register."""
     mapped = [point for point in points if point.conversion.map]
     if not mapped:
-        lengths = [2 * one.words for point in points for one in point.registers if one.type == "string"]
+        lengths = [2 * one.words for point in points for one in point.value_registers if one.type == "string"]
         return [word[: lengths[0]] for word in ("on", "off")] if lengths else []
     conversions = [compile_conversion(point.conversion) for point in mapped]
     switches = {"true": True, "false": False}  # as a device reports them
@@ -116,7 +116,7 @@ def _reading_limits(point: Point) -> tuple[float, float]:
     unit = standard_spelling(point.unit_of_measure or "")
     usual = _COUNTED_TO if _is_meter(point) else _USUAL.get(unit, _ANY)
     low, high = point.conversion.range or (-math.inf, math.inf)
-    for register in point.registers:
+    for register in point.value_registers:
         if "int" in register.type:
             lowest, highest, _ = integer_limits(register.type)
             low, high = max(low, lowest / register.scale), min(high, highest / register.scale)

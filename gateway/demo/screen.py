@@ -152,8 +152,8 @@ class Screen:
 
 
 def _register(point: Point) -> str:
-    if not point.registers:
+    if not point.value_registers:
         return ""
-    first = point.registers[0]
+    first = point.value_registers[0]
     bit = "" if first.bit is None else f".{first.bit}"
     return f"{first.table} {first.address}{bit} {first.type}"

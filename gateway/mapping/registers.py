@@ -104,7 +104,7 @@ def encoding_errors(point: Point, value: Scalar) -> Iterator[tuple[Register, Enc
     """
     limits = point.conversion.range
     is_outside = limits is not None and isinstance(value, float | int) and not limits[0] <= value <= limits[1]
-    for register in () if value is None or is_outside else point.registers:
+    for register in () if value is None or is_outside else point.value_registers:
         try:
             encoder(register)(value)
         except EncodingError as error:
@@ -323,10 +323,10 @@ def register_text(register: Register) -> str:
 
 
 def format_text(register: Register) -> str:
-    """Return how a register encodes its value: `float32 ABCD`, `uint16 scale 10`."""
+    """Return how a register encodes what it shows: `float32 ABCD`, `uint16 scale 10`, `uint16 quality`."""
     order = f" {register.order}" if is_orderable(register.type) else ""
     scale = f" scale {register.scale:.12g}" if register.scale != 1 else ""
-    return f"{type_text(register)}{order}{scale}"
+    return f"{type_text(register)}{order}{scale}{' quality' if register.shows_quality else ''}"
 
 
 def type_text(register: Register) -> str:

@@ -120,8 +120,8 @@ Sinks = Annotated[tuple[Text, ...], Field(min_length=1)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
-class ModbusDefaults:
-    """`defaults.modbus`: keys that register blocks have, or share by defaults."""
+class _Area:
+    """What all registers have in common."""
 
     to: Text | None = None
     """The Modbus sink of the register, by its name in gateway.yaml."""
@@ -129,6 +129,12 @@ class ModbusDefaults:
     """Modbus unit id; 1 if it is written nowhere."""
     table: RegisterTable | None = None
     """input (3xxxx), holding (4xxxx), coil (0xxxx) or discrete (1xxxx)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
+class ModbusDefaults(_Area):
+    """`defaults.modbus`: keys that register blocks have, or share by defaults."""
+
     order: ByteOrder | None = None
     """Order of the bytes on the wire of values wider than one register; CDAB is word swap."""
 
@@ -147,6 +153,16 @@ class ModbusKeys(ModbusDefaults):
     """The register holds the value times this: 10 shows 21.5 as 215."""
     bit: BitPosition | None = None
     """Position of the bit in the register, 0 is the lowest."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
+class QualityKeys(_Area):
+    """A uint16 register with the quality of one point. `to`, `unit` and `table` are as in its `modbus`."""
+
+    register: Address | None = None
+    """0-based PDU address; in a template relative to the asset's `base`. Or write `modicon`."""
+    modicon: Modicon | None = None
+    """Address as a BMS shows it, such as 31001, which also says the table. Or write `register`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
@@ -266,6 +282,8 @@ class PointKeys(_Freshness):
     """false: on no MQTT sink; or the names of sinks, and its own topic."""
     modbus: ModbusKeys | tuple[ModbusKeys, ...] | None = None
     """The register that shows the point, or a list of several."""
+    quality: QualityKeys | tuple[QualityKeys, ...] | None = None
+    """The register that shows the point's quality as a number, or a list of several."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)

@@ -53,7 +53,7 @@ def check_override(points: PointMap, point: Point, value: Scalar) -> None:
         )
     if isinstance(value, float) and not math.isfinite(value):
         raise GatewayError(f"{point.name}: cannot be forced to {value}, which is no value")
-    for register in point.registers:
+    for register in point.value_registers:
         try:
             encoder(register)(value)
         except EncodingError as error:

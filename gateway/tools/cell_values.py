@@ -53,6 +53,7 @@ def cell_parsers(decimal: str | None) -> dict[str, Callable[[str], Any]]:
         "order": lambda cell: _parse_word(cell).upper(),
         "clamp": _parse_flag,
         "bits": _parse_bits,
+        "shows": _parse_shown,
         "on_stale": _parse_on_stale,
         "mqtt": _parse_sinks,
     }
@@ -162,6 +163,12 @@ def _parse_bits(text: str) -> int | list[int]:
     if (found := re.fullmatch(r"(\d+)|\[ *(\d+) *, *(\d+) *\]", text)) is None:
         raise ValueError("a bit is expected, such as 3, or the first and last one, [4, 7]")
     return int(found[1]) if found[1] else [int(found[2]), int(found[3])]
+
+
+def _parse_shown(text: str) -> str:
+    if text.lower() not in {"value", "quality"}:
+        raise ValueError("a register shows `quality`, or the value if the cell is empty")
+    return text.lower()
 
 
 def _parse_sinks(text: str) -> bool | list[str]:

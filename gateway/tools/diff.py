@@ -261,8 +261,8 @@ def _compare_registers(old: PointEntry, new: PointEntry, lost_sinks: set[str]) -
     after = [register for register in new.registers if register not in old.registers]
     stages: tuple[tuple[Callable[[Register], Hashable], ChangeKind], ...] = (
         (lambda register: next(_words(register)), ChangeKind.REGISTER_FORM),
-        (lambda register: register.sink, ChangeKind.REGISTER_MOVED),
-        (lambda _: None, ChangeKind.REGISTER_MOVED),
+        (lambda register: (register.sink, register.shows_quality), ChangeKind.REGISTER_MOVED),
+        (lambda register: register.shows_quality, ChangeKind.REGISTER_MOVED),
     )
     for place, kind in stages:
         for register in tuple(before):

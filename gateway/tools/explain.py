@@ -276,7 +276,7 @@ def _measured_rows(output: Output) -> Iterator[list[str]]:
         return
     if point.cov is not None and point.mqtt is not None:
         yield ["", f"on MQTT only if it is {point.cov.delta:.12g} from the last one, or that is too old"]
-    if output.update.quality is not Quality.GOOD and point.registers:
+    if output.update.quality is not Quality.GOOD and point.value_registers:
         yield ["", f"registers show {_replacement(point)} instead"]
 
 
@@ -290,7 +290,7 @@ def _register_rows(update: Update) -> Iterator[list[str]]:
     point = update.point
     errors = dict(encoding_errors(point, update.value)) if update.quality is Quality.BAD else {}
     for register in point.registers:
-        raw, content, as_order = view_register(register, update.safe_value)
+        raw, content, as_order = view_register(register, update.shown_in(register))
         number = modicon_text(register.table, register.address)
         place = f"unit {register.unit}  {address_text(register)}  {number}  {format_text(register)}"
         words = raw.hex(" ", 2).upper()

@@ -128,9 +128,7 @@ def _report(sheet: Sheet, problem: Problem, points: Sequence[SheetPoint], rows: 
     row, column = rows[problem.location.line - 1] if problem.location.line else None, None
     match problem.steps:
         case ("points", int(index), *keys):
-            block = keys[1] if keys[:1] == ["modbus"] and len(keys) > 1 else 0
-            row = points[index].rows[block if isinstance(block, int) else 0]
-            column = _column(keys)
+            row, column = points[index].row_of(keys), _column(keys)
     if column == "address":
         column = next((one for one in ADDRESS_COLUMNS if one in sheet.columns), column)
     sheet.report(message, row=row, column=column, value=None if problem.value is MISSING else problem.value)
@@ -141,7 +139,7 @@ def _column(keys: Sequence[str | int]) -> str | None:
     names = [key for key in keys if isinstance(key, str)]
     if not names:
         return None
-    if names[0] == "modbus":
+    if names[0] in {"modbus", "quality"}:
         return _BLOCK_COLUMNS.get(names[-1], names[-1]) if len(names) > 1 else "address"
     return _COLUMNS.get(tuple(keys)) or _COLUMNS.get((names[0],), names[0])
 

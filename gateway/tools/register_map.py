@@ -48,6 +48,7 @@ COLUMNS = (
     "order",
     "scale",
     "bit",
+    "shows",  # quality, or empty: the value
     "sentinel",  # what the register shows before the first reading, and where `on_stale` is sentinel
     # how: what else `gateway import` needs to make the same table again
     "site",
@@ -177,6 +178,7 @@ def _register(register: Register) -> MapRow:
         "order": register.order.value if is_orderable(register.type) else None,
         "scale": (int(scale) if scale.is_integer() else scale) if is_scalable(register.type) else None,
         "bit": register.bit,
+        "shows": "quality" if register.shows_quality else None,
         "sentinel": _sentinel(register),
     }
 
@@ -213,9 +215,9 @@ def screen_table(rows: Iterable[MapRow]) -> str:
 
 
 def _register_format(row: MapRow) -> str:
-    """Return how to read a register: `uint32 CDAB x10`, `bit 3`."""
+    """Return how to read a register: `uint32 CDAB x10`, `bit 3`, `uint16 quality`."""
     scale = f"x{cell_text(row['scale'])}" if row["scale"] not in {None, 1} else None
-    parts = (row["type"], row["order"], row["bit"], scale)
+    parts = (row["type"], row["order"], row["bit"], scale, row["shows"])
     return " ".join(str(part) for part in parts if part is not None)
 
 

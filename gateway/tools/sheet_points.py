@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from gateway.tools.spreadsheet import Sheet, SheetRow
 
-_FORMAT_COLUMNS = ("sink", "unit", "table", "type", "order", "scale", "bit")
+_FORMAT_COLUMNS = ("sink", "unit", "table", "type", "order", "scale", "bit", "shows")
 DERIVED_COLUMNS = ("name", "asset_name", "location", "topic", "asset_topic", "words", "sentinel")
 """Columns of our lists that are made from others, and not imported."""
 _WORD_TABLES = ("input", "holding")
@@ -43,9 +43,17 @@ class SheetPoint:
 
     @property
     def blocks(self) -> list[dict[str, Any]]:
-        """Return the `modbus` blocks."""
-        modbus = self.keys.get("modbus", [])
-        return modbus if isinstance(modbus, list) else [modbus]
+        """Return the `modbus` blocks, then those of `quality`."""
+        both = (self.keys.get(key, []) for key in ("modbus", "quality"))
+        return [block for found in both for block in (found if isinstance(found, list) else [found])]
+
+    def row_of(self, steps: Sequence[str | int]) -> int:
+        """Return the row of the register block at `steps` below the point, otherwise the first row."""
+        key, index = (*steps, None, None)[:2]
+        values = self.keys.get("modbus", [])
+        before = (len(values) if isinstance(values, list) else 1) if key == "quality" else 0
+        is_block = key in {"modbus", "quality"}
+        return self.rows[before + (index if isinstance(index, int) else 0) if is_block else 0]
 
 
 def read_points(sheet: Sheet, *, sink: str) -> list[SheetPoint]:
@@ -69,7 +77,9 @@ def _read_point(sheet: Sheet, rows: list[SheetRow], sink: str) -> SheetPoint:
     for row in rows if len(rows) > 1 else ():
         if row not in mapped:
             sheet.report("this point has another row, so a register is expected here", row=row.number)
-    blocks = [_read_block(sheet, row, sink=sink) for row in mapped]
+    mapped.sort(key=_shows_quality)  # as a point has its blocks
+    blocks = [_read_block(sheet, row, sink=sink) for row in mapped if not _shows_quality(row)]
+    of_quality = [_read_block(sheet, row, sink=sink) for row in mapped if _shows_quality(row)]
     numbers = [row.number for row in mapped] or [rows[0].number]
     cells = _merged(sheet, rows)
     point = SheetPoint({}, numbers, cells.get("site"))
@@ -81,6 +91,8 @@ def _read_point(sheet: Sheet, rows: list[SheetRow], sink: str) -> SheetPoint:
             point.on_stale = point.keys.pop("on_stale", None)
     if blocks:
         point.keys["modbus"] = blocks[0] if len(blocks) == 1 else blocks
+    if of_quality:
+        point.keys["quality"] = of_quality[0] if len(of_quality) == 1 else of_quality
     return point
 
 
@@ -142,6 +154,10 @@ def _has_register(sheet: Sheet, row: SheetRow) -> bool:
     return False
 
 
+def _shows_quality(row: SheetRow) -> bool:
+    return row.cells.get("shows") == "quality"
+
+
 def _read_block(sheet: Sheet, row: SheetRow, *, sink: str) -> dict[str, Any]:
     """Return the `modbus` block of a row with all its keys."""
     cells = row.cells
@@ -159,7 +175,8 @@ def _read_block(sheet: Sheet, row: SheetRow, *, sink: str) -> dict[str, Any]:
         "scale": None if scale == 1 else scale,
         "bit": bit,
     }
-    return {key: value for key, value in block.items() if value is not None}
+    omitted = ("type", "order", "scale", "bit") if _shows_quality(row) else ()
+    return {key: value for key, value in block.items() if value is not None and key not in omitted}
 
 
 def _table_and_address(sheet: Sheet, row: SheetRow) -> tuple[str, int | None]:

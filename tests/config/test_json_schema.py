@@ -148,7 +148,7 @@ LOOSER: dict[tuple[str, str], tuple[Any, ...]] = {  # what no pattern, or no sin
     ("MqttSparkplugConfig", "keepalive"): ("48h",),
 }
 
-LATER = {("ModbusKeys", "modicon")}  # refused by the compiler of point tables
+LATER = {("ModbusKeys", "modicon"), ("QualityKeys", "modicon")}  # refused by the compiler of point tables
 
 
 def keys() -> list[tuple[str, str]]:

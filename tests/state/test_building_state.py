@@ -164,6 +164,12 @@ def test_quality_is_the_worst_of_the_asset(room: Room) -> None:
     assert better.value == Quality.GOOD
     (aged,) = named(room.state.tick(NOON + FRESH_MS + 1), "QUAL")
     assert aged.value == Quality.STALE
+    room.read(at_ms=NOON + FRESH_MS + 2, hold=99)
+    point, until_ms = room.points.by_name["R/SENTINEL"], NOON + 10 * FRESH_MS
+    (forced,) = named(room.state.force(point, 5, until_ms=until_ms, now_ms=NOON + FRESH_MS + 3), "QUAL")
+    assert forced.value == Quality.FORCED
+    (bad,) = named(room.state.release(point, now_ms=NOON + FRESH_MS + 4), "QUAL")
+    assert bad.value == Quality.BAD
 
 
 def test_a_pseudo_point_is_newest_only_while_shown(room: Room) -> None:

@@ -8,7 +8,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from support.building import eventually, polled, retained
+from support.building import eventually, gateway, polled, retained
 from support.daemon import ORGANIZATION, REPOSITORY, Daemon, telemetry
 from support.mosquitto import subscribe
 
@@ -59,6 +59,20 @@ def test_the_first_key_and_bits(daemon: Daemon, broker: Mosquitto) -> None:
     assert shown(broker, "PM25", "FAULT") == [(11, "good"), (None, "bad")]
     reason = "21.5 is not a whole number from 0 on, so it has no bits"
     assert daemon.status()["mapping"]["unshown"]["AIR-1/FAULT"] == reason
+
+
+def test_a_quality_beside_its_value(daemon: Daemon, broker: Mosquitto) -> None:
+    """It is that of its point alone; `$quality` is the worst of all, also of a forced one."""
+    assert registers(daemon, 610, 611, 612, 613, 614) == ["65535"] * 5
+    daemon.post(telemetry("evt_3", "ast-air1", {"tvoc": 120, "running": True, "name": "A"}))
+    eventually(lambda: registers(daemon, 610, 611, 612, 613, 614), ["120", "0", "0", "0", "0"])
+    daemon.post(telemetry("evt_4", "ast-air1", {"tvoc": 60001}))
+    eventually(lambda: registers(daemon, 610, 611, 612, 613, 614), ["65535", "3", "0", "0", "3"])
+    assert shown(broker, "TVOC") == [(60001, "bad")]
+    gateway(daemon, "force", "AIR-1/RUN", "false", "--for", "5m")
+    eventually(lambda: registers(daemon, 610, 611, 612, 613, 614), ["65535", "3", "4", "0", "4"])
+    gateway(daemon, "release", "AIR-1/RUN")
+    eventually(lambda: registers(daemon, 610, 611, 612, 613, 614), ["65535", "3", "0", "0", "3"])
 
 
 async def test_a_list_of_readings(daemon: Daemon, broker: Mosquitto) -> None:

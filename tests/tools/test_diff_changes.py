@@ -74,6 +74,17 @@ BREAKING = [
         "modbus: [{register: 0, type: int16}, {table: holding, register: 0, type: int16}]",
         ["description: none", "modbus: {register: 0, type: int16}"],
     ),
+    (
+        ChangeKind.REGISTER_MOVED,
+        "modbus: {register: 0, type: int16}, quality: {register: 1}",
+        ["modbus: {register: 0, type: int16}, quality: {register: 2}"],
+    ),
+    (
+        ChangeKind.REGISTER_FORM,
+        "modbus: {register: 0, type: uint16}",
+        ["quality: {register: 0}", "modbus: {register: 1, type: uint16}, quality: {register: 0}"],
+    ),
+    (ChangeKind.REGISTER_GONE, "modbus: {register: 0, type: int16}", ["quality: {register: 1}"]),
     (ChangeKind.TOPIC_MOVED, "mqtt: true", ["mqtt: {topic: x/y}"]),
     (ChangeKind.TOPIC_GONE, "mqtt: true", ["mqtt: false"]),
     (ChangeKind.MEANING, "unit: degC", ["unit: degF"]),
@@ -86,6 +97,7 @@ BREAKING = [
 ]
 HARMLESS = [
     (ChangeKind.NEW_REGISTER, "mqtt: true", ["modbus: {register: 0, type: string(4)}"]),
+    (ChangeKind.NEW_REGISTER, "mqtt: true", ["quality: {register: 0}"]),
     (ChangeKind.NEW_TOPIC, "mqtt: false", ["mqtt: true"]),
     (ChangeKind.DETAIL, "unit: degC", ["unit: degC, offset: -0.4"]),
     (ChangeKind.DETAIL, "gain: 0.001", ["gain: 0.00102"]),

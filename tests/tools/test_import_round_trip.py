@@ -142,7 +142,11 @@ def modbus_blocks(
     """Return a point's `modbus` key with no, one or two registers on unused addresses."""
     chosen = draw(st.lists(st.sampled_from(forms or FORMS), max_size=2))
     blocks = [{"register": next(addresses) * 8, **form} for form in chosen]
-    return {} if not blocks else {"modbus": blocks[0] if len(blocks) == 1 and draw(st.booleans()) else blocks}
+    keys = {} if not blocks else {"modbus": blocks[0] if len(blocks) == 1 and draw(st.booleans()) else blocks}
+    if forms is None and draw(st.booleans()):
+        one, other = ({"register": next(addresses) * 8, "table": "holding"} for _ in range(2))
+        keys["quality"] = draw(st.sampled_from([one, [one], [one, other]]))
+    return keys
 
 
 @st.composite

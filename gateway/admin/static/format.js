@@ -41,5 +41,6 @@ export function sizeText(bytes) {
 
 export function registerText(register) {
   const bit = register.bit === null ? "" : `.${register.bit}`;
-  return `${register.table} ${register.address}${bit} ${register.type}`;
+  const quality = register.shows === "quality" ? " quality" : "";
+  return `${register.table} ${register.address}${bit} ${register.type}${quality}`;
 }

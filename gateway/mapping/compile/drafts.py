@@ -13,6 +13,7 @@ from gateway.mapping.compile.computations import read_computation
 from gateway.mapping.compile.register_blocks import (
     check_value,
     compile_blocks,
+    compile_quality,
     warn_of_bound,
     warn_of_decimals,
 )
@@ -83,6 +84,9 @@ def draft_point(
     blocks = compile_blocks(
         keys.modbus, place, defaults=defaults.modbus, inputs=inputs, is_relative=is_relative
     )
+    of_quality = compile_quality(
+        keys, place, defaults=defaults.modbus, inputs=inputs, is_relative=is_relative
+    )
     on_stale = _on_stale(keys, defaults)
     draft = _draft(
         source,
@@ -100,7 +104,7 @@ def draft_point(
         backfill=computation is None and _backfill(keys, place, defaults),
     )
     if is_pseudo:
-        for name in (*_CALCULATING_KEYS, "stale_after", "on_stale"):
+        for name in (*_CALCULATING_KEYS, "stale_after", "on_stale", "quality"):
             if getattr(keys, name) is not None:
                 place.report(f"does not apply to {source}, which the gateway makes itself", name)
         check_value(blocks, place, _HIGHEST[source], what=f"{source} can become {_HIGHEST[source]}")
@@ -108,7 +112,7 @@ def draft_point(
         _check_constants(draft, place, on_stale, needs_numbers=draft.conversion.calculates or bool(keys.cov))
     if any(inputs.is_controller(block.register.sink) for block in blocks):
         _check_stale_value(on_stale, draft.conversion.range, place)
-    return draft
+    return replace(draft, blocks=(*blocks, *of_quality))
 
 
 def _source(keys: PointKeys) -> str:

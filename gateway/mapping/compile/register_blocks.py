@@ -6,7 +6,7 @@ register cannot hold, and registers that a controller cannot be written to.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING
 
 from gateway.errors import EncodingError
@@ -19,13 +19,14 @@ from gateway.mapping.registers import (
     parse_modicon,
     parse_type,
 )
+from gateway.mapping.table import ModbusDefaults, ModbusKeys
 from gateway.model import ByteOrder, Register, RegisterTable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from gateway.mapping.compile.sources import Place, Steps, TableInputs
-    from gateway.mapping.table import ModbusDefaults, ModbusKeys
+    from gateway.mapping.table import PointKeys, QualityKeys
     from gateway.model import Scalar
 
 NOT_MODICON = "a 0-based PDU address: what a BMS calls 30001 or 40001 is 0 here"
@@ -57,7 +58,16 @@ class RegisterBlock:
             return own
         address = own.address + base  # dataclasses.replace takes twice as long
         return Register(
-            own.sink, own.unit, own.table, address, own.type, own.words, own.order, own.scale, own.bit
+            own.sink,
+            own.unit,
+            own.table,
+            address,
+            own.type,
+            own.words,
+            own.order,
+            own.scale,
+            own.bit,
+            own.shows_quality,
         )
 
 
@@ -68,17 +78,54 @@ def compile_blocks(
     defaults: ModbusDefaults,
     inputs: TableInputs,
     is_relative: bool,
+    key: str = "modbus",
 ) -> tuple[RegisterBlock, ...]:
-    """Return the valid blocks of a point, and report the others."""
+    """Return the valid blocks that a point has under `key`, and report the others."""
     blocks = []
     is_list = isinstance(modbus, tuple)
     for index, keys in enumerate(modbus if isinstance(modbus, tuple) else (modbus,)):
         if keys is None:
             continue
-        compiler = _BlockCompiler(keys, defaults, place, ("modbus", index) if is_list else ("modbus",))
+        compiler = _BlockCompiler(keys, defaults, place, (key, index) if is_list else (key,))
         if (register := compiler.compile(inputs)) is not None:
             blocks.append(RegisterBlock(register, is_relative and keys.register is not None, compiler.steps))
     return tuple(blocks)
+
+
+def compile_quality(
+    keys: PointKeys, place: Place, *, defaults: ModbusDefaults, inputs: TableInputs, is_relative: bool
+) -> tuple[RegisterBlock, ...]:
+    """Return the blocks with a point's quality; without keys of their own they are beside its first block."""
+    written = keys.quality
+    if written is None:
+        return ()
+    if (first := keys.modbus[0] if isinstance(keys.modbus, tuple) else keys.modbus) is not None:
+        defaults = ModbusDefaults(
+            to=first.to or defaults.to,
+            unit=defaults.unit if first.unit is None else first.unit,
+            table=first.table or table_of_modicon(first.modicon) or defaults.table,
+        )
+    blocks = compile_blocks(
+        tuple(map(_as_block, written)) if isinstance(written, tuple) else _as_block(written),
+        place,
+        defaults=defaults,
+        inputs=inputs,
+        is_relative=is_relative,
+        key="quality",
+    )
+    return tuple(replace(block, register=replace(block.register, shows_quality=True)) for block in blocks)
+
+
+def _as_block(keys: QualityKeys) -> ModbusKeys:
+    return ModbusKeys(**asdict(keys), type="uint16")
+
+
+def table_of_modicon(number: int | str | None) -> RegisterTable | None:
+    """Return the table of a Modicon number; None if it is invalid, which is reported at its own place."""
+    try:
+        return None if number is None else parse_modicon(number)[0]
+    except ValueError:
+        return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,6 +212,9 @@ class _BlockCompiler:
         if table in BIT_TABLES:
             if bit is None and kind in {None, "bit"}:
                 return "bit", 1
+            if self.steps[0] == "quality":
+                self._report(f"a {table} is one bit: the quality needs `table: holding` or `table: input`")
+                return None
             key = "type" if bit is None else "bit"
             self._report(f"a {table} is one bit by itself: leave out `type` and `bit`", key)
             return None

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from gateway.config.problems import key_text
 from gateway.mapping.compile.computations import SOURCE_KEYS
 from gateway.mapping.compile.drafts import draft_point
+from gateway.mapping.compile.register_blocks import table_of_modicon
 from gateway.mapping.compile.sources import Place
-from gateway.mapping.registers import parse_modicon
-from gateway.mapping.table import Defaults, Match, ModbusDefaults, ModbusKeys, PointKeys
+from gateway.mapping.table import Defaults, Match, ModbusDefaults, ModbusKeys, PointKeys, QualityKeys
 from gateway.mapping.topics import names_asset
 from gateway.model import RegisterTable
 from gateway.text import unknown_name
@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 
 Area = tuple[str, int, RegisterTable]
 """One table of one Modbus unit of one sink."""
-_Keys = TypeVar("_Keys", PointKeys, ModbusKeys, Defaults, ModbusDefaults)
+_Keys = TypeVar("_Keys", PointKeys, ModbusKeys, QualityKeys, Defaults, ModbusDefaults)
+_Block = TypeVar("_Block", ModbusKeys, QualityKeys)
 _REMOVE = "delete this line when no BMS reads its registers any more and run `gateway lock -c …`"
 
 
@@ -163,7 +164,7 @@ def _check_automatic(used: CompiledTemplate) -> None:
 def _merge_point(point: PointKeys, override: PointKeys) -> PointKeys:
     """Return the point with every key that the override has.
 
-    Two single register blocks are merged key by key, and so are tags; a list of blocks replaces all blocks.
+    Two single register blocks are merged key by key, and so are tags; a list of blocks replaces all before.
     `from`, or a key that computes the point, replaces what the point has of these.
     """
     given: dict[str, Any] = {}
@@ -172,6 +173,8 @@ def _merge_point(point: PointKeys, override: PointKeys) -> PointKeys:
     given |= _written(override, PointKeys)
     if isinstance(point.modbus, ModbusKeys) and isinstance(override.modbus, ModbusKeys):
         given["modbus"] = _merge_block(point.modbus, override.modbus)
+    if isinstance(point.quality, QualityKeys) and isinstance(override.quality, QualityKeys):
+        given["quality"] = _merge_block(point.quality, override.quality)
     if point.tags and override.tags:
         given["tags"] = point.tags | override.tags
     return _with(point, given)
@@ -182,22 +185,14 @@ def _merge_defaults(defaults: Defaults, override: Defaults) -> Defaults:
     return _with(defaults, _written(override, Defaults) | {"modbus": modbus})
 
 
-def _merge_block(block: ModbusKeys, override: ModbusKeys) -> ModbusKeys:
+def _merge_block(block: _Block, override: _Block) -> _Block:
     """Merge key by key. `register` replaces `modicon`, whose table stays, and the other way round."""
-    given = _written(override, ModbusKeys)
+    given = _written(override, type(override))
     if "modicon" in given:
         given = {"register": None, "table": None} | given
     elif "register" in given:
-        given = {"modicon": None, "table": block.table or _table_of(block.modicon)} | given
+        given = {"modicon": None, "table": block.table or table_of_modicon(block.modicon)} | given
     return _with(block, given)
-
-
-def _table_of(number: int | str | None) -> RegisterTable | None:
-    """Return the table of a Modicon number; None if it is invalid, which is reported at its own place."""
-    try:
-        return None if number is None else parse_modicon(number)[0]
-    except ValueError:
-        return None
 
 
 def _written(keys: Any, shape: type[_Keys]) -> dict[str, Any]:

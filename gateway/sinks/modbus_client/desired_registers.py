@@ -380,7 +380,7 @@ def _cell(register: Register, unit: Unit, index: int) -> _DesiredCell:
 
 
 def _set_value(cells: Sequence[_DesiredCell], update: Update) -> str | None:
-    """Set an update's value in all registers of its point; return why it does not fit, if so.
+    """Set an update's value or quality in all registers of its point; return why it does not fit, if so.
 
     A value that does not fit is replaced by the sentinel: an old value must not look fresh.
     """
@@ -390,9 +390,9 @@ def _set_value(cells: Sequence[_DesiredCell], update: Update) -> str | None:
         problems.append(f"{value!r} is outside of the point's range, {limits[0]:g} to {limits[1]:g}")
         value = None
     for cell in cells:
-        encode, unit, place, bit, empty, _ = cell
+        encode, unit, place, bit, empty, register = cell
         try:
-            raw = encode(value)
+            raw = encode(update.quality if register.shows_quality else value)
         except EncodingError as error:
             raw = empty
             problems.append(f"{cell}: {error}")

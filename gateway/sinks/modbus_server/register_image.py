@@ -110,10 +110,12 @@ class RegisterImage:
     def __init__(self, points: Iterable[Point], *, sink: str) -> None:
         self._tables: dict[int, dict[int, _Words | _Bits]] = {}  # by unit and function code
         self._cells: dict[Point, list[_ImageCell]] = {}
+        self._quality_cells: dict[Point, list[_ImageCell]] = {}
         for point in points:
             for register in point.registers:
                 if register.sink == sink:
-                    self._cells.setdefault(point, []).append(self._map(register))
+                    cells = self._quality_cells if register.shows_quality else self._cells
+                    cells.setdefault(point, []).append(self._map(register))
         mapped = [self._tables[unit] for unit in _DEVICE_UNITS if unit in self._tables]
         candidates = mapped or list(self._tables.values())
         for unit in _DEVICE_UNITS:
@@ -127,7 +129,7 @@ class RegisterImage:
         return _ImageCell(register, encoder(register), tables[function])
 
     def write(self, updates: Iterable[Update]) -> list[Refusal]:
-        """Write the updates' safe values; return those that a register cannot hold, by register.
+        """Write the updates' safe values and qualities; return values that a register cannot hold.
 
         A measured value that does not fit is returned as well: its quality is bad, a sentinel is shown.
         """
@@ -148,6 +150,8 @@ class RegisterImage:
                     raw = sentinel(cell.register)
                     refusals.append(Refusal(update, f"{cell}: {error}"))
                 cell.table.set(cell.register, raw)
+            for cell in self._quality_cells.get(update.point, ()) if self._quality_cells else ():
+                cell.table.set(cell.register, cell.encode(update.quality))
         return refusals
 
     def has_unit(self, unit: int) -> bool:

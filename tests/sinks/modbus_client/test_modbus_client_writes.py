@@ -71,6 +71,23 @@ async def test_a_value_is_never_half_written(controller: LibmodbusController) ->
     assert controller.floats(1, 200) == [n + 0.5 for n in range(200)]
 
 
+async def test_a_quality_beside_its_value_is_in_the_same_request(controller: LibmodbusController) -> None:
+    """A controller never has a new value with an old quality; without a reading, neither is written."""
+    target = held_point("P", holding(0, "float32"), replace(holding(2), shows_quality=True))
+    waiting = held_point("Q", holding(9), replace(holding(10), shows_quality=True))
+    rig = ClientRig(controller.port, target, waiting)
+    async with rig.sink:
+        await rig.deliver(make_update(target, 21.5))
+        assert controller.requests() == [Request(1, 16, 0, 3)]
+        assert (controller.floats(0, 1), controller.registers(2)) == ([21.5], [0])
+        await rig.deliver(make_update(target, 22.5, quality=Quality.HELD, seq=2))
+        assert controller.requests() == [Request(1, 16, 0, 3)]
+        assert (controller.floats(0, 1), controller.registers(2)) == ([22.5], [1])
+        await rig.deliver(make_update(target, 22.5, quality=Quality.FORCED, seq=3))
+        assert controller.registers(2) == [4]
+    assert controller.registers(9, 2) == [0, 0]
+
+
 async def test_coils_are_joined_too(controller: LibmodbusController) -> None:
     """2,000 coils take two requests; a gap is not written."""
     points = [held_point(f"C{n}", coil(n)) for n in range(2000)]

@@ -7,6 +7,7 @@ import math
 import socket
 import struct
 import threading
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
@@ -15,7 +16,7 @@ from support.modbus_fixtures import Latest, connect, make_sink, mbpoll, point, r
 
 from gateway.config.value_types import HostPort
 from gateway.errors import RefusedError
-from gateway.model import ByteOrder, RegisterTable
+from gateway.model import ByteOrder, Quality, RegisterTable
 
 if TYPE_CHECKING:
     from gateway.model import Register, Scalar
@@ -51,6 +52,17 @@ async def test_mbpoll_reads_each_type(mapped: Register, value: Scalar, arguments
     async with make_sink(target) as sink:
         await sink.write([update(target, value)])
         assert await mbpoll(sink, *arguments.split()) == shown
+
+
+async def test_mbpoll_reads_the_quality_beside_the_value() -> None:
+    """Before the first value it is no value; then the number of each quality, whatever the value is."""
+    target = point("P", register(0, "uint16"), replace(register(1, "uint16"), shows_quality=True))
+    async with make_sink(target) as sink:
+        both = ("-t", "3:hex", "-r", "0", "-c", "2")
+        assert await mbpoll(sink, *both) == "0xFFFF 0xFFFF"
+        for quality in Quality:
+            await sink.write([replace(update(target, 7), quality=quality)])
+            assert await mbpoll(sink, *both) == f"0x0007 0x000{quality.value}"
 
 
 async def test_pymodbus_reads_the_same() -> None:
