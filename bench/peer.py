@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import compileall
 import os
 import re
 import shutil
@@ -290,6 +291,8 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--without-node-red", action="store_true")
     arguments = parser.parse_args()
+    program = Path(__file__).parents[1] / "gateway"
+    compileall.compile_dir(program, quiet=1)  # as an installation has it
     names = list(CONTESTANTS)
     if arguments.without_node_red:
         names.remove("Node-RED")
