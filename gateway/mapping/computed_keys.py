@@ -10,6 +10,7 @@ from pydantic.dataclasses import dataclass
 
 from gateway.config.decode import STRICT
 from gateway.config.value_types import Period
+from gateway.text import duration_text
 
 AGGREGATES = ("mean", "min", "max", "sum", "count", "any", "all")
 COMPUTED_KEYS = (*AGGREGATES, "rate", "runtime", "expr")
@@ -33,6 +34,17 @@ def _check_name(text: str) -> str:
     return text
 
 
+def _check_single_name(text: str) -> str:
+    if "*" in text:
+        raise ValueError("names one point as TAG/POINT, or POINT of the same tag, without `*`")
+    return _check_name(text)
+
+
+SingleName = Annotated[
+    str,
+    AfterValidator(_check_single_name),
+    WithJsonSchema({"type": "string", "pattern": "^[^/*]+(/[^/*]+)?$"}),
+]
 PointName = Annotated[
     str, AfterValidator(_check_name), WithJsonSchema({"type": "string", "pattern": "^[^/]+(/[^/]+)?$"})
 ]
@@ -68,7 +80,7 @@ class AggregateKeys:
 class RateKeys:
     """`rate`: how fast a counter counts."""
 
-    of: PointName
+    of: SingleName
     """The counter, as TAG/POINT, or POINT of the same tag."""
     per: Period
     """The time that the rate is for: 1h of a counter in kWh gives kW."""
@@ -82,14 +94,14 @@ class RateKeys:
 
     def __str__(self) -> str:
         rollover = "" if self.rollover is None else f", rollover {self.rollover}"
-        return f" per {self.per:g}s{rollover}"
+        return f" per {duration_text(round(self.per * 1000))}{rollover}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
 class RuntimeKeys:
     """`runtime`: how long a point has been on."""
 
-    of: PointName
+    of: SingleName
     """A point that is true, or not 0, while something runs: as TAG/POINT, or POINT of the same tag."""
 
     @property

@@ -51,11 +51,15 @@ _LANGUAGE = (
 
 
 class ExpressionError(ValueError):
-    """What is wrong with the text of an expression, and the column in it, from 1."""
+    """What is wrong with the text of an expression, and the column in it, from 1.
 
-    def __init__(self, message: str, *, column: int) -> None:
+    `unknown_point`: the name that no point has, if that is wrong.
+    """
+
+    def __init__(self, message: str, *, column: int, unknown_point: str = "") -> None:
         super().__init__(message)
         self.column = column
+        self.unknown_point = unknown_point
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,7 +216,8 @@ def _word(text: str, found: re.Match[str], known_names: Collection[str]) -> _Tok
     if text[found.end() :].lstrip().startswith("("):
         raise ExpressionError(f"{word}: {unknown_name('function', word.lower(), FUNCTIONS)}", column=column)
     spaces = "" if word.isalnum() else f" ({_SPACES})"
-    raise ExpressionError(f"{word}: {unknown_name('point', word, known_names)}{spaces}", column=column)
+    message = f"{word}: {unknown_name('point', word, known_names)}{spaces}"
+    raise ExpressionError(message, column=column, unknown_point=word)
 
 
 def _placeholder(index: int) -> str:

@@ -71,6 +71,17 @@ class _Summary(NamedTuple):
     seen: Update | None
 
 
+class Nothing:
+    """A point that has no value, because it is computed from points that no table has yet."""
+
+    def follow(self, change: Update, place: int) -> None:
+        """Do nothing: there is no member."""
+
+    def compute(self, now_ms: int) -> Result | None:  # noqa: ARG002 - it never has a value
+        """Return None."""
+        return None
+
+
 class Aggregate:
     """`mean`, `min`, `max`, `sum`, `count`, `any`, `all` of the members that are good or forced.
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from gateway.model import Quality, StalePolicy, Update
 from gateway.records import LastValue
-from gateway.state.computations import Aggregate, Formula, Memory, Rate, Result, Runtime
+from gateway.state.computations import Aggregate, Formula, Memory, Nothing, Rate, Result, Runtime
 from gateway.state.point_state import NO_EVENT
 
 if TYPE_CHECKING:
@@ -191,6 +191,8 @@ class ComputedPoints:
 
 
 def _make_computing(each: ComputedPoint, known: PointState, shown: Mapping[Point, Update]) -> Computing:
+    if not each.members:
+        return Nothing()
     if each.kind == "expr":
         return Formula(each, shown)
     if each.kind == "rate":

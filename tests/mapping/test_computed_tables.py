@@ -10,6 +10,7 @@ from support.point_tables import load_good_tables, load_tables
 from support.registers_lock import known, load
 
 from gateway.records import KnownAsset
+from gateway.state.building_state import BuildingState
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -70,6 +71,12 @@ def problems_of(tmp_path: Path, point: str) -> list[str]:
         ("mean: {of: R1/T, at_least: 0%}", "mean.at_least: "),
         ("mean: {of: a/b/c}", "mean.of: "),
         ("rate: {of: R1/T}", "rate.per: this key is required"),
+        (
+            "rate: {of: 'R*/T', per: 1h}",
+            "rate.of: names one point as TAG/POINT, or POINT of the",
+        ),
+        ("runtime: {of: '*'}", "runtime.of: names one point as TAG/POINT"),
+        ("expr: 'max(R1/T, 5)', unit: degF", "expr: the result is in degC, not in degF: write `unit: degC`"),
     ],
 )
 def test_what_is_wrong_is_refused_at_its_place(tmp_path: Path, keys: str, problem: str) -> None:
@@ -156,6 +163,21 @@ def test_a_new_device_never_breaks_tables(tmp_path: Path) -> None:
     assert any("different units: Room/T is in ppm, A/T in degC" in warning for warning in found.warnings)
     means = [each for each in found.point_map.computed if each.point.name == "H/MEAN"]
     assert [member.name for member in means[0].members] == ["A/T"]
+
+
+def test_a_point_of_a_device_that_is_not_there_yet(tmp_path: Path) -> None:
+    """While assets may come, a computed point of one that is missing has no value, with a warning."""
+    waiting = (
+        "  - {tag: W, point: A, rate: {of: Gone/KWH, per: 1h}}\n"
+        "  - {tag: W, point: B, runtime: {of: Gone/ON}}\n"
+        "  - {tag: W, point: C, expr: 'Gone/T + 1'}\n"
+    )
+    found = load(tmp_path, AUTOMATIC + waiting, snapshot=known(ROOM))
+    assert found.problems == []
+    assert sum("there is no point of this name" in warning for warning in found.warnings) == 3
+    assert found.point_map is not None
+    state = BuildingState(found.point_map)
+    assert [state.latest(found.point_map.by_name[f"W/{name}"]) for name in "ABC"] == [None] * 3
 
 
 def test_a_template_is_checked_before_its_first_asset(tmp_path: Path) -> None:

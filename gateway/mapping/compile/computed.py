@@ -18,7 +18,7 @@ from gateway.mapping.expression_units import check_units
 from gateway.mapping.expressions import Expression, ExpressionError, compile_expression
 from gateway.mapping.plan import ComputedPoint
 from gateway.mapping.units import UnitProblem, is_known_unit, stated_unit_conversion, unit_conversion
-from gateway.text import unknown_name
+from gateway.text import count_text, unknown_name
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
@@ -89,7 +89,8 @@ class ComputedCompiler:
             try:
                 self._expressions[draft] = expression = compile_expression(computation.text, names)
             except ExpressionError as error:
-                self._report(claimant, f"character {error.column}: {error}", "expr")
+                is_warning = self._may_grow and "/" in error.unknown_point
+                self._report(claimant, f"character {error.column}: {error}", "expr", is_warning=is_warning)
             else:
                 if not expression.names:
                     self._report(claimant, "names no point", "expr")
@@ -180,7 +181,10 @@ class ComputedCompiler:
             name: member.unit_of_measure
             for name, member in zip(expression.names, members, strict=False)  # fewer if one is unknown
         }
-        for message, is_certain in check_units(expression, units):
+        conversion, unit = claimant.draft.conversion, claimant.point.unit_of_measure
+        is_as_computed = conversion.linear == (1, 0) and conversion.map is None
+        result_unit = unit if is_as_computed else None
+        for message, is_certain in check_units(expression, units, result_unit=result_unit):
             self._report(claimant, message, "expr", is_warning=not is_certain)
 
     def _unit_and_conversion(
@@ -203,7 +207,7 @@ class ComputedCompiler:
     def _needed(self, claimant: Claimant, keys: AggregateKeys, count: int) -> int:
         needed = keys.needed(count)
         if needed > count > 0:
-            message = f"there are only {count} points"
+            message = f"there are only {count_text(count, 'point')}"
             self._report(
                 claimant, message, _computation(claimant).kind, "at_least", is_warning=self._may_grow
             )
