@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from gateway.mapping.computed_keys import AGGREGATES
+from gateway.model import is_computed
 from gateway.state.readings import unused_reason
 from gateway.text import count_text, time_text
 
@@ -67,7 +68,7 @@ def restore_members(
     state.restore(
         [
             value
-            if value.source.startswith("$")
+            if is_computed(value.source)
             else replace(value, time_ms=min(value.time_ms, received_ms - 1))
             for value in stored.last_values
             if (value.asset, value.source) in sources
