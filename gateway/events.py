@@ -334,18 +334,27 @@ def _shadow_candidate(name: str, shadows: dict[str, Any]) -> tuple[str, Iterable
     readings.
     """
     places: list[str] = []
-    newest: dict[str, list[Item]] = {}
+    found: list[list[Item]] = []
     for shadow_name, shadow in named_shadows(shadows):
         place = name if shadow_name is None else f"{name}.{shadow_name}"
         places.append(place if _reported(shadow) is None else f"{place}.state.reported")
         shadow_ms = _timestamp(shadow)
-        found: dict[str, list[Item]] = {}
-        for key, value, own_ms, unit in shadow_items(shadow):
-            found.setdefault(key, []).append((key, value, own_ms or shadow_ms, unit))
-        for key, items in found.items():
-            if key not in newest or (items[-1][2] or 0) > (newest[key][-1][2] or 0):
-                newest[key] = items
-    return ", ".join(places), chain.from_iterable(newest.values())
+        items = shadow_items(shadow)
+        found.append([(key, value, own_ms or shadow_ms, unit) for key, value, own_ms, unit in items])
+    return ", ".join(places), found[0] if len(found) == 1 else _newest_items(found)
+
+
+def _newest_items(shadows: Iterable[list[Item]]) -> Iterator[Item]:
+    """Return the items of each key from the shadow where its newest one is."""
+    newest: dict[str, list[Item]] = {}
+    for items in shadows:
+        by_key: dict[str, list[Item]] = {}
+        for item in items:
+            by_key.setdefault(item[0], []).append(item)
+        for key, of_key in by_key.items():
+            if key not in newest or (of_key[-1][2] or 0) > (newest[key][-1][2] or 0):
+                newest[key] = of_key
+    return chain.from_iterable(newest.values())
 
 
 def _split_shadow(shadow: dict[str, Any]) -> tuple[Any, Any]:

@@ -150,8 +150,9 @@ class RegisterImage:
                     raw = sentinel(cell.register)
                     refusals.append(Refusal(update, f"{cell}: {error}"))
                 cell.table.set(cell.register, raw)
-            for cell in self._quality_cells.get(update.point, ()) if self._quality_cells else ():
-                cell.table.set(cell.register, cell.encode(update.quality))
+            if self._quality_cells:
+                for cell in self._quality_cells.get(update.point, ()):
+                    cell.table.set(cell.register, cell.encode(update.quality))
         return refusals
 
     def has_unit(self, unit: int) -> bool:
