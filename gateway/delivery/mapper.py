@@ -132,7 +132,7 @@ class Mapper:
         status.from_webhooks += not record.event.is_backfilled
         was_offline = telemetry.asset in state.known.offline
         out = state.apply_updates(plan, updates, now_ms=now_ms)
-        self.unshown.check(updates, state)
+        self.unshown.check(out, state)
         if was_offline and telemetry.asset not in state.known.offline:
             # The asset's other points show values of earlier events again. A sink that is behind, and reads
             # this event from the log, would not get them with it.

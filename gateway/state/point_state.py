@@ -310,7 +310,7 @@ class PseudoPoints:
         known = self._known
         if asset in known.offline:
             return int(Quality.OFFLINE)
-        points = (*plan.measured, *plan.computed)
+        points = plan.measured + plan.computed
         seen = (point for point in points if point in known.readings or point in known.overrides)
         return max((int(self._shown[point].quality) for point in seen), default=None)
 
@@ -318,7 +318,7 @@ class PseudoPoints:
         """Return whether receivers may have a quality from before any reading: forced, or offline."""
         known = self._known
         return asset in known.connections or any(
-            point in known.ended_overrides for point in (*plan.measured, *plan.computed)
+            point in known.ended_overrides for point in plan.measured + plan.computed
         )
 
     def _online(self, asset: str) -> int | None:

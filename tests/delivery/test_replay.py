@@ -109,3 +109,15 @@ async def test_old_events_bring_the_present_values_of_computed_points(file: Path
         ]
         assert found == [(3, "MAX", 3), (3, "TWICE", 6)]
         assert all(rig.state.is_newest(update) for _, update in updates if update.point.is_computed)
+
+
+async def test_a_computed_value_that_no_register_shows_is_reported(file: Path, tmp_path: Path) -> None:
+    """The reason is in the status while it lasts, as of a reading."""
+    register = "modbus: {register: 1, type: uint16}"
+    computed = f"  - {{tag: R, point: X, expr: 'T * 1000', {register}}}\n"
+    points = load_good_tables(tmp_path, table_of_points("tag: R, point: T") + computed)
+    async with delivering(file, points, {"bms": Receiver()}) as rig:
+        await rig.send(1, t=100)
+        await rig.until(lambda: list(rig.mapping.unshown) == ["R/X"])
+        await rig.send(2, t=1)
+        await rig.until(lambda: not rig.mapping.unshown)

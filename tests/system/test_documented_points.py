@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import re
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import yaml
 from support.building import eventually, gateway, polled, retained
 from support.daemon import ORGANIZATION, REPOSITORY, Daemon, telemetry
 from support.mosquitto import subscribe
@@ -92,3 +94,46 @@ async def test_a_list_of_readings(daemon: Daemon, broker: Mosquitto) -> None:
         older["ts"][:19],
     ]
     assert await asyncio.to_thread(registers, daemon, 601, 604) == ["640", "215"]
+
+
+@pytest.fixture
+def zones(tmp_path: Path, broker: Mosquitto) -> Iterator[tuple[Daemon, list[dict[str, Any]]]]:
+    """Run the gateway with the example of computed points; also return its cases."""
+    (block,) = re.findall(r"^```yaml\n((?:(?!```).)*FLOOR-3.*?)^```$", PAGE, flags=re.DOTALL | re.MULTILINE)
+    tables = tmp_path / "tables"
+    tables.mkdir()
+    (tables / "zones.yaml").write_text(HEAD + block)
+    running = Daemon(tmp_path, broker.port, tables)
+    running.start()
+    yield running, yaml.safe_load(block)["cases"]
+    running.kill()
+
+
+def post_case(daemon: Daemon, number: int, given: list[dict[str, Any]]) -> None:
+    """Post the readings of a case, of which the last ones are made now."""
+    minutes, now_ms = {"0m": 0, "30m": 30, "1h": 60}, time.time_ns() // 1_000_000
+    after = [minutes[readings.get("after", "0m")] for readings in given]
+    for at, readings in enumerate(given):
+        time_ms = now_ms - sum(after[at + 1 :]) * 60_000
+        body = telemetry(f"evt_{number}_{at}", readings["asset"], readings["telemetry"], time_ms=time_ms)
+        assert daemon.post(body)[0] == 200
+
+
+def test_computed_points(zones: tuple[Daemon, list[dict[str, Any]]], broker: Mosquitto) -> None:
+    """Each computed point is on its topic and in its register as the cases of the example expect it."""
+    daemon, cases = zones
+    fresh = [case for case in cases if all("2h" not in str(each) for each in case["given"])]
+    assert len(fresh) == 3
+    for number, case in enumerate(fresh):
+        post_case(daemon, number, case["given"])
+        for name, expected in case["expect"].items():
+            eventually(partial(computed, broker, name), (pytest.approx(expected), "good"))
+    assert polled(daemon.modbus_port, 0, "3:float") == "22.5"
+    assert polled(daemon.modbus_port, 1008, "3:float") == "10.2"
+    assert polled(daemon.modbus_port, 0, "1") == "1"
+
+
+def computed(broker: Mosquitto, name: str) -> tuple[Any, str]:
+    """Return value and quality of a point."""
+    message = retained(broker.port, f"gw/v1/hq/{name}")
+    return message["value"], message["quality"]
