@@ -4,7 +4,7 @@ import { act, askForToken, isUnlocked, open } from "./actions.js";
 import { closeButton, element, facts, pill, table } from "./dom.js";
 import { eventLink } from "./event.js";
 import { ago, span, timeText, unitText, valueText } from "./format.js";
-import { makeHistory } from "./history.js";
+import { PointHistory } from "./history.js";
 import { membersOf } from "./members.js";
 import { ask, isComputed, isMade, nowMs, state, when } from "./state.js";
 
@@ -30,7 +30,7 @@ export function showPoint(name) {
   }
   const point = state.points[number];
   const [live, members, registers] = [element("div", { className: "card" }), element("div", { className: "card", hidden: true }), element("div")];
-  const history = point && !isMade(point) && !isComputed(point) ? makeHistory(point) : null;
+  const history = point && !isMade(point) && !isComputed(point) ? new PointHistory(point) : null;
   opened = { name, number, point, live, members, registers, history, now: null, turn: 0 };
   open([
     element("div", { className: "head" }, element("h2", { id: "dialog-title" }, name), closeButton()),

@@ -8,186 +8,196 @@ import { counted, timeText, unitText, valueText } from "./format.js";
 import { ask, nowMs } from "./state.js";
 
 const HOUR = 3_600_000;
+const SPANS = [["1 h", HOUR], ["6 h", 6 * HOUR], ["24 h", 24 * HOUR], ["All", null]];
 const SHORTEST = 10_000;
 const CSV_WIDTH = 20_000;
 const MOST_TEXTS = 50;
 const DRAGGED = 6; // pixels; less is a click
-const SPANS = [["1 h", HOUR], ["6 h", 6 * HOUR], ["24 h", 24 * HOUR], ["All", null]];
 
-export function makeHistory(point) {
-  const unit = unitText(point.unit);
-  const plot = element("div", { className: "plot-area" });
-  const said = element("p", { className: "soft", role: "status" });
-  const buttons = SPANS.map(([text, span]) => button(text, `Show ${text}`, () => load({ span })));
-  const node = element(
-    "div",
-    { className: "card" },
-    element("div", { className: "head" }, element("h3", {}, "History"), element("span", { className: "buttons" },
-      ...buttons,
-      button("◀", "Earlier", () => move(-0.5, 1)), button("▶", "Later", () => move(0.5, 1)), button("+", "Zoom in", () => move(0, 0.5)), button("−", "Zoom out", () => move(0, 2)),
-      button("CSV", "Save the readings of this time as CSV", save))),
-    plot,
-    said,
-  );
-  let shown = { span: null }; // `span` up to now (null: as long as the journal reaches), or `from` and `to`
-  let found = null;
-  let drawn = null;
-  let cursor = null; // the place of a reading in found.rows
-  let loads = 0;
-
-  const isLive = () => shown.to === undefined;
-  const rangeOf = () => (isLive() ? { from: shown.span === null ? found.from_ms : nowMs() - shown.span, to: nowMs() } : shown);
-
-  function request(width) {
-    const query = new URLSearchParams({ width });
-    if (!isLive() || shown.span !== null) query.set("from", Math.round(isLive() ? nowMs() - shown.span : shown.from));
-    if (!isLive()) query.set("to", Math.round(shown.to));
-    return ask(`/api/points/${encodeURIComponent(point.name)}/history?${query}`);
+export class PointHistory {
+  constructor(point) {
+    this.point = point;
+    this.unit = unitText(point.unit);
+    this.shown = { span: null }; // `span` up to now (null: as long as the journal reaches), or `from` and `to`
+    this.found = null; // as the gateway answered; null until it has
+    this.drawn = null;
+    this.cursor = null; // the place of a reading in found.rows
+    this.loads = 0;
+    this.plot = element("div", { className: "plot-area" });
+    this.said = element("p", { className: "soft", role: "status" });
+    this.spans = SPANS.map(([text, span]) => button(text, `Show ${text}`, () => this.load({ span })));
+    this.node = element("div", { className: "card" }, element("div", { className: "head" }, element("h3", {}, "History"), this.#buttons()), this.plot, this.said);
+    new ResizeObserver(() => this.#draw()).observe(this.plot);
   }
 
-  async function load(wanted) {
-    shown = wanted;
-    found = null;
-    loads += 1;
-    const load = loads;
-    buttons.forEach((each, index) => each.setAttribute("aria-pressed", String(isLive() && SPANS[index][1] === shown.span)));
-    said.textContent = "reading the journal …";
+  #buttons() {
+    return element("span", { className: "buttons" },
+      ...this.spans,
+      button("◀", "Earlier", () => this.#move(-0.5, 1)), button("▶", "Later", () => this.#move(0.5, 1)),
+      button("+", "Zoom in", () => this.#move(0, 0.5)), button("−", "Zoom out", () => this.#move(0, 2)),
+      button("CSV", "Save the readings of this time as CSV", () => this.#save()));
+  }
+
+  async load(shown = this.shown) {
+    this.shown = shown;
+    this.found = null;
+    this.loads += 1;
+    const load = this.loads;
+    this.spans.forEach((each, index) => each.setAttribute("aria-pressed", String(this.#isLive() && SPANS[index][1] === shown.span)));
+    this.said.textContent = "reading the journal …";
     try {
-      const answer = await request(Math.max(100, plot.clientWidth));
-      if (load !== loads) return;
-      found = answer;
-      cursor = null;
-      draw();
-      describe();
+      const found = await this.#request(Math.max(100, this.plot.clientWidth));
+      if (load !== this.loads) return;
+      Object.assign(this, { found, cursor: null });
+      this.#draw();
+      this.#describe();
     } catch (error) {
-      if (load !== loads) return;
-      plot.replaceChildren();
-      said.replaceChildren(error.message);
+      if (load !== this.loads) return;
+      this.plot.replaceChildren();
+      this.said.replaceChildren(error.message);
     }
   }
 
-  function move(by, factor) {
-    if (found === null) return;
-    const { from, to } = rangeOf();
-    const [middle, half] = [(from + to) / 2 + by * (to - from), Math.max(SHORTEST, (to - from) * factor) / 2];
-    const end = Math.min(middle + half, nowMs());
-    load({ from: end - 2 * half, to: end });
-  }
-
-  function draw() {
-    if (found === null || plot.clientWidth === 0) return;
-    if (found.rows.some(([, value, quality]) => quality === "good" && numberOf(value) === null)) {
-      plot.replaceChildren(textTable());
+  // Show what the point shows now, if that came after the history was read, and let time pass.
+  follow({ value, quality, timeMs, event }) {
+    const { found } = this;
+    if (found === null || !this.#isLive()) return;
+    const last = found.rows.at(-1);
+    if (isReading(quality) && (!last || timeMs > last[0])) {
+      found.rows.push([timeMs, value, quality, event]);
+      found.readings += 1;
+    } else if (["stale", "held", "offline"].includes(quality) && last && isReading(last[2])) {
+      found.rows.push([nowMs(), null, quality === "held" ? "stale" : quality, null]);
+    }
+    if (nowMs() - found.to_ms > (found.to_ms - found.from_ms) / 10) {
+      this.load(); // with what came late, and without what is over
       return;
     }
-    const { from, to } = rangeOf();
-    const label = `${point.name} from ${timeText(from)} to ${timeText(to)}. Arrow keys go from reading to reading, Enter opens its event.`;
-    const hasFocus = plot.contains(document.activeElement);
-    drawn = drawHistory(found.rows, { from, to, until: Math.min(to, nowMs()), width: plot.clientWidth, label });
-    plot.replaceChildren(drawn.picture);
-    if (cursor !== null) mark();
-    listen(drawn.picture);
-    if (hasFocus) drawn.picture.focus({ preventScroll: true });
+    if (this.cursor === null) this.#describe();
+    if (!this.plot.matches(":active")) this.#draw();
   }
 
-  function textTable() {
-    const rows = found.rows.filter(([at]) => at >= rangeOf().from).slice(-MOST_TEXTS).reverse();
-    return table(["Measured", "Value", "Quality", "Event"], rows.map(([at, value, quality, event]) => [timeText(at), valueText(value), pill(quality), event ? eventLink(event) : ""]), "No reading in this time.");
+  #isLive() {
+    return this.shown.to === undefined;
   }
 
-  function describe() {
-    if (cursor !== null) {
-      const [at, value, quality, event] = found.rows[cursor];
-      said.replaceChildren(`${timeText(at)}: `, value === null ? "" : `${valueText(value)} ${unit} `, pill(quality), " ", event ? eventLink(event) : "");
+  #range() {
+    if (!this.#isLive()) return this.shown;
+    return { from: this.shown.span === null ? this.found.from_ms : nowMs() - this.shown.span, to: nowMs() };
+  }
+
+  #request(width) {
+    const query = new URLSearchParams({ width });
+    if (!this.#isLive()) query.set("to", Math.round(this.shown.to));
+    if (this.shown.span !== null) query.set("from", Math.round(this.shown.from ?? nowMs() - this.shown.span));
+    return ask(`/api/points/${encodeURIComponent(this.point.name)}/history?${query}`);
+  }
+
+  // Show another time: `by` so much of the present one earlier or later, `factor` times as long.
+  #move(by, factor) {
+    if (this.found === null) return;
+    const { from, to } = this.#range();
+    const long = Math.max(SHORTEST, (to - from) * factor);
+    const end = Math.min((from + to) / 2 + by * (to - from) + long / 2, nowMs());
+    this.load({ from: end - long, to: end });
+  }
+
+  #draw() {
+    if (this.found === null || this.plot.clientWidth === 0) return;
+    const { rows } = this.found;
+    if (rows.some(([, value, quality]) => quality === "good" && numberOf(value) === null)) {
+      this.plot.replaceChildren(this.#textTable());
       return;
     }
-    const { from } = rangeOf();
-    const kept = found.rows.filter(([at, , quality]) => at >= from && (quality === "good" || quality === "bad")).length;
-    const thinned = kept < found.readings ? `; ${kept.toLocaleString()} are drawn, with all peaks` : "";
-    const incomplete = found.since_ms === null ? "" : ` Events received before ${timeText(found.since_ms)} could not be read in time: choose a shorter time.`;
-    said.replaceChildren(found.readings ? `${counted(found.readings, "reading")}${thinned}.${incomplete} Drag to zoom.` : `No reading in this time.${incomplete}`);
+    const { from, to } = this.#range();
+    const label = `${this.point.name} from ${timeText(from)} to ${timeText(to)}. Arrow keys go from reading to reading, Enter opens its event.`;
+    const hasFocus = this.plot.contains(document.activeElement);
+    this.drawn = drawHistory(rows, { from, to, until: Math.min(to, nowMs()), width: this.plot.clientWidth, label });
+    this.plot.replaceChildren(this.drawn.picture);
+    if (this.cursor !== null) this.#mark(this.drawn.x(rows[this.cursor][0]));
+    this.#listen(this.drawn.picture);
+    if (hasFocus) this.drawn.picture.focus({ preventScroll: true });
   }
 
-  function mark() {
-    const place = drawn.x(found.rows[cursor][0]);
-    drawn.picture.querySelector(".cursor")?.remove();
-    drawn.picture.append(line(place, place));
+  #textTable() {
+    const rows = this.found.rows.filter(([at]) => at >= this.#range().from).slice(-MOST_TEXTS).reverse();
+    const cells = ([at, value, quality, event]) => [timeText(at), valueText(value), pill(quality), event ? eventLink(event) : ""];
+    return table(["Measured", "Value", "Quality", "Event"], rows.map(cells), "No reading in this time.");
   }
 
-  function choose(place) {
-    if (!found?.rows.length) return;
-    cursor = Math.min(found.rows.length - 1, Math.max(0, place));
-    mark();
-    describe();
+  #describe() {
+    const { rows, readings, since_ms: sinceMs } = this.found;
+    if (this.cursor !== null) {
+      const [at, value, quality, event] = rows[this.cursor];
+      this.said.replaceChildren(`${timeText(at)}: `, value === null ? "" : `${valueText(value)} ${this.unit} `, pill(quality), " ", event ? eventLink(event) : "");
+      return;
+    }
+    const { from } = this.#range();
+    const kept = rows.filter(([at, , quality]) => at >= from && isReading(quality)).length;
+    const thinned = kept < readings ? `; ${kept.toLocaleString()} are drawn, with all peaks` : "";
+    const incomplete = sinceMs === null ? "" : ` Events received before ${timeText(sinceMs)} could not be read in time: choose a shorter time.`;
+    this.said.replaceChildren(readings ? `${counted(readings, "reading")}${thinned}.${incomplete} Drag to zoom.` : `No reading in this time.${incomplete}`);
   }
 
-  const openEvent = () => said.querySelector("a")?.click();
+  // Mark a place in the picture, or the part between two.
+  #mark(begin, end = begin) {
+    const { picture } = this.drawn;
+    picture.querySelector(".cursor")?.remove();
+    picture.append(drawing("rect", { class: "cursor", x: Math.min(begin, end), width: Math.max(1, Math.abs(end - begin)), y: 0, height: "100%" }));
+  }
 
-  function listen(picture) {
-    let begin = null;
+  #choose(place) {
+    const rows = this.found?.rows ?? [];
+    if (rows.length === 0) return;
+    this.cursor = Math.min(rows.length - 1, Math.max(0, place));
+    this.#mark(this.drawn.x(rows[this.cursor][0]));
+    this.#describe();
+  }
+
+  #openEvent() {
+    this.said.querySelector("a")?.click();
+  }
+
+  #listen(picture) {
+    let begin = null; // where the button was pressed
     const placeOf = (event) => event.clientX - picture.getBoundingClientRect().left;
+    const isDrag = (event) => begin !== null && Math.abs(placeOf(event) - begin) > DRAGGED;
     picture.addEventListener("pointerdown", (event) => {
       begin = placeOf(event);
       picture.setPointerCapture(event.pointerId);
     });
     picture.addEventListener("pointermove", (event) => {
-      const place = placeOf(event);
-      if (begin !== null && Math.abs(place - begin) > DRAGGED) {
-        picture.querySelector(".cursor")?.remove();
-        picture.append(line(begin, place));
-        return;
-      }
-      choose(found?.rows.findLastIndex(([at]) => at <= drawn.timeAt(place)));
+      if (isDrag(event)) this.#mark(begin, placeOf(event));
+      else this.#choose(this.found?.rows.findLastIndex(([at]) => at <= this.drawn.timeAt(placeOf(event))));
     });
     picture.addEventListener("pointerup", (event) => {
-      const times = [begin ?? 0, placeOf(event)].map(drawn.timeAt).sort((one, other) => one - other);
-      const isDrag = begin !== null && Math.abs(placeOf(event) - begin) > DRAGGED;
+      const [from, to] = [begin ?? 0, placeOf(event)].map(this.drawn.timeAt).sort((one, other) => one - other);
+      if (!isDrag(event)) this.#openEvent();
+      else if (to - from >= SHORTEST) this.load({ from, to });
       begin = null;
-      if (isDrag && times[1] - times[0] >= SHORTEST) load({ from: times[0], to: times[1] });
-      else if (!isDrag) openEvent();
     });
     picture.addEventListener("pointercancel", () => { begin = null; });
     picture.addEventListener("keydown", (event) => {
       const steps = { ArrowLeft: -1, ArrowRight: 1, Home: -Infinity, End: Infinity };
-      if (event.key === "Enter") openEvent();
+      if (event.key === "Enter") this.#openEvent();
       if (!(event.key in steps)) return;
       event.preventDefault();
-      choose((cursor ?? found.rows.length) + steps[event.key]);
+      this.#choose((this.cursor ?? this.found?.rows.length) + steps[event.key]);
     });
   }
 
-  async function save() {
+  async #save() {
+    const { name, unit } = this.point;
     try {
-      const { rows } = await request(CSV_WIDTH);
-      saveCsv(point.name, [["time", "value", "unit", "quality", "event"], ...rows.map(([at, value, quality, event]) => [isoTime(at), value, value === null ? "" : point.unit, quality, event])]);
+      const { rows } = await this.#request(CSV_WIDTH);
+      const cells = ([at, value, quality, event]) => [isoTime(at), value, value === null ? "" : unit, quality, event];
+      saveCsv(name, [["time", "value", "unit", "quality", "event"], ...rows.map(cells)]);
     } catch (error) {
-      said.replaceChildren(error.message);
+      this.said.replaceChildren(error.message);
     }
   }
-
-  // What the point shows now, if it came since the history was read; and let time pass.
-  function follow({ value, quality, timeMs, event }) {
-    if (found === null || !isLive()) return;
-    const last = found.rows.at(-1);
-    const isReading = quality === "good" || quality === "bad";
-    if (isReading && (!last || timeMs > last[0])) {
-      found.rows.push([timeMs, value, quality, event]);
-      found.readings += 1;
-    } else if (["stale", "held", "offline"].includes(quality) && last && ["good", "bad"].includes(last[2])) {
-      found.rows.push([nowMs(), null, quality === "held" ? "stale" : quality, null]);
-    }
-    if (nowMs() - found.to_ms > (found.to_ms - found.from_ms) / 10) {
-      load(shown); // with what came late, and without what is over
-      return;
-    }
-    if (cursor === null) describe();
-    if (!plot.matches(":active")) draw();
-  }
-
-  new ResizeObserver(draw).observe(plot);
-  return { node, load: () => load({ span: null }), follow };
 }
 
-const button = (text, title, onclick) => element("button", { type: "button", className: "quiet", title, "aria-label": title, onclick }, text);
+const isReading = (quality) => quality === "good" || quality === "bad";
 
-const line = (begin, end) => drawing("rect", { class: "cursor", x: Math.min(begin, end), width: Math.max(1, Math.abs(end - begin)), y: 0, height: "100%" });
+const button = (text, title, onclick) => element("button", { type: "button", className: "quiet", title, "aria-label": title, onclick }, text);
