@@ -92,6 +92,7 @@ class Aggregate:
         self._kind = each.kind
         self._fold = _FOLDS[each.kind]
         self._needed = each.needed
+        self._usable = (float, int, str) if each.kind == "count" else (float, int)
         self._shown = shown
         self._size = size = max(_SMALLEST_BLOCK, isqrt(len(each.members)))
         self._blocks = [each.members[at : at + size] for at in range(0, len(each.members), size)]
@@ -123,7 +124,7 @@ class Aggregate:
         used = [
             update
             for update in shown
-            if update.quality in _CONTRIBUTING and isinstance(update.value, float | int)
+            if update.quality in _CONTRIBUTING and isinstance(update.value, self._usable)
         ]
         value = self._fold([update.value for update in used]) if used else None
         oldest = _oldest([update for update in used if update.quality is Quality.GOOD])

@@ -161,8 +161,21 @@ def test_a_new_device_never_breaks_tables(tmp_path: Path) -> None:
     assert found.problems == []
     assert found.point_map is not None
     assert any("different units: Room/T is in ppm, A/T in degC" in warning for warning in found.warnings)
-    means = [each for each in found.point_map.computed if each.point.name == "H/MEAN"]
-    assert [member.name for member in means[0].members] == ["A/T"]
+    members = {each.point.name: [one.name for one in each.members] for each in found.point_map.computed}
+    assert members["H/MEAN"] == ["A/T"]
+
+
+@pytest.mark.parametrize("computed", ["mean: {of: Room/T}, unit: degC", "expr: 'dewpoint(Room/T, Room/T)'"])
+def test_a_new_device_in_another_unit_gives_no_value(tmp_path: Path, computed: str) -> None:
+    """What is computed from an automatic asset alone has no members, and a warning, if units do not fit."""
+    table = AUTOMATIC.replace("unit: degC}", "unit: ppm}").replace("mean: {of: '*/T'}", computed)
+    table = table.replace('mean: {of: "*/T"}', computed).replace(", unit: degF", "")
+    found = load(tmp_path, table, snapshot=known(ROOM))
+    assert found.problems == []
+    assert found.point_map is not None
+    assert any("points[0]" in warning and "ppm" in warning for warning in found.warnings)
+    members = {each.point.name: each.members for each in found.point_map.computed}
+    assert members["H/MEAN"] == ()
 
 
 def test_a_point_of_a_device_that_is_not_there_yet(tmp_path: Path) -> None:

@@ -45,7 +45,7 @@ class ComputedCompiler:
         self._final: dict[Point, Point] = {}  # by the point that it replaces
         self._matches: dict[str, Sequence[Point]] = {}
         self._expressions: dict[int, Expression | None] = {}  # by draft, which assets share
-        self._reported: set[tuple[int, Steps]] = set()
+        self._reported: set[tuple[int, bool, Steps]] = set()
 
     def compile(self, claimants: Sequence[Claimant]) -> tuple[dict[Point, Point], tuple[ComputedPoint, ...]]:
         """Return the points that replace those of the claimants, and how they are computed, in order."""
@@ -132,10 +132,13 @@ class ComputedCompiler:
         keys, draft, expression = computation.keys, claimant.draft, self._expressions.get(id(claimant.draft))
         members = [self._final.get(member, member) for member in members]
         if expression is None:
-            members = [member for member in members if self._goes_with(claimant, member, members[0])]
-        else:
-            self._check_expression(claimant, expression, members)
+            listed_first = sorted(members, key=self._is_automatic)
+            members = [member for member in members if self._goes_with(claimant, member, listed_first[0])]
+        elif not self._is_computable(claimant, expression, members):
+            members = []
         unit, conversion = self._unit_and_conversion(claimant, members)
+        if conversion is None:
+            members, conversion = [], draft.conversion
         is_as_drafted = conversion is draft.conversion
         limit_ms = point_limit_ms = claimant.point.stale_after_ms if computation.stale_after else None
         if computation.stale_after is None:
@@ -170,13 +173,16 @@ class ComputedCompiler:
             ours, theirs = (point.unit_of_measure or "no unit" for point in (member, first))
             problem = f"different units: {member.name} is in {ours}, {first.name} in {theirs}"
         if problem is not None:
-            self._report(claimant, problem, kind, "of", is_warning=member.asset in self._automatic)
+            self._report(claimant, problem, kind, "of", is_warning=self._is_automatic(member))
         return problem is None
 
-    def _check_expression(self, claimant: Claimant, expression: Expression, members: Sequence[Point]) -> None:
-        for member in members:
-            if _shows_text(member):
-                self._report(claimant, f"{member.name} shows text, not a number", "expr")
+    def _is_automatic(self, *members: Point) -> bool:
+        return any(member.asset in self._automatic for member in members)
+
+    def _is_computable(self, claimant: Claimant, expression: Expression, members: Sequence[Point]) -> bool:
+        """Return whether text and units of the members allow the expression; report it if not."""
+        texts = [member.name for member in members if _shows_text(member)]
+        problems = [f"{name} shows text, not a number" for name in texts]
         units = {
             name: member.unit_of_measure
             for name, member in zip(expression.names, members, strict=False)  # fewer if one is unknown
@@ -185,20 +191,30 @@ class ComputedCompiler:
         is_as_computed = conversion.linear == (1, 0) and conversion.map is None
         result_unit = unit if is_as_computed else None
         for message, is_certain in check_units(expression, units, result_unit=result_unit):
-            self._report(claimant, message, "expr", is_warning=not is_certain)
+            if is_certain:
+                problems.append(message)
+            else:
+                self._report(claimant, message, "expr", is_warning=True)
+        for message in problems[:1]:
+            self._report(claimant, message, "expr", is_warning=self._is_automatic(*members))
+        return not problems
 
     def _unit_and_conversion(
         self, claimant: Claimant, members: Sequence[Point]
-    ) -> tuple[str | None, Conversion]:
-        """Return the published unit, and the conversion to it from that in which the point is computed."""
+    ) -> tuple[str | None, Conversion | None]:
+        """Return the published unit, and the conversion to it from that in which the point is computed.
+
+        Report it if there is none, and return None instead.
+        """
         computation, conversion = _computation(claimant), claimant.draft.conversion
         unit, source, factor = _units(computation, members)
         if source is None or unit is None or conversion.map is not None or (unit == source and factor == 1):
             return unit, conversion
         found = unit_conversion(source, unit)
         if isinstance(found, UnitProblem):
-            self._report(claimant, f"computed in {source}: {found.message}", "unit")
-            return unit, conversion
+            message = f"computed in {source}: {found.message}"
+            self._report(claimant, message, "unit", is_warning=self._is_automatic(*members))
+            return unit, None
         gain, offset = found[0] * factor, found[1]
         if (gain, offset) == (1, 0):
             return unit, conversion
@@ -222,7 +238,7 @@ class ComputedCompiler:
 
     def _report(self, claimant: Claimant, message: str, *steps: str | int, is_warning: bool = False) -> None:
         """Report a problem once for all assets that share a draft."""
-        if (key := (id(claimant.draft), steps)) not in self._reported:
+        if (key := (id(claimant.draft), is_warning, steps)) not in self._reported:
             self._reported.add(key)
             place = claimant.draft.place
             (place.warn if is_warning else place.report)(message, *steps)
