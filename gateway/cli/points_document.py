@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from itertools import groupby
 from typing import TYPE_CHECKING
 
-from gateway.model import HEARTBEAT, Quality, is_computed
+from gateway.model import HEARTBEAT, Quality
 from gateway.sinks.modbus_client.config import ModbusClientConfig
 from gateway.sinks.modbus_server.sink import ModbusServerConfig
 from gateway.sinks.mqtt.config import MqttConfig
 from gateway.sinks.sparkplug.config import MqttSparkplugConfig
 from gateway.text import count_text
-from gateway.tools.register_map import cell_text, register_map
+from gateway.tools.register_map import cell_text, computation_text, register_map
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -262,7 +262,7 @@ def _value_cells(row: MapRow, *, sentinel: Cell = "null") -> tuple[Cell, ...]:
     pairs = [f"{cell_text(to)} = {key}" for key, to in values.items()] if isinstance(values, Mapping) else []
     source = str(row["from"])
     description = cell_text(row["description"] or _PSEUDO_MEANINGS.get(source))
-    computed = f"computed: {source.removeprefix('$').removeprefix('expr ')}" if is_computed(source) else ""
+    computed = f"computed: {text}" if (text := computation_text(source)) else ""
     return row["unit_of_measure"], without, "; ".join(filter(None, (description, computed, ", ".join(pairs))))
 
 

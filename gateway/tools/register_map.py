@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from gateway.mapping.registers import is_orderable, is_scalable, modicon_text, type_text
-from gateway.model import HEARTBEAT, StalePolicy
+from gateway.model import HEARTBEAT, StalePolicy, is_computed
 from gateway.text import align_columns, duration_text
 from gateway.tools.yaml_text import flow_text
 
@@ -203,13 +203,17 @@ def calculation_text(gain: float, offset: float, *, of: str) -> str:
     return " ".join(parts)
 
 
+def computation_text(source: str) -> str:
+    """Return how a point is computed: `mean of L03-*/ZN-T`, or an expression; "" if it is not."""
+    return source.removeprefix("$").removeprefix("expr ") if is_computed(source) else ""
+
+
 def screen_table(rows: Iterable[MapRow]) -> str:
     """Return the columns that fit a screen, aligned; empty ones are left out."""
-    lines = [list(_SCREEN_HEADINGS.values())]
-    lines += [
-        [_register_format(row) if key == "type" else cell_text(row[key]) for key in _SCREEN_HEADINGS]
-        for row in rows
-    ]
+    lines = [[*_SCREEN_HEADINGS.values(), "computed"]]
+    for row in rows:
+        texts = {key: cell_text(row[key]) for key in _SCREEN_HEADINGS} | {"type": _register_format(row)}
+        lines.append([*texts.values(), computation_text(str(row["from"]))])
     columns = [column for column in zip(*lines, strict=True) if any(column[1:])]
     return align_columns(zip(*columns, strict=True), indent="")
 

@@ -9,14 +9,16 @@ import pytest
 from support.computed_table import COMPUTED
 from support.point_tables import SINKS, TOPICS, load_good_tables
 
+from gateway.cli.points_document import handover_document
 from gateway.events import parse_event
 from gateway.mapping.compiler import TableInputs
 from gateway.records import LastValue, OnlineState, Override, StoredState
+from gateway.sinks.mqtt.config import MqttConfig
 from gateway.tools.diff import compare, inventory_from_csv, inventory_of
 from gateway.tools.diff_report import ChangeKind
 from gateway.tools.explain import explain, traces_text
 from gateway.tools.import_table import import_points
-from gateway.tools.register_map import csv_text, register_map
+from gateway.tools.register_map import csv_text, register_map, screen_table
 from gateway.tools.run_cases import run_cases
 from gateway.tools.spreadsheet import read_sheet
 
@@ -193,6 +195,22 @@ def test_a_renamed_member_is_the_same(tmp_path: Path) -> None:
     """A member with another name in the same place is no other member."""
     before, after = inventory(tmp_path, COMPUTED), inventory(tmp_path, COMPUTED.replace("L03-RM3", "L03-RM9"))
     assert [change for change in compare(before, after) if change.what == "members"] == []
+
+
+def test_lists_for_people_name_the_computation(tmp_path: Path) -> None:
+    """The table on the screen and the document to hand over say how a point is computed."""
+    point_map = load_good_tables(tmp_path, COMPUTED)
+    lines = screen_table(register_map(point_map, topics=TOPICS)).splitlines()
+    assert any(
+        line.startswith("FLOOR-3/ZN-T-AVG ") and line.endswith("mean of L03-*/ZN-T, at least 50%")
+        for line in lines
+    )
+    assert any(
+        line.startswith("L03-RM1/DEWPT ") and line.endswith(" dewpoint(ZN-T, ZN-RH)") for line in lines
+    )
+    sinks = {"bms": MqttConfig(type="mqtt", url="mqtt://127.0.0.1")}  # type: ignore[arg-type]  # parsed from text
+    document = handover_document(point_map, gateway="edge-1", sinks=sinks)
+    assert "| degC | null | computed: dewpoint(ZN-T, ZN-RH) |" in document
 
 
 def test_a_list_with_computed_points_is_imported_again(tmp_path: Path) -> None:
