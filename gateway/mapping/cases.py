@@ -21,18 +21,9 @@ def compile_case(
     entry: CaseEntry, place: Place, *, by_name: Mapping[str, Point], assets: Collection[str]
 ) -> Case:
     """Return a case that can be run; report names of assets and points that do not exist."""
-    steps_of_given: dict[Steps, Given] = (
-        {("given",): entry.given}
-        if isinstance(entry.given, Given)
-        else {("given", index): each for index, each in enumerate(entry.given)}
-    )
-    given = []
-    for steps, each in steps_of_given.items():
-        if each.asset not in assets:
-            place.report(unknown_name("asset", each.asset, assets), *steps, "asset")
-        given.append(GivenReadings(each.asset, each.telemetry, round((each.after or 0) * 1000)))
-    expect = []
+    given = _compile_given(entry, place, assets)
     known = {each.asset: None for each in given}
+    expect = []
     for name, expected in entry.expect.items():
         point = by_name.get(name)
         if point is None:
@@ -46,4 +37,18 @@ def compile_case(
             expect.append(Expectation(name, expected.value, quality, where))
         else:
             expect.append(Expectation(name, expected, None, where))
-    return Case(tuple(given), tuple(expect), place.text())
+    return Case(given, tuple(expect), place.text())
+
+
+def _compile_given(entry: CaseEntry, place: Place, assets: Collection[str]) -> tuple[GivenReadings, ...]:
+    if isinstance(entry.given, Given):
+        by_steps: dict[Steps, Given] = {("given",): entry.given}
+    else:
+        by_steps = {("given", index): each for index, each in enumerate(entry.given)}
+    for steps, each in by_steps.items():
+        if each.asset not in assets:
+            place.report(unknown_name("asset", each.asset, assets), *steps, "asset")
+    return tuple(
+        GivenReadings(each.asset, each.telemetry, round((each.after or 0) * 1000))
+        for each in by_steps.values()
+    )
