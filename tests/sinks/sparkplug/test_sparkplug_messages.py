@@ -209,6 +209,22 @@ async def test_points_of_no_asset_are_metrics_of_the_node(broker: Mosquitto) -> 
         assert host.value("", "gateway/Load") == 0.5
 
 
+async def test_computed_points_are_metrics_of_their_tag(broker: Mosquitto) -> None:
+    """A computed point needs no asset to be in a device, and does not keep an offline device alive."""
+    mean = replace(make_point("FLOOR-3/MEAN"), asset="", source="$mean of */ZN-T")
+    dew_point = replace(make_point(f"{ROOM}/DEWPT"), source="$expr ZN-T - 9")
+    rig = SparkplugRig(broker.url, [mean, dew_point, TEMPERATURE])
+    async with rig.watched() as host:
+        await rig.deliver(make_update(mean, 21.5, seq=0))
+        await rig.deliver(make_update(TEMPERATURE, 21.5), make_update(dew_point, 12.5, seq=0))
+        await host.catch_up()
+        assert (host.value("FLOOR-3", "MEAN"), host.value(ROOM, "DEWPT")) == (21.5, 12.5)
+        gone = make_update(TEMPERATURE, None, quality=Quality.OFFLINE)
+        await rig.deliver(gone, make_update(dew_point, None, quality=Quality.STALE, seq=0))
+        await host.catch_up()
+        assert host.order[-1] == f"DDEATH {ROOM}"
+
+
 async def test_a_point_may_go_to_other_brokers_only(broker: Mosquitto) -> None:
     """`mqtt: {to: […]}` and `mqtt: false` keep points away; a device without points does not exist."""
     elsewhere = make_point("CH-1/CHWS-T", mqtt=Mqtt(frozenset({"bms"})))
