@@ -75,7 +75,7 @@ function valueTicks(numbers) {
 
 // Round local times with their texts; midnight has the date.
 function timeTicks(from, to, most) {
-  const step = TIME_STEPS.find((each) => (to - from) / each <= most) ?? Math.ceil((to - from) / most / DAY) * DAY;
+  const step = TIME_STEPS.find((each) => Math.floor((to - from) / each) <= most) ?? Math.ceil((to - from) / most / DAY) * DAY;
   const offset = new Date(from).getTimezoneOffset() * MINUTE;
   const ticks = [];
   for (let time = Math.ceil((from - offset) / step) * step + offset; time <= to; time += step) {
