@@ -86,6 +86,26 @@ def test_what_is_wrong_is_refused_at_its_place(tmp_path: Path, keys: str, proble
     assert found.partition(": ")[2].removeprefix("points[0].").removeprefix("points[0]: ").startswith(problem)
 
 
+@pytest.mark.parametrize("keys", ["rate: {of: 'S', per: 1h}", "runtime: {of: 'S'}"])
+def test_what_counts_in_time_has_one_clock(tmp_path: Path, keys: str) -> None:
+    """A rate of a sum is refused if the sum has several assets: each of their readings changes it alone."""
+    total = """\
+  - {tag: X, point: S, expr: R1/DEW + D}
+  - {tag: X, point: D, max: {of: R3/T}}
+  - {tag: R3, point: T, asset: a3, from: t}
+  - {tag: X, point: ONE, sum: {of: [R1/T, R2/T]}}
+  - {tag: X, point: OK, rate: {of: ONE, per: 1h}}
+"""
+    _, problems = load_tables(tmp_path, f"{HEAD}{total}  - {{tag: X, point: P, {keys}}}\n")
+    (found,) = map(str, problems)
+    kind = keys.partition(":")[0]
+    assert (
+        f"a.yaml:20:{35 + len(kind) - 4}: points[5].{kind}.of: X/S is computed from 2 assets, whose readings"
+        in found
+    )
+    assert f"make a {kind} of each, and compute from these" in found
+
+
 def test_a_cycle_names_its_points(tmp_path: Path) -> None:
     """Points that are computed from each other are refused once, with their names."""
     points = '{tag: X, point: A, expr: "B + 1"}\n  - {tag: X, point: B, mean: {of: ["X/C", "R1/T"]}}\n  - '

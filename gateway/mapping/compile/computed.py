@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from gateway.model import Conversion, Cov, Point
 
 _IN_UNIT = frozenset({"mean", "min", "max", "sum"})
+_IN_TIME = frozenset({"rate", "runtime"})
 
 
 class ComputedCompiler:
@@ -43,6 +44,7 @@ class ComputedCompiler:
         self._automatic = automatic
         self._may_grow = may_grow
         self._final: dict[Point, Point] = {}  # by the point that it replaces
+        self._members_of: dict[Point, Sequence[Point]] = {}  # of final computed points
         self._matches: dict[str, Sequence[Point]] = {}
         self._expressions: dict[int, Expression | None] = {}  # by draft, which assets share
         self._reported: set[tuple[int, bool, Steps]] = set()
@@ -150,6 +152,7 @@ class ComputedCompiler:
             stale_after_ms=point_limit_ms,
             cov=_within(claimant.point.cov, point_limit_ms),
         )
+        self._members_of[point] = members
         return ComputedPoint(
             point=point,
             kind=computation.kind,
@@ -169,12 +172,24 @@ class ComputedCompiler:
         kind, problem = _computation(claimant).kind, None
         if kind != "count" and _shows_text(member):
             problem = f"{member.name} shows text, of which there is no {kind}"
+        elif kind in _IN_TIME and len(assets := self._assets(member)) > 1:
+            problem = (
+                f"{member.name} is computed from {len(assets)} assets, whose readings have different times:"
+                f" make a {kind} of each, and compute from these"
+            )
         elif kind in _IN_UNIT and not _is_same_unit(member.unit_of_measure, first.unit_of_measure):
             ours, theirs = (point.unit_of_measure or "no unit" for point in (member, first))
             problem = f"different units: {member.name} is in {ours}, {first.name} in {theirs}"
         if problem is not None:
             self._report(claimant, problem, kind, "of", is_warning=self._is_automatic(member))
         return problem is None
+
+    def _assets(self, point: Point) -> set[str]:
+        """Return the assets whose readings a point shows, or is computed from."""
+        members = self._members_of.get(point)
+        return (
+            {point.asset} if members is None else {asset for each in members for asset in self._assets(each)}
+        )
 
     def _is_automatic(self, *members: Point) -> bool:
         return any(member.asset in self._automatic for member in members)
