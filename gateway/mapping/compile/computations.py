@@ -57,6 +57,9 @@ def read_computation(keys: PointKeys, place: Place) -> Computation | None:
         return Computation(kind, f"$expr {given}", None, (), given, unit, stale_after)
     names = given.names
     if isinstance(keys, SinglePoint):
-        names = tuple(name if "/" in name else f"{keys.tag}/{name}" for name in names)
+        own = f"{keys.tag}/"
+        names = tuple(name if "/" in name else f"{own}{name}" for name in names)
+        if keys.asset is not None:  # as in a template: what is stored stays when a point moves there or back
+            names = tuple(name.removeprefix(own) for name in names)
     source = f"${kind} of {', '.join(names)}{given}"
     return Computation(kind, source, given, names, "", unit, stale_after)
