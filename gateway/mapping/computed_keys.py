@@ -21,7 +21,7 @@ _SHARE = r"^([1-9]|[1-9][0-9]|100)%$"
 
 def _check_share(text: str) -> str:
     if not (text.endswith("%") and text[:-1].isascii() and text[:-1].isdigit() and 0 < int(text[:-1]) <= 100):  # noqa: PLR2004 - percent
-        raise ValueError("is a number of points, such as 3, or a share of them, such as 50%")
+        raise ValueError("a share of the points, such as 50%")
     return text
 
 
