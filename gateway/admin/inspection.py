@@ -137,7 +137,7 @@ def _time(request: web.Request, name: str, usual_ms: int) -> int:
 def _members(point: Point, state: BuildingState) -> dict[str, Any]:
     """Return what the members of a computed point show, unused ones first, each with the reason."""
     computed = next(each for each in state.points.computed if each.point is point)
-    members = [_member(each, state.latest(each)) for each in computed.members]
+    members = [_member(each, state.latest(each), computed.kind) for each in computed.members]
     members.sort(key=lambda member: member["unused_reason"] is None)
     return {
         "members": members[:_MOST_MEMBERS],
@@ -147,13 +147,13 @@ def _members(point: Point, state: BuildingState) -> dict[str, Any]:
     }
 
 
-def _member(point: Point, shown: Update | None) -> dict[str, Any]:
+def _member(point: Point, shown: Update | None, kind: str) -> dict[str, Any]:
     return {
         "point": point.name,
         "unit": point.unit_of_measure,
         "value": None if shown is None else exact_in_browsers(shown.value),
         "quality": "waiting" if shown is None else shown.quality.name.lower(),
-        "unused_reason": unused_reason(shown),
+        "unused_reason": unused_reason(shown, kind),
     }
 
 

@@ -202,7 +202,7 @@ class Rate:
         reading = self._known.readings.get(self._counter)
         if reading is None or not self._had_rate:
             return None
-        if self._rate is None or not self._known.is_current(reading, now_ms):
+        if self._rate is None or not _is_usable(reading, self._known, now_ms):
             return Result(Quality.STALE, oldest=reading)
         return Result(Quality.GOOD, self._rate, reading)
 
@@ -240,7 +240,8 @@ class Runtime:
         if self._is_on and self._time_ms is not None:
             elapsed_ms, limit_ms = reading.time_ms - self._time_ms, self._switch.stale_after_ms
             self._total_s += (elapsed_ms if limit_ms is None else min(elapsed_ms, limit_ms)) / 1000
-        self._is_on = reading.quality is Quality.GOOD and reading.value not in {0, None, ""}
+        is_number = reading.quality is Quality.GOOD and isinstance(reading.value, int | float)
+        self._is_on = is_number and reading.value != 0
         self._time_ms = reading.time_ms
 
     def compute(self, now_ms: int) -> Result | None:
@@ -248,7 +249,7 @@ class Runtime:
         reading = self._known.readings.get(self._switch)
         if reading is None or self._time_ms is None:
             return None
-        quality = Quality.GOOD if self._known.is_current(reading, now_ms) else Quality.STALE
+        quality = Quality.GOOD if _is_usable(reading, self._known, now_ms) else Quality.STALE
         return Result(quality, without_noise(self._total_s), reading)
 
     def memory(self) -> Memory | None:
@@ -260,6 +261,10 @@ class Runtime:
         is_older = self._time_ms is not None and memory.time_ms < self._time_ms
         if not is_older and isinstance(memory.result, int | float):
             self._is_on, self._total_s, self._time_ms = bool(memory.newest), memory.result, memory.time_ms
+
+
+def _is_usable(reading: Update, known: PointState, now_ms: int) -> bool:
+    return known.is_current(reading, now_ms) and isinstance(reading.value, int | float)
 
 
 def _sum(values: Sequence[float]) -> float:

@@ -106,13 +106,14 @@ def unshown_reason(update: Update) -> str | None:
     return "; ".join(found) or None
 
 
-def unused_reason(member: Update | None) -> str | None:
-    """Return why a computed point leaves out what a member shows, None if it uses it."""
+def unused_reason(member: Update | None, kind: str) -> str | None:
+    """Return why a computed point of some kind leaves out what a member shows, None if it uses it."""
     if member is None:
         return "no reading yet"
     point, quality = member.point, member.quality
     if quality in {Quality.GOOD, Quality.FORCED}:
-        return None
+        is_unusable = isinstance(member.value, str) and kind != "count"
+        return "it is text, not a number" if is_unusable else None
     if quality is Quality.OFFLINE:
         return "the device is not connected"
     if quality is Quality.BAD:

@@ -23,16 +23,17 @@ _MOST_MEMBERS = 20
 
 @dataclass(frozen=True, slots=True)
 class MemberView:
-    """What a member of a computed point shows, None before its first value."""
+    """What a member of a computed point shows, None before its first value, and why it is not used."""
 
     point: Point
     update: Update | None
+    unused_reason: str | None
     is_of_event: bool
 
     @property
     def is_used(self) -> bool:
         """Whether the computed point is computed from it."""
-        return unused_reason(self.update) is None
+        return self.unused_reason is None
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +62,12 @@ def restore_members(
 
     Values of the event's own asset that the event brings are replaced by it afterwards.
     """
-    sources = {(point.asset, point.source) for each in computed for point in (each.point, *each.members)}
-    names = {point.name for each in computed for point in each.members}
+    needed = {point for each in computed for point in (each.point, *each.members)}
+    for each in reversed(state.points.computed):
+        if each.point in needed:
+            needed.update(each.members)
+    sources = {(point.asset, point.source) for point in needed}
+    names = {point.name for point in needed}
     assets = {of_asset for of_asset, _ in sources} - {asset}
     received_ms = event.received_ms
     state.restore(
@@ -81,7 +86,11 @@ def restore_members(
 
 def trace_computed(each: ComputedPoint, state: BuildingState, *, reached: Collection[Point]) -> ComputedTrace:
     """Return what a computed point shows, and its members, those that the event has reached first."""
-    members = [MemberView(point, state.latest(point), point in reached) for point in each.members]
+    members = [
+        MemberView(point, update, unused_reason(update, each.kind), point in reached)
+        for point in each.members
+        for update in [state.latest(point)]
+    ]
     members.sort(key=lambda member: (not member.is_of_event, member.is_used))
     return ComputedTrace(each, members, state.latest(each.point))
 
@@ -105,5 +114,5 @@ def member_rows(trace: ComputedTrace, value_text: Callable[[Update], str]) -> It
 
 def _note(member: MemberView) -> str:
     if member.update is None or not member.is_used:
-        return f"not used: {unused_reason(member.update)}"
+        return f"not used: {member.unused_reason}"
     return "from this event" if member.is_of_event else f"of {time_text(member.update.time_ms)}"

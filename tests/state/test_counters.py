@@ -125,12 +125,26 @@ def test_late_readings_and_restarts_change_nothing(
 def test_only_fresh_time_counts(meter: Meter) -> None:
     """A runtime counts a reading for at most its `stale_after`."""
     room = meter.room()
-    room.read(at_ms=NOON, fan="on")
+    room.read(at_ms=NOON, fan=True)
     assert value(room, "HOURS") == 0
     room.read(at_ms=NOON + 5 * HOUR_MS, fan=0)
     assert value(room, "HOURS") == 2
     room.read(at_ms=NOON + 6 * HOUR_MS, fan=0)
     assert value(room, "HOURS") == 2
+
+
+def test_text_is_neither_counted_nor_on(tmp_path: Path) -> None:
+    """A text has no rate, nor does it run, whatever it is: they are stale until there is a number again."""
+    raw = "  - {tag: M, point: RAW, asset: a, from: raw}\n"
+    rate = "  - {tag: M, point: PER-H, rate: {of: RAW, per: 1h}}\n"
+    room = Meter(load_good_tables(tmp_path, METER + raw + rate)).room()
+    room.read(at_ms=NOON, fan="off", raw=10)
+    room.read(at_ms=NOON + HOUR_MS, fan="0", raw=20)
+    assert (value(room, "HOURS"), value(room, "PER-H")) == ("STALE", 10)
+    room.read(at_ms=NOON + 2 * HOUR_MS, fan=1, raw="n/a")
+    assert (value(room, "HOURS"), value(room, "PER-H")) == (0, "STALE")
+    room.read(at_ms=NOON + 3 * HOUR_MS, fan=0, raw=50)
+    assert (value(room, "HOURS"), value(room, "PER-H")) == (1, 15)
 
 
 def test_an_edited_counter_begins_anew(meter: Meter, tmp_path: Path) -> None:

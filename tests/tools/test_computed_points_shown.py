@@ -120,6 +120,29 @@ def test_explain_shows_members_and_which_are_not_used(tmp_path: Path) -> None:
     assert "MAIN/KW" not in text
 
 
+def test_explain_computes_members_of_other_assets(tmp_path: Path) -> None:
+    """A member that is computed from assets without this event has the value that it has in the gateway."""
+    table = f"{COMPUTED}  - {{tag: B, point: P, expr: 'MAIN/KWH * FLOOR-3/ZN-T-LOW'}}\n"
+    temperatures = [
+        last_value(f"ast-{number}", f"L03-RM{number}", "temperature", 20 + number, age_ms=60_000)
+        for number in (1, 2)
+    ]
+    text = explained(
+        load_good_tables(tmp_path, table), "ast-m", {"energy": 2}, StoredState(last_values=temperatures)
+    )
+    assert lines_of(text, "B/P")[1:4] == [
+        "MAIN/KWH 2 kWh good from this event",
+        "FLOOR-3/ZN-T-LOW 21 degC good of 2026-05-28T20:25:40Z",
+        "value 42.0 good",
+    ]
+
+
+def test_explain_names_a_member_that_is_text(tmp_path: Path) -> None:
+    """Text is not used, and the list states it."""
+    text = explained(load_good_tables(tmp_path, COMPUTED), "ast-a", {"fan": "off"}, StoredState())
+    assert 'AHU-1/SF-S "off" good not used: it is text, not a number' in lines_of(text, "AHU-1/RUNTIME")
+
+
 def test_explain_names_every_reason_not_to_use_a_member(tmp_path: Path) -> None:
     """No reading, a reading that is out of range, a device that is offline, and a forced one that is used."""
     point_map = load_good_tables(tmp_path, COMPUTED)
@@ -228,3 +251,20 @@ def test_a_list_with_computed_points_is_imported_again(tmp_path: Path) -> None:
     changes = compare(inventory_from_csv(written.encode(), file="p.csv"), changed)
     moved = [change.subject for change in changes if change.kind is ChangeKind.REGISTER_MOVED]
     assert moved == ["L03-RM1/DEWPT", "L03-RM2/DEWPT", "L03-RM3/DEWPT"]
+
+
+def test_a_template_and_its_list_mean_the_same(tmp_path: Path) -> None:
+    """Rates and runtimes of a template go on when its points are imported as single points."""
+    table = """\
+schema: gateway.points/1
+site: hq
+templates:
+  meter: {points: {KWH: {from: e}, KW: {rate: {of: KWH, per: 1h}}, ON: {runtime: {of: KWH}}}}
+assets: [{id: ast-1, tag: M-1, use: meter}]
+"""
+    point_map = load_good_tables(tmp_path, table)
+    written = csv_text(register_map(point_map, topics=TOPICS)).encode()
+    inputs = TableInputs(tmp_path, SINKS, topics=TOPICS)
+    imported = import_points(read_sheet(written), name="points.csv", inputs=inputs)
+    again = load_good_tables(tmp_path, imported.text)
+    assert [point.source for point in again.points] == [point.source for point in point_map.points]
