@@ -32,11 +32,13 @@ class Disconnect(Exception):  # noqa: N818 - no error but what the broker does
 class OddBroker:
     """Answers publishes as `answer` returns. `received` has topic and payload of each, in order.
 
-    `wrong_ids`: SUBACK and UNSUBACK have unknown identifiers. `garbage` follows CONNACK.
+    `wrong_ids`: SUBACK and UNSUBACK have unknown identifiers. `wrong_acks`: a PUBACK comes before each of
+    them. `garbage` follows CONNACK.
     """
 
     answer: Answer
     wrong_ids: bool = False
+    wrong_acks: bool = False
     garbage: bytes = b""
     port: int = 0
     connections: int = 0
@@ -89,6 +91,8 @@ class OddBroker:
                     writer.write(bytes([0x40, 2 + len(code)]) + identifier + code)
             elif kind in (_SUBSCRIBE, _UNSUBSCRIBE):
                 identifier = b"\xff\xf0" if self.wrong_ids else body[:2]
+                if self.wrong_acks:
+                    writer.write(b"\x40\x02" + identifier)
                 answer = identifier + no_properties + b"\0"
                 writer.write(bytes([kind + 1 << 4, len(answer)]) + answer)
             elif kind == _PING:
@@ -100,11 +104,12 @@ async def odd_broker(
     answer: Answer = lambda _topic, _payload: 0,
     *,
     wrong_ids: bool = False,
+    wrong_acks: bool = False,
     garbage: bytes = b"",
     sip_bytes: int = _LIMIT_BYTES,
 ) -> AsyncIterator[OddBroker]:
     """Run it on a free loopback port; its network accepts `sip_bytes` at a time."""
-    broker = OddBroker(answer, wrong_ids=wrong_ids, garbage=garbage)
+    broker = OddBroker(answer, wrong_ids=wrong_ids, wrong_acks=wrong_acks, garbage=garbage)
     with socket.create_server(("127.0.0.1", 0)) as listening:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, sip_bytes)
         broker.port = listening.getsockname()[1]

@@ -127,8 +127,10 @@ class MqttConnection:
         client, loop = self._client, self._loop
         client.on_connect = lambda _, _data, _flags, reason, properties: self._on_connack(reason, properties)
         client.on_disconnect = lambda _, _data, flags, reason, _properties: self._on_disconnect(flags, reason)
-        client.on_publish = lambda _, _data, mid, _reason, _properties: self._on_acknowledged(mid)
-        client.on_puback = self._on_acknowledged
+        client.on_publish = lambda _, _data, mid, _reason, _properties: self._record_answer(
+            self._unacknowledged.pop(mid)
+        )
+        client.on_puback = self._on_puback
         client.on_subscribe = client.on_unsubscribe = lambda _, _data, mid, reasons, _properties: (
             self._record_answer(self._unacknowledged.pop(mid), *reasons)
         )
@@ -345,11 +347,12 @@ class MqttConnection:
             )
         self._end(text)
 
-    def _on_acknowledged(self, identifier: int, code: int = 0) -> None:
-        """Count a PUBLISH as acknowledged, one of QoS 0 as sent; ignore an identifier not in flight."""
-        message = self._unacknowledged.pop(identifier, None)
-        if message is not None:
-            self._has_accepted_any = self._has_accepted_any or bool(message.qos)
+    def _on_puback(self, identifier: int, code: int) -> None:
+        """Count a PUBLISH as acknowledged; ignore the identifier of another packet, or of none in flight."""
+        message = self._unacknowledged.get(identifier)
+        if message is not None and message.qos:
+            del self._unacknowledged[identifier]
+            self._has_accepted_any = True
             self._record_answer(message, *((_puback_reason(code),) if code else ()))
 
     def _record_answer(self, message: Message, *reasons: ReasonCode) -> None:

@@ -62,6 +62,17 @@ async def test_an_unknown_packet_identifier_ends_the_connection() -> None:
     assert not unhandled
 
 
+async def test_a_puback_for_another_packet_is_ignored() -> None:
+    """A PUBACK that answers a subscription proves nothing; the connection goes on."""
+    point = make_point()
+    async with odd_broker(wrong_acks=True) as broker:
+        rig = SparkplugRig(broker.url, [point])
+        async with rig.sink:
+            await rig.until("up")
+            await rig.deliver(make_update(point, 21.5))
+    assert (broker.connections, rig.status.last_error) == (1, None)
+
+
 @pytest.mark.parametrize("garbage", _GARBAGE.values(), ids=_GARBAGE)
 async def test_malformed_packets_end_the_connection(garbage: bytes) -> None:
     """The status has the reason, and no callback raises."""
