@@ -87,28 +87,34 @@ def random_times(count: int, rate: float, *, now_s: float) -> Iterator[float]:
 
 
 class ConnectionPool:
-    """Connections to a server; each waits for the answer to one request."""
+    """Connections to a server; each waits for the answer to one request.
+
+    One is opened when all others wait: the gateway closes those that send nothing at first.
+    """
 
     def __init__(self, port: int, count: int = _PACED_CONNECTIONS) -> None:
-        self._port, self._count = port, count
-        self._free: asyncio.Queue[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = asyncio.Queue()
+        self._port = port
+        self._requests = asyncio.Semaphore(count)  # at once
+        self._free: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = []
 
     async def __aenter__(self) -> Self:
-        for _ in range(self._count):
-            self._free.put_nowait(await asyncio.open_connection("127.0.0.1", self._port))
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        while not self._free.empty():
-            self._free.get_nowait()[1].close()
+        for _reader, writer in self._free:
+            writer.close()
 
     async def post(self, request: bytes) -> None:
         """Send one request on a free connection, and wait for its 200."""
-        reader, writer = connection = await self._free.get()
-        writer.write(request)
-        answer = await reader.readuntil(b'{"received":true}')
-        assert answer.startswith(b"HTTP/1.1 200"), answer
-        self._free.put_nowait(connection)
+        async with self._requests:
+            connection = (
+                self._free.pop() if self._free else await asyncio.open_connection("127.0.0.1", self._port)
+            )
+            reader, writer = connection
+            writer.write(request)
+            answer = await reader.readuntil(b'{"received":true}')
+            assert answer.startswith(b"HTTP/1.1 200"), answer
+            self._free.append(connection)
 
 
 async def send_paced(port: int, requests: list[bytes], rate: float) -> None:
