@@ -12,7 +12,7 @@ from gateway.config.value_types import parse_duration
 from gateway.config.yaml_tree import compose
 from gateway.tools.headings import fold, folded_words
 from gateway.tools.register_map import FLAGS
-from gateway.tools.synonyms import FUNCTIONS, TABLES, TYPES
+from gateway.tools.synonyms import FUNCTIONS, ORDERS, TABLES, TYPES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -50,7 +50,7 @@ def cell_parsers(decimal: str | None) -> dict[str, Callable[[str], Any]]:
         "table": _parse_table,
         "function": _parse_function,
         "refill": _parse_word,
-        "order": lambda cell: _parse_word(cell).upper(),
+        "order": _parse_order,
         "clamp": _parse_flag,
         "bits": _parse_bits,
         "shows": _parse_shown,
@@ -129,6 +129,15 @@ def _folded_types() -> Mapping[str, str]:
 @cache
 def _folded_tables() -> Mapping[str, str]:
     return {word: name for name, line in TABLES.items() for word in folded_words([line])}
+
+
+@cache
+def _folded_orders() -> Mapping[str, str]:
+    return {word: name for name, line in ORDERS.items() for word in folded_words([line])}
+
+
+def _parse_order(text: str) -> str:
+    return _folded_orders().get(fold(text)) or _parse_word(text).upper()
 
 
 def _parse_type(text: str) -> str:

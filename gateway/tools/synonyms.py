@@ -14,8 +14,11 @@ HEADINGS = {  # column of `gateway points --format csv`: English, German, French
     ),
     "point": (
         "point name, point tag, point id, tag name, signal name, data point, object name, user address",
-        "Benutzeradresse, BAS, AKS, Datenpunkt, Datenpunktname, Datenpunktadresse, Datenpunkt-ID, Signalname",
-        "repère, repère du point, nom du point, code du point, mnémonique, point de données",
+        (
+            "Benutzeradresse, BAS, BMK, AKS, Datenpunkt, Datenpunktname, "
+            "Datenpunktadresse, Datenpunkt-ID, Signalname"
+        ),
+        "repère, repère du point, nom du point, code point, code du point, mnémonique, point de données",
     ),
     "description": (
         "point description, long name, plain text",
@@ -147,16 +150,28 @@ OWN_ONLY = frozenset({"number", "scale", "bits", "gain", "offset", "decimals", "
 
 TYPES = {
     "bit": "bool, boolean, bit, binary, binär, booléen, logique",
-    "int16": "int, sint16, s16, i16, short, signed 16, signed 16 bit, 16 bit signed, int16s",
-    "uint16": "uint, word, u16, ushort, unsigned 16, unsigned 16 bit, 16 bit unsigned, mot",
-    "int32": "dint, sint32, s32, i32, long, signed 32, signed 32 bit, 32 bit signed, double int",
-    "uint32": "udint, dword, u32, ulong, unsigned 32, unsigned 32 bit, 32 bit unsigned, double mot",
+    "int16": "int, sint16, s16, i16, short, signed 16, signed 16 bit, 16 bit signed, int16s, "
+    "16 Bit mit Vorzeichen, signé 16 bits, entier signé 16 bits",
+    "uint16": "uint, word, u16, ushort, unsigned 16, unsigned 16 bit, 16 bit unsigned, mot, "
+    "16 Bit ohne Vorzeichen, non signé 16 bits, entier non signé 16 bits",
+    "int32": "dint, sint32, s32, i32, long, signed 32, signed 32 bit, 32 bit signed, double int, "
+    "32 Bit mit Vorzeichen, signé 32 bits, entier signé 32 bits",
+    "uint32": "udint, dword, u32, ulong, unsigned 32, unsigned 32 bit, 32 bit unsigned, double mot, "
+    "32 Bit ohne Vorzeichen, non signé 32 bits, entier non signé 32 bits",
     "int64": "lint, sint64, s64, i64, signed 64, signed 64 bit, 64 bit signed",
     "uint64": "ulint, lword, u64, unsigned 64, unsigned 64 bit, 64 bit unsigned",
     "float32": "real, float, single, f32, float 32 bit, 32 bit float, IEEE 754, réel, Gleitkomma, flottant",
     "float64": "lreal, double, f64, float 64 bit, 64 bit float, réel double",
 }
 """Register types: those of IEC 61131-3 and as vendors write them. An `integer` of unknown width is none."""
+
+ORDERS = {
+    "ABCD": "big endian, high word first, MSW first, MSB first, high-low, höherwertiges Wort zuerst, "
+    "poids fort en premier, mot de poids fort en premier",
+    "CDAB": "low word first, LSW first, word swap, word swapped, swapped words, niederwertiges Wort zuerst, "
+    "poids faible en premier, mot de poids faible en premier",
+}
+"""Orders of the words of a value. `little endian` is none: some mean CDAB by it, others DCBA."""
 
 TABLES = {
     "holding": "holding register, holding registers, HR, 4x, 4xxxx, Halteregister, Holding-Register, "

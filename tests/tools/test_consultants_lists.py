@@ -151,6 +151,25 @@ def test_a_french_list(tmp_path: Path) -> None:
     }
 
 
+def test_types_and_word_orders_in_words(tmp_path: Path) -> None:
+    """A list may spell types and word orders out; `little endian`, which has two meanings, is refused."""
+    rows: list[list[Any]] = [
+        ["Équipement", "Code point", "Type", "Adresse", "Ordre des mots"],
+        ["PAC-1", "ENER", "entier non signé 32 bits", 0, "poids fort en premier"],
+        ["PAC-1", "PUIS", "flottant", 2, "Low word first"],
+    ]
+    registers = {
+        name: point.registers[0] for name, point in points_of(workbook({"P": rows}), tmp_path).items()
+    }
+    assert {name: (each.type, each.order.value) for name, each in registers.items()} == {
+        "PAC-1/ENER": ("uint32", "ABCD"),
+        "PAC-1/PUIS": ("float32", "CDAB"),
+    }
+    rows[1][4] = "little endian"
+    (problem,) = problems_of(workbook({"P": rows}))
+    assert "one of ABCD, CDAB, BADC or DCBA is expected" in problem
+
+
 def test_the_understanding_is_shown() -> None:
     """Each column and each row that is no point is listed, and what stands in for missing columns."""
     assert (
