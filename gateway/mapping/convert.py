@@ -188,17 +188,20 @@ def _read_switch(raw: Scalar) -> Scalar:
 
 def _bits_reader(bits: int | tuple[int, int], read: _Read) -> _Read:
     """Return the reader of one bit, as true or false, or of several as a number; `read` gets that."""
-    lowest, highest = (bits, bits) if isinstance(bits, int) else bits
-    mask, is_single = (1 << highest - lowest + 1) - 1, isinstance(bits, int)
 
     def read_bits(raw: Scalar) -> Scalar:
         number = status_word(raw)
-        if number is None:
-            return None
-        picked = number >> lowest & mask
-        return read(picked == 1 if is_single else picked)
+        return None if number is None else read(picked_bits(bits, number))
 
     return read_bits
+
+
+def picked_bits(bits: int | tuple[int, int], word: int) -> bool | int:
+    """Return one bit of a word, as true or false, or several as a number."""
+    if isinstance(bits, int):
+        return word >> bits & 1 == 1
+    lowest, highest = bits
+    return word >> lowest & (1 << highest - lowest + 1) - 1
 
 
 def status_word(raw: Scalar) -> int | None:

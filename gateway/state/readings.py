@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gateway.config.problems import show
-from gateway.mapping.convert import status_word
+from gateway.mapping.convert import picked_bits, status_word
 from gateway.mapping.paths import NOT_FOUND
 from gateway.mapping.registers import address_text, encoding_errors
 from gateway.mapping.units import UnitProblem, conversion_for_unit
@@ -98,7 +98,10 @@ def unshown_reason(update: Update) -> str | None:
     if point.conversion.bits is not None and status_word(update.raw) is None:
         return f"{show(update.raw)} is not a whole number from 0 on, so it has no bits"
     if update.value is None and point.conversion.map is not None:
-        return f"{show(update.raw)} is not in its map"
+        bits, word = point.conversion.bits, status_word(update.raw)
+        if bits is None or word is None:
+            return f"{show(update.raw)} is not in its map"
+        return f"{show(picked_bits(bits, word))}, from the bits of {show(update.raw)}, is not in its map"
     found = [
         f"{register.sink}, unit {register.unit}, {address_text(register)}: {error}"
         for register, error in encoding_errors(point, update.value)

@@ -7,13 +7,16 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.point_tables import HEAD, load_good_tables
 from support.room_state import FRESH_MS, NOON, Room, make_event, named
 
 from gateway.model import Quality, Reading, Telemetry
 from gateway.state.building_state import BuildingState
-from gateway.state.readings import map_telemetry
+from gateway.state.readings import bad_reason, map_telemetry
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from gateway.mapping.plan import PointMap
     from gateway.model import Scalar
 
@@ -229,3 +232,11 @@ def test_one_deadline_per_point(room: Room) -> None:
         room.read(at_ms=NOON + second, hold=second, sentinel=second)
         room.state.tick(NOON + second)
     assert len(room.state._deadlines) == 2
+
+
+def test_bits_that_are_in_no_map_are_named(tmp_path: Path) -> None:
+    """The reason has the number that the map was asked for, and the reading that it came from."""
+    point = "  - {tag: R, point: MODE, asset: a, from: status, bits: [0, 1], map: {0: idle}}\n"
+    points = load_good_tables(tmp_path, f"{HEAD}points:\n{point}")
+    (update,) = Room(points, BuildingState(points)).read(at_ms=NOON, status=251)
+    assert bad_reason(update) == "3, from the bits of 251, is not in its map"
