@@ -108,14 +108,15 @@ class ComputedPoints:
     def restore(self, value: LastValue, point: Point | None) -> list[Point]:
         """Restore what `values_to_save` yielded for a point of this name; return the points to evaluate.
 
-        Rates and runtimes go on under another name, too.
+        Rates and runtimes go on under another name of the same tag, and under any if the old one is gone.
         """
         memory = Memory(value.raw, value.last_good, value.time_ms, value.raw_unit)
         found = []
         for number in self._by_source.get((value.asset, value.source), ()):
             computing, each = self._computings[number], self._all[number]
             if isinstance(computing, Rate | Runtime):
-                if each.point is point or computing.memory() is None:
+                is_same = point is None or each.point.tag == point.tag
+                if each.point is point or (is_same and computing.memory() is None):
                     computing.remember(memory)
                     found.append(each.point)
             elif each.point is point and memory.meaning == point.unit_of_measure:

@@ -160,3 +160,25 @@ def test_an_edited_counter_begins_anew(meter: Meter, tmp_path: Path) -> None:
     assert (value(after, "KW"), value(after, "RUN")) == (None, 1)
     after.read(at_ms=NOON + 2 * HOUR_MS, kwh=21, fan=1)
     assert (value(after, "KW"), value(after, "RUN")) == (1000, 2)
+
+
+def test_a_circuit_of_one_meter_does_not_go_on_from_another_one(tmp_path: Path) -> None:
+    """Tags of one asset may name their counters alike; a new one begins at its own first reading."""
+    before, added = (
+        f"  - {{tag: {tag}, point: KWH, asset: a, from: e{tag}, unit: kWh}}\n"
+        f"  - {{tag: {tag}, point: KW, asset: a, rate: {{of: KWH, per: 1h}}, unit: kW}}\n"
+        for tag in "AB"
+    )
+    head = METER.partition("  - ")[0]
+    room = Meter(load_good_tables(tmp_path, head + before)).room()
+    room.read(at_ms=NOON, eA=10, eB=1000)
+    room.read(at_ms=NOON + HOUR_MS, eA=20, eB=1001)
+    points = load_good_tables(tmp_path, head + before + added)
+    handover = Handover(room.state)
+    handover.build(points, now_ms=NOON + HOUR_MS)
+    after = Room(points, handover.finish(now_ms=NOON + HOUR_MS), room.seq)
+    after.read(at_ms=NOON + 2 * HOUR_MS, eA=30, eB=1002)
+    shown = {name: after.state.latest(points.by_name[name]) for name in ("A/KW", "B/KW")}
+    assert shown["A/KW"] is not None
+    assert shown["A/KW"].value == 10
+    assert shown["B/KW"] is None
