@@ -186,10 +186,12 @@ class ComputedCompiler:
 
     def _assets(self, point: Point) -> set[str]:
         """Return the assets whose readings a point shows, or is computed from."""
-        members = self._members_of.get(point)
-        return (
-            {point.asset} if members is None else {asset for each in members for asset in self._assets(each)}
-        )
+        found, waiting = {point}, [point]
+        while waiting:
+            members = set(self._members_of.get(waiting.pop(), ())) - found
+            found |= members
+            waiting += members
+        return {each.asset for each in found if not each.is_computed}
 
     def _is_automatic(self, *members: Point) -> bool:
         return any(member.asset in self._automatic for member in members)
