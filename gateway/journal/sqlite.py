@@ -254,7 +254,7 @@ class SqliteJournal:
         `after`: how many events were written meanwhile.
         """
         self._is_writing = True
-        pause_s = self._pause.next_s(len(self._gathering.events), after=after, now_s=self._loop.time())
+        pause_s = self._pause.next_s(after=after, now_s=self._loop.time())
         if pause_s:
             self._loop.call_later(pause_s, self._hand_over)
         else:
