@@ -22,6 +22,7 @@ _THOUSAND = re.compile(r"[-+]?[1-9]\d{0,2}([.,])\d{3}")  # or one with three dec
 _THOUSANDS = re.compile(r"([-+]?\d{1,3}(?:([.,])\d{3})+)((?!\2)[.,]\d+)?")
 _GROUP = re.compile(r"(?<=\d)[ '\u2019\u2009\u202f\xa0](?=\d{3}(?!\d))")
 _LONGEST_INTEGER = 20  # digits of a 64-bit integer
+_TWO_NUMBERS = re.compile(r"\d+\s*\W+\s*\d+")
 _HEXADECIMAL = re.compile(r"0[xX][0-9a-fA-F]{1,8}")
 _FRACTION = re.compile(r"(?:[x×*]|1?\s*(?P<over>[/:÷]))?\s*(?P<number>[-+]?[\d.,]+(?:[eE][-+]?\d+)?)")  # noqa: RUF001
 _EQUALS = r"\s*(?:[=:]|\s[–-]\s)\s*"  # noqa: RUF001 - dashes between a number and a word
@@ -39,7 +40,8 @@ def cell_parsers(decimal: str | None) -> dict[str, Callable[[str], Any]]:
     number, whole = partial(parse_number, decimal=decimal), partial(_parse_whole, decimal=decimal)
     return {
         **dict.fromkeys(("gain", "offset", "range_low", "range_high", "cov", "scale"), number),
-        **dict.fromkeys(("decimals", "address", "number", "unit", "bit"), whole),
+        **dict.fromkeys(("decimals", "unit", "bit"), whole),
+        **dict.fromkeys(("address", "number"), partial(_parse_register, decimal=decimal)),
         **dict.fromkeys(("stale_after", "cov_every", "every"), _parse_duration),
         "multiplier": partial(_parse_multiplier, decimal=decimal),
         "scaling": partial(_parse_scaling, decimal=decimal),
@@ -94,6 +96,16 @@ def _parse_whole(text: str, *, decimal: str | None) -> int:
     if number != int(number):
         raise ValueError("a whole number is expected")
     return int(number)
+
+
+def _parse_register(text: str, *, decimal: str | None) -> int:
+    try:
+        return _parse_whole(text, decimal=decimal)
+    except ValueError as error:
+        if _THOUSAND.fullmatch(text) or not _TWO_NUMBERS.fullmatch(text):
+            raise
+        advice = "of several registers the first one, and a bit in a column `bit`"
+        raise ValueError(f"a whole number is expected: {advice}") from error
 
 
 def _parse_multiplier(text: str, *, decimal: str | None) -> int | float:
