@@ -33,7 +33,7 @@ _NUMBERS = re.compile(rf"({_NUMBER})(?:[-/]{_NUMBER})*{_END}")  # the first of t
 _WORD = re.compile(r"[\w$](?:[\w$]|[-./:@](?=[\w$]))*")
 _WORD_END = re.compile(_END)
 _OPERATOR = re.compile(r"<=|>=|==|!=|[-+*/%(),<>]")
-_FOREIGN = re.compile(r"\*\*|//|<>|&&?|\|\|?|=(?!=)|!(?!=)|\^")
+_FOREIGN = re.compile(r"\*\*|//|<>|&&?|\|\|?|=(?!=)|!(?!=)|\^|;")
 _INSTEAD = {
     **dict.fromkeys(("**", "^"), "there are no powers; write x * x, or exp(y * log(x))"),
     **dict.fromkeys(("&&", "&"), "write `and`"),
@@ -42,6 +42,20 @@ _INSTEAD = {
     "<>": "write `!=`",
     "=": "compare with `==`",
     "!": "write `not`",
+    ";": "separate arguments with `,`",
+}
+_CHOICE = "write `x if test else y`"
+_WORDS_INSTEAD = {  # of spreadsheets and controllers, whatever their capitals
+    **dict.fromkeys(("if", "then", "else", "iif", "elseif"), _CHOICE),
+    **dict.fromkeys(("pow", "power"), _INSTEAD["^"]),
+    **{word: f"write `{word}`" for word in ("and", "or", "not")},
+    **dict.fromkeys(("avg", "average", "mean"), "write `(x + y) / 2`, or make a point with `mean: {of: …}`"),
+    "sum": "write `x + y`, or make a point with `sum: {of: …}`",
+    "mod": "write `x % y`",
+    "ln": "write `log(x)`",
+    "log10": "write `log(x) / log(10)`",
+    "true": "write `x` in place of `x == true`",
+    "false": "write `not x` in place of `x == false`",
 }
 _SPACES = "spaces separate: `A - B` subtracts, `A-B` is one name"
 _LANGUAGE = (
@@ -213,6 +227,8 @@ def _word(text: str, found: re.Match[str], known_names: Collection[str]) -> _Tok
     word, column = found[0], found.start() + 1
     if word in _KEYWORDS or word in FUNCTIONS:
         return _Token(word, word, column)
+    if (advice := _WORDS_INSTEAD.get(word.lower())) is not None:
+        raise ExpressionError(f"`{word}` is not part of the language: {advice}", column=column)
     if text[found.end() :].lstrip().startswith("("):
         raise ExpressionError(f"{word}: {unknown_name('function', word.lower(), FUNCTIONS)}", column=column)
     spaces = "" if word.isalnum() else f" ({_SPACES})"
@@ -254,7 +270,8 @@ class _Source:
             if not error.offset:
                 raise ExpressionError("the expression ends too early", column=end) from None
             is_unclear = error.msg.startswith("invalid syntax")
-            message = "unexpected; an operator or a comma may be missing" if is_unclear else error.msg
+            hint = f"; for a choice, {_CHOICE}" if "if" in self._parts else ""
+            message = f"unexpected; an operator or a comma may be missing{hint}" if is_unclear else error.msg
             raise ExpressionError(message, column=self.column(error.offset - 1)) from None
 
     def column(self, offset: int) -> int:
