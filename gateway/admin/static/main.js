@@ -21,7 +21,7 @@ const views = { points, sinks, intake, infodeck, letters, alarms };
 
 function choose() {
   const { tab: wanted, query } = read();
-  const name = wanted in views ? wanted : "points";
+  const name = Object.hasOwn(views, wanted) ? wanted : "points";
   for (const each of Object.keys(views)) byId(`view-${each}`).hidden = each !== name;
   byId("content").classList.toggle("fixed", name === "points");
   for (const link of document.querySelectorAll(".tabs a")) {
