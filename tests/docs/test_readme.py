@@ -84,9 +84,10 @@ def test_commands_on_the_examples() -> None:
 def test_claims_have_their_figures() -> None:
     """Figures of the first screen are those of the table of measurements."""
     claims, _, table = README.partition("## How fast")
-    for figure in ("10 kills", "26,573", "0 ", "181,000 reads/s", "1.05 times libmodbus"):
-        assert figure in claims
-        assert figure in table
+    measured = [line for line in claims.splitlines() if "[figure](#how-fast)" in line]
+    figures = [figure for line in measured for figure in re.findall(r"\b\d[\d,.]*(?= )", line)]
+    assert len(figures) > 3
+    assert [figure for figure in figures if f" {figure} " not in table] == []
 
 
 def test_every_command_is_named() -> None:
