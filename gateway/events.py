@@ -37,6 +37,9 @@ ABOUT_ASSETS = "asset."
 EVENT_PATTERN = r"^([A-Za-z0-9_-]+\.)*([A-Za-z0-9_-]+|\*)$"
 """`check_event_pattern` for editors."""
 
+CLOCK_LEAD_MS = 300_000
+"""What is dated further ahead of us than this comes from a wrong clock."""
+
 _LONGEST_ID = 200
 _CONTAINERS = ("telemetry", "readings", "data", "values", "properties")
 _SHADOWS = ("shadow", "shadows")
@@ -49,7 +52,6 @@ _EARLIEST_MS = 946_684_800_000  # 2000-01-01; before it, the sensor has no clock
 _LATEST_MS = 253_402_300_799_000  # 9999-12-31
 _MILLISECONDS_FROM = 1e11  # from here on a number is no longer in seconds
 _FINER_UNITS = ((1e17, 1e6), (1e14, 1e3), (_MILLISECONDS_FROM, 1))  # from when on: milliseconds are so many
-_CLOCK_LEAD_MS = 300_000  # a reading that is further in the future comes from a wrong clock
 
 _ONLINE = {"online": True, "offline": False}
 
@@ -208,7 +210,7 @@ def shadow_time_ms(shadow: dict[str, Any], steps: Sequence[str | int]) -> int | 
 
 def _find_readings(event: Event, asset: str) -> Telemetry:
     event_ms = _event_time_ms(event)
-    latest_ms = event.received_ms + _CLOCK_LEAD_MS
+    latest_ms = event.received_ms + CLOCK_LEAD_MS
     for container, items in _candidates(_object(event.document)):
         readings: list[Reading] = []
         clock_ahead = 0
@@ -227,7 +229,7 @@ def _event_time_ms(event: Event) -> int:
     """Return the time of readings without their own: the resource's, else `created`, else of receipt."""
     own_ms = _timestamp(_object(event.document)) or parse_time(event.document.get("created"))
     time_ms = own_ms or event.received_ms
-    return event.received_ms if time_ms > event.received_ms + _CLOCK_LEAD_MS else time_ms
+    return event.received_ms if time_ms > event.received_ms + CLOCK_LEAD_MS else time_ms
 
 
 def _object(document: dict[str, Any]) -> Any:

@@ -62,8 +62,7 @@ class Inspection:
         shown, reading = state.latest(point), state.measured(point)
         answer: dict[str, Any] = {
             "point": point.name,
-            "value": None if shown is None else exact_in_browsers(shown.value),
-            "quality": "waiting" if shown is None else shown.quality.name.lower(),
+            **_value_and_quality(shown),
             "registers": [_content(register, shown) for register in point.registers],
         }
         if point.is_computed:
@@ -151,9 +150,15 @@ def _member(point: Point, shown: Update | None, kind: str) -> dict[str, Any]:
     return {
         "point": point.name,
         "unit": point.unit_of_measure,
+        **_value_and_quality(shown),
+        "unused_reason": unused_reason(shown, kind),
+    }
+
+
+def _value_and_quality(shown: Update | None) -> dict[str, Any]:
+    return {
         "value": None if shown is None else exact_in_browsers(shown.value),
         "quality": "waiting" if shown is None else shown.quality.name.lower(),
-        "unused_reason": unused_reason(shown, kind),
     }
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import orjson
 
 from gateway.admin.dashboard_points import exact_in_browsers
-from gateway.events import STATUS_CHANGED, TELEMETRY, read_online, read_telemetry
+from gateway.events import CLOCK_LEAD_MS, STATUS_CHANGED, TELEMETRY, read_online, read_telemetry
 from gateway.journal.lookup import search_asset_events
 from gateway.state.readings import map_telemetry
 
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 WIDEST = 20_000
 """The most pixels of a history: enough for every reading of two days that come 10 s apart."""
 
-_CLOCK_LEAD_MS = 300_000  # an event may bring readings that are dated so much later than it was received
 _SEARCH_WITHIN_S = 10.0
 _ROWS_AT_ONCE = 2_000  # encoded: more would hold up the event loop
 
@@ -161,7 +160,7 @@ def read_history(
 
 def _is_complete(history: PointHistory, point: Point, window: HistoryWindow, received_ms: int) -> bool:
     """Return whether events from before `received_ms` change nothing in the window."""
-    before_ms = window.from_ms - _CLOCK_LEAD_MS - received_ms
+    before_ms = window.from_ms - CLOCK_LEAD_MS - received_ms
     if history.start is not None:
         return before_ms > 0
     return point.stale_after_ms is not None and before_ms > point.stale_after_ms

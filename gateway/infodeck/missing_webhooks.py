@@ -11,7 +11,7 @@ from http import HTTPStatus
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from gateway.events import TELEMETRY, read_telemetry
+from gateway.events import CLOCK_LEAD_MS, TELEMETRY, read_telemetry
 from gateway.text import second_text
 
 if TYPE_CHECKING:
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
 _MINUTE_MS = 60_000
 _DAY_MS = 24 * 3_600_000
-_LATEST_LEAD_MS = 5 * _MINUTE_MS  # an event further ahead of us than this has a wrong clock
 _LATE_MS = 3_600_000
 _GIVEN_UP_MS = _DAY_MS  # Infodeck repeats a delivery for a day
 _SEVERAL = 3
@@ -72,7 +71,7 @@ def _made_ms(event: Event) -> int:
     """Return when Infodeck made an event, or when it came if there is no plausible time in it."""
     created, received_ms = event.document.get("created"), event.received_ms
     made_ms = created * 1000 if type(created) is int else received_ms
-    return made_ms if 0 < made_ms <= received_ms + _LATEST_LEAD_MS else received_ms
+    return made_ms if 0 < made_ms <= received_ms + CLOCK_LEAD_MS else received_ms
 
 
 class MissedDeliveries:

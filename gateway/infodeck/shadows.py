@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from gateway.events import named_shadows, parse_time, shadow_items, shadow_time_ms
+from gateway.events import CLOCK_LEAD_MS, named_shadows, parse_time, shadow_items, shadow_time_ms
 from gateway.mapping.paths import NOT_FOUND, split_path
 from gateway.model import Reading, source_keys
 
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
     Measured = Callable[[Point], Update | None]
 
-_CLOCK_LEAD_MS = 300_000  # further ahead of us than this is a wrong clock, as in webhooks
 _SHADOWS_PATH = ["data", "object", "shadows"]
 _MOST_KEYS = 1_000  # of one shadow; a page of 100 assets is at most 8 MiB
 
@@ -79,7 +78,7 @@ def read_shadows(
         time_ms = own_ms or item_ms
         if not time_ms:
             untimed.add(key)
-        elif time_ms > now_ms + _CLOCK_LEAD_MS:
+        elif time_ms > now_ms + CLOCK_LEAD_MS:
             found.clock_ahead += 1
         elif key not in found.readings or time_ms > found.readings[key].time_ms:
             found.readings[key] = Reading(key, value, time_ms, unit)

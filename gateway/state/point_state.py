@@ -7,6 +7,7 @@ from dataclasses import replace
 from operator import attrgetter
 from typing import TYPE_CHECKING
 
+from gateway.events import CLOCK_LEAD_MS
 from gateway.model import Point, Quality, StalePolicy, Update
 from gateway.records import LastValue, OnlineState, Override
 
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
 
 NO_EVENT = 0  # the journal number of an update that no event caused
 _SMALLEST_STEP_MS = 1_000
-_CLOCK_LEAD_MS = 300_000  # Infodeck's clock may be ahead of ours by this much
 _HEARTBEAT_WRAPS_AT = 32_768  # fits every register type, and never equals a sentinel
 _TIME_MS = attrgetter("time_ms")
 
@@ -68,7 +68,7 @@ class ClockSteps:
         return dated_ms > self._latest_date_ms(now_ms)
 
     def _latest_date_ms(self, now_ms: int) -> int:
-        return now_ms + self.ahead_ms + _CLOCK_LEAD_MS
+        return now_ms + self.ahead_ms + CLOCK_LEAD_MS
 
 
 class PointState:
@@ -231,7 +231,7 @@ class PointState:
         if override.ends_ms is not None:
             return override.ends_ms <= now_ms
         wall_ms = now_ms + self.clock_steps.ahead_ms
-        return not override.since_ms - _CLOCK_LEAD_MS <= wall_ms < override.until_ms
+        return not override.since_ms - CLOCK_LEAD_MS <= wall_ms < override.until_ms
 
     def expired(self, override: Override, now_ms: int) -> Override:
         """Return an override with its end set to now."""

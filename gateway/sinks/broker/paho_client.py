@@ -1,8 +1,8 @@
 """Messages, and paho's MQTT client: opened in a thread, and the few of its methods that are replaced.
 
 Paho's minor is pinned because of the methods that begin with `_`. PUBLISH and PUBACK are our own, and what is
-sent and received together takes one system call: with paho's own, single events cost a quarter more CPU of
-the whole daemon. The other methods correct faults.
+sent and received together takes one system call: bench/mqtt.py publishes twice as many messages a second as
+with paho's own. The other methods correct faults.
 """
 
 from __future__ import annotations
