@@ -10,6 +10,8 @@ from gateway.model import OnStale, Point, Register, RegisterTable, StalePolicy, 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from gateway.model import Scalar
+
 
 class NewestValues:
     """A point table, and the newest update of those points that have one."""
@@ -25,6 +27,11 @@ class NewestValues:
     def all_latest(self) -> Iterable[Update]:
         """Return all of them."""
         return self.newest.values()
+
+    def last_good(self, point: Point) -> Scalar:
+        """Return the value of the newest update."""
+        update = self.newest.get(point)
+        return None if update is None else update.value
 
     def is_newest(self, update: Update) -> bool:
         """Return whether there is no newer one."""

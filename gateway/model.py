@@ -158,6 +158,45 @@ class Register:
     shows_quality: bool = False  # the number of the point's quality instead of its value
 
 
+class ObjectType(StrEnum):
+    """The BACnet object types that a point can be, as point tables write them."""
+
+    ANALOG_INPUT = "analog-input"
+    BINARY_INPUT = "binary-input"
+    MULTI_STATE_INPUT = "multi-state-input"
+    CHARACTERSTRING_VALUE = "characterstring-value"
+    LARGE_ANALOG_VALUE = "large-analog-value"
+
+    @property
+    def number(self) -> int:
+        """The number of the object type in the standard (ANSI/ASHRAE 135, clause 21)."""
+        return _OBJECT_TYPE_NUMBERS[self]
+
+
+_OBJECT_TYPE_NUMBERS = {
+    ObjectType.ANALOG_INPUT: 0,
+    ObjectType.BINARY_INPUT: 3,
+    ObjectType.MULTI_STATE_INPUT: 13,
+    ObjectType.CHARACTERSTRING_VALUE: 40,
+    ObjectType.LARGE_ANALOG_VALUE: 46,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class BacnetObject:
+    """The object of one point on one BACnet sink. Type and instance are unique on the sink.
+
+    `values` and `texts` describe states in parallel: of a multi-state object state 1 and up, of a binary
+    object inactive and active. A binary object may have neither.
+    """
+
+    sink: str
+    type: ObjectType
+    instance: int
+    values: tuple[Scalar, ...] = ()
+    texts: tuple[str, ...] = ()
+
+
 @dataclass(frozen=True, slots=True)
 class WriteLimits:
     """The function codes and unit ids (None: all) that may be used to write into one controller.
@@ -269,6 +308,7 @@ class Point:
     description: str | None = None
     mqtt: Mqtt | None = field(default_factory=Mqtt)  # None: not on MQTT
     registers: tuple[Register, ...] = ()
+    objects: tuple[BacnetObject, ...] = ()
     conversion: Conversion = field(default_factory=Conversion)
     tags: Mapping[str, Any] | None = None  # for `$meta`: a Brick class, Haystack markers
     known: KnownAsset | None = None  # the asset in Infodeck's API, without its connection; None: not there

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from types import TracebackType
 
-    from gateway.model import Event, Point, Record, Update
+    from gateway.model import Event, Point, Record, Scalar, Update
     from gateway.records import Gap, StateChanges, StoredDeadLetter, StoredState
 
 
@@ -30,6 +30,9 @@ class LatestValues(Protocol):
 
     def all_latest(self) -> Iterable[Update]:
         """Return the newest update of every point that has one."""
+
+    def last_good(self, point: Point) -> Scalar:
+        """Return the point's last value of good quality, however old; None if it never had one."""
 
     def is_newest(self, update: Update) -> bool:
         """Return whether the point has no newer update; an equal time counts as new."""

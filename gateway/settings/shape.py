@@ -31,6 +31,7 @@ from gateway.config.value_types import (
 )
 from gateway.events import EventPatterns
 from gateway.settings.infodeck import InfodeckSettings
+from gateway.sinks.bacnet.config import BacnetConfig
 from gateway.sinks.broker.config import BrokerConfig
 from gateway.sinks.modbus_client.config import ModbusClientConfig
 from gateway.sinks.modbus_server.sink import ModbusServerConfig
@@ -66,8 +67,9 @@ SINK_TYPES = {
     "mqtt_sparkplug": SinkType(MqttSparkplugConfig, "gateway.sinks.sparkplug.sink:MqttSparkplugSink"),
     "modbus_server": SinkType(ModbusServerConfig, "gateway.sinks.modbus_server.sink:ModbusServerSink"),
     "modbus_client": SinkType(ModbusClientConfig, "gateway.sinks.modbus_client.sink:ModbusClientSink"),
+    "bacnet": SinkType(BacnetConfig, "gateway.sinks.bacnet.sink:BacnetSink"),
 }
-SinkConfig = MqttConfig | MqttSparkplugConfig | ModbusServerConfig | ModbusClientConfig
+SinkConfig = MqttConfig | MqttSparkplugConfig | ModbusServerConfig | ModbusClientConfig | BacnetConfig
 
 
 class CertificateFiles(NamedTuple):

@@ -76,6 +76,11 @@ class BuildingState:
         """Return what every point with a value shows now."""
         return list(self._shown.values())
 
+    def last_good(self, point: Point) -> Scalar:
+        """Return the point's last value of good quality, however old; None if it never had one."""
+        good = self.known.last_good.get(point)
+        return None if good is None else good.value
+
     def is_newest(self, update: Update) -> bool:
         """Return whether nothing newer is known for the point.
 

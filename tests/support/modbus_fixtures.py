@@ -95,6 +95,11 @@ class Latest:
         """Return all of the newest updates."""
         return tuple(self.updates.values())
 
+    def last_good(self, of: Point) -> Scalar:
+        """Return the value of the newest update."""
+        known = self.updates.get(of)
+        return None if known is None else known.value
+
     def is_newest(self, of: Update) -> bool:
         """Return whether nothing newer is known."""
         known = self.updates.get(of.point)

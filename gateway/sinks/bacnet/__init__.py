@@ -1,0 +1,1 @@
+"""The BACnet sink: a BACnet/IP device whose objects show the points."""

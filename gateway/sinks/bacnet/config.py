@@ -1,0 +1,62 @@
+"""The settings of a BACnet sink."""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Address, IPv4Network, ip_address
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, Field, WithJsonSchema
+from pydantic.dataclasses import dataclass
+
+from gateway.config.decode import STRICT
+from gateway.config.value_types import Address, HostPort, Network, Period
+
+HIGHEST_INSTANCE = 4_194_302  # 4,194,303 means any instance
+_RESERVED_VENDOR = 999  # never assigned to a vendor
+
+
+def _check_ipv4(address: HostPort) -> HostPort:
+    try:
+        is_ipv4 = isinstance(ip_address(address.host), IPv4Address)
+    except ValueError:
+        is_ipv4 = False
+    if not is_ipv4:
+        raise ValueError("BACnet/IP needs an IPv4 address, such as 192.0.2.10:47808")
+    return address
+
+
+Ipv4Address = Annotated[Address, AfterValidator(_check_ipv4)]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
+class ForeignDevice:
+    """Registration at a BBMD, which forwards broadcasts from and to other networks."""
+
+    bbmd: Ipv4Address
+    """The address of the BBMD."""
+    ttl: Annotated[Period, Field(ge=30, le=65_535)] = 300.0
+    """How long a registration lasts; it is renewed at half of this time."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
+class BacnetConfig:
+    """`type: bacnet`. Requests from outside of `allow` are ignored."""
+
+    type: Literal["bacnet"]
+    """A BACnet/IP device, in which a BMS finds every point as an object."""
+    listen: Ipv4Address
+    """The address and port of the device; the usual port is 47808."""
+    device: Annotated[int, Field(ge=0, le=HIGHEST_INSTANCE)]
+    """The device instance, which no other device in the whole BACnet network may have."""
+    device_name: Annotated[str, Field(min_length=1)] | None = None
+    """The device's name in the BACnet network; this gateway's name and the sink's if not written."""
+    vendor_id: Annotated[int, Field(ge=0, le=65_535)] = _RESERVED_VENDOR
+    """The vendor identifier that ASHRAE has assigned to you; 999 is assigned to nobody."""
+    allow: tuple[Network, ...] = (IPv4Network("127.0.0.0/8"),)
+    """Networks whose clients are answered."""
+    broadcast: Annotated[IPv4Address, WithJsonSchema({"type": "string", "format": "ipv4"})] | None = None
+    """The broadcast address of the network; that of the interface which has `listen` if not written."""
+    foreign_device: ForeignDevice | None = None
+    """Register at a BBMD, where the BMS is in another network."""
+    max_subscriptions: Annotated[int, Field(ge=1)] = 10_000
+    """COV subscriptions at the same time, of all clients; one client may have a quarter of them."""
