@@ -1,0 +1,150 @@
+"""Numbers of ANSI/ASHRAE 135 that the server uses: services, properties, errors (clause 21)."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+ANY_INSTANCE = 4_194_303
+"""The instance that stands for any device (clause 12.11.1)."""
+ALL_NETWORKS = 0xFFFF
+
+
+class ObjectKind(IntEnum):
+    """Object types that are no points."""
+
+    DEVICE = 8
+
+
+class ConfirmedService(IntEnum):
+    """Services that are answered."""
+
+    CONFIRMED_COV_NOTIFICATION = 1
+    SUBSCRIBE_COV = 5
+    READ_PROPERTY = 12
+    READ_PROPERTY_MULTIPLE = 14
+    WRITE_PROPERTY = 15
+    WRITE_PROPERTY_MULTIPLE = 16
+    SUBSCRIBE_COV_PROPERTY = 28
+
+
+class UnconfirmedService(IntEnum):
+    """Services without an answer of their own."""
+
+    I_AM = 0
+    I_HAVE = 1
+    UNCONFIRMED_COV_NOTIFICATION = 2
+    WHO_HAS = 7
+    WHO_IS = 8
+
+
+class Property(IntEnum):
+    """Property identifiers."""
+
+    ACTIVE_TEXT = 4
+    ALL = 8
+    APDU_SEGMENT_TIMEOUT = 10
+    APDU_TIMEOUT = 11
+    APPLICATION_SOFTWARE_VERSION = 12
+    COV_INCREMENT = 22
+    DESCRIPTION = 28
+    DEVICE_ADDRESS_BINDING = 30
+    EVENT_STATE = 36
+    FIRMWARE_REVISION = 44
+    INACTIVE_TEXT = 46
+    LOCAL_DATE = 56
+    LOCAL_TIME = 57
+    LOCATION = 58
+    MAX_APDU_LENGTH_ACCEPTED = 62
+    MODEL_NAME = 70
+    NUMBER_OF_APDU_RETRIES = 73
+    NUMBER_OF_STATES = 74
+    OBJECT_IDENTIFIER = 75
+    OBJECT_LIST = 76
+    OBJECT_NAME = 77
+    OBJECT_TYPE = 79
+    OPTIONAL = 80
+    OUT_OF_SERVICE = 81
+    POLARITY = 84
+    PRESENT_VALUE = 85
+    PROTOCOL_OBJECT_TYPES_SUPPORTED = 96
+    PROTOCOL_SERVICES_SUPPORTED = 97
+    PROTOCOL_VERSION = 98
+    RELIABILITY = 103
+    REQUIRED = 105
+    SEGMENTATION_SUPPORTED = 107
+    STATE_TEXT = 110
+    STATUS_FLAGS = 111
+    SYSTEM_STATUS = 112
+    UNITS = 117
+    UTC_OFFSET = 119
+    VENDOR_IDENTIFIER = 120
+    VENDOR_NAME = 121
+    PROTOCOL_REVISION = 139
+    ACTIVE_COV_SUBSCRIPTIONS = 152
+    DATABASE_REVISION = 155
+    MAX_SEGMENTS_ACCEPTED = 167
+    PROPERTY_LIST = 371
+
+
+class ErrorClass(IntEnum):
+    """What an error is about."""
+
+    DEVICE = 0
+    OBJECT = 1
+    PROPERTY = 2
+    RESOURCES = 3
+    SECURITY = 4
+    SERVICES = 5
+
+
+class ErrorCode(IntEnum):
+    """Why a request failed."""
+
+    OTHER = 0
+    NO_SPACE_TO_ADD_LIST_ELEMENT = 19
+    UNKNOWN_OBJECT = 31
+    UNKNOWN_PROPERTY = 32
+    VALUE_OUT_OF_RANGE = 37
+    WRITE_ACCESS_DENIED = 40
+    INVALID_ARRAY_INDEX = 42
+    COV_SUBSCRIPTION_FAILED = 43
+    NOT_COV_PROPERTY = 44
+    OPTIONAL_FUNCTIONALITY_NOT_SUPPORTED = 45
+    PROPERTY_IS_NOT_AN_ARRAY = 50
+
+
+class RejectReason(IntEnum):
+    """Why a request cannot be understood."""
+
+    OTHER = 0
+    BUFFER_OVERFLOW = 1
+    INCONSISTENT_PARAMETERS = 2
+    INVALID_PARAMETER_DATA_TYPE = 3
+    INVALID_TAG = 4
+    MISSING_REQUIRED_PARAMETER = 5
+    PARAMETER_OUT_OF_RANGE = 6
+    TOO_MANY_ARGUMENTS = 7
+    UNDEFINED_ENUMERATION = 8
+    UNRECOGNIZED_SERVICE = 9
+
+
+class AbortReason(IntEnum):
+    """Why a transaction ends without an answer."""
+
+    OTHER = 0
+    BUFFER_OVERFLOW = 1
+    INVALID_APDU_IN_THIS_STATE = 2
+    PREEMPTED_BY_HIGHER_PRIORITY_TASK = 3
+    SEGMENTATION_NOT_SUPPORTED = 4
+    OUT_OF_RESOURCES = 9
+    TSM_TIMEOUT = 10
+    APDU_TOO_LONG = 11
+
+
+class Segmentation(IntEnum):
+    """Whether a device sends and receives messages in segments."""
+
+    BOTH = 0
+    TRANSMIT = 1
+    RECEIVE = 2
+    NONE = 3
