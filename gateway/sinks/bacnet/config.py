@@ -10,8 +10,8 @@ from pydantic.dataclasses import dataclass
 
 from gateway.config.decode import STRICT
 from gateway.config.value_types import Address, HostPort, Network, Period
+from gateway.mapping.objects import HIGHEST_INSTANCE
 
-HIGHEST_INSTANCE = 4_194_302  # 4,194,303 means any instance
 _RESERVED_VENDOR = 999  # never assigned to a vendor
 
 
