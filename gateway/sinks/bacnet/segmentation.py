@@ -1,0 +1,182 @@
+"""Answers that are longer than an APDU of their receiver, sent in segments (clauses 5.2, 5.4.5). No I/O."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, Final, Protocol
+
+from gateway.sinks.bacnet import frames
+from gateway.sinks.bacnet.standard import AbortReason
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from gateway.sinks.bacnet.frames import ConfirmedRequest, Peer, SegmentAck
+
+SEGMENT_TIMEOUT_S: Final = 2.0
+"""How long an acknowledgement of segments may take (APDU_Segment_Timeout)."""
+RETRIES: Final = 3
+"""How often a message is repeated that nobody acknowledges (Number_Of_APDU_Retries)."""
+_WINDOW = 16  # segments before an acknowledgement: 24 KB, which the receive buffer of any client holds
+_MOST_OF_A_PEER = 16
+_MOST = 128
+
+
+class Timer(Protocol):
+    """A call to come."""
+
+    def cancel(self) -> None:
+        """Don't make the call."""
+
+
+class Timers(Protocol):
+    """What asyncio's event loop has for calls to come."""
+
+    def call_later(self, delay: float, callback: Callable[..., object], *args: object) -> Timer:
+        """Call `callback` after `delay` seconds."""
+
+
+class SegmentedAnswer:
+    """One answer and how far its receiver has it. Methods return the segments to send now.
+
+    The first segment is sent alone: its acknowledgement says how many segments the receiver takes at once.
+    """
+
+    def __init__(self, request: ConfirmedRequest, body: bytes) -> None:
+        self.request = request
+        size = request.max_apdu - frames.SEGMENT_HEADER
+        self._parts = [body[at : at + size] for at in range(0, len(body), size)]
+        self._first = 0  # of the segments that are not acknowledged
+        self._window = 1
+        self._attempts = 0
+
+    @property
+    def length(self) -> int:
+        """The number of segments."""
+        return len(self._parts)
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether the receiver has everything."""
+        return self._first >= len(self._parts)
+
+    def send_window(self) -> list[bytes]:
+        """Return the segments that are sent but not acknowledged, or now due."""
+        return [self._segment(number) for number in range(self._first, self._end())]
+
+    def acknowledge(self, ack: SegmentAck) -> list[bytes]:
+        """Go on behind the last segment that the receiver has; nothing, if it is none of those in the window.
+
+        A negative acknowledgement names the last segment before the missing one, and so does the same.
+        One that comes late or twice names a segment that was acknowledged before.
+        """
+        newly_received = (ack.sequence - self._first + 1) & 0xFF
+        if not 0 < newly_received <= self._end() - self._first:
+            return []
+        self._first += newly_received
+        self._window = min(max(ack.window, 1), _WINDOW)
+        self._attempts = 0
+        return self.send_window()
+
+    def repeat(self) -> list[bytes]:
+        """Return the segments to send when no acknowledgement came in time; none after the last attempt."""
+        self._attempts += 1
+        return self.send_window() if self._attempts <= RETRIES else []
+
+    def _end(self) -> int:
+        return min(self._first + self._window, len(self._parts))
+
+    def _segment(self, number: int) -> bytes:
+        return frames.segment(
+            self.request.invoke_id,
+            self.request.service,
+            self._parts[number],
+            sequence=number,
+            window=_WINDOW,
+            more_follow=number + 1 < len(self._parts),
+        )
+
+
+class SegmentedAnswers:
+    """The answers that are being sent in segments: one per peer and invoke id, a limited number in all."""
+
+    def __init__(self, send: Callable[[bytes, Peer], None], timers: Timers) -> None:
+        """`send` sends an APDU."""
+        self._send = send
+        self._timers = timers
+        self._answers: dict[tuple[Peer, int], tuple[SegmentedAnswer, Timer]] = {}
+        self._of_peer: Counter[Peer] = Counter()
+
+    def is_repeated(self, request: ConfirmedRequest, peer: Peer) -> bool:
+        """Return whether the request's answer is being sent: its sender repeats it, for want of an answer.
+
+        Another request under the same invoke id ends the answer: its receiver has forgotten about it.
+        """
+        known = self._answers.get((peer, request.invoke_id))
+        if known is None:
+            return False
+        if known[0].request == request:
+            return True
+        self.end(peer, request.invoke_id)
+        return False
+
+    def answer(self, request: ConfirmedRequest, peer: Peer, body: bytes) -> None:
+        """Send the data of an answer, in segments if it is long; abort if the peer cannot take it."""
+        apdu = frames.complex_ack(request.invoke_id, request.service, body)
+        if len(apdu) <= request.max_apdu:
+            self._send(apdu, peer)
+            return
+        answer = SegmentedAnswer(request, body)
+        if (reason := self._obstacle(answer, peer)) is not None:
+            self._send(frames.abort(request.invoke_id, reason), peer)
+            return
+        self._of_peer[peer] += 1
+        self._go_on(answer, peer, answer.send_window())
+
+    def acknowledge(self, ack: SegmentAck, peer: Peer) -> None:
+        """Send the segments behind those that the peer has."""
+        known = self._answers.get((peer, ack.invoke_id))
+        if known is None:
+            return
+        answer, timer = known
+        segments = answer.acknowledge(ack)
+        if answer.is_complete:
+            self.end(peer, ack.invoke_id)
+        elif segments:
+            timer.cancel()
+            self._go_on(answer, peer, segments)
+
+    def end(self, peer: Peer, invoke_id: int) -> None:
+        """Forget an answer that is complete, or that the peer aborts."""
+        known = self._answers.pop((peer, invoke_id), None)
+        if known is not None:
+            known[1].cancel()
+            self._of_peer[peer] -= 1
+            self._of_peer += Counter()  # drops those without an answer
+
+    def close(self) -> None:
+        """End all answers."""
+        for peer, invoke_id in list(self._answers):
+            self.end(peer, invoke_id)
+
+    def _obstacle(self, answer: SegmentedAnswer, peer: Peer) -> AbortReason | None:
+        request = answer.request
+        if not request.accepts_segments:
+            return AbortReason.SEGMENTATION_NOT_SUPPORTED
+        if request.max_segments is not None and answer.length > request.max_segments:
+            return AbortReason.BUFFER_OVERFLOW
+        if self._of_peer[peer] >= _MOST_OF_A_PEER or len(self._answers) >= _MOST:
+            return AbortReason.OUT_OF_RESOURCES
+        return None
+
+    def _go_on(self, answer: SegmentedAnswer, peer: Peer, segments: list[bytes]) -> None:
+        timer = self._timers.call_later(SEGMENT_TIMEOUT_S, self._repeat, answer, peer)
+        self._answers[peer, answer.request.invoke_id] = answer, timer
+        for segment in segments:
+            self._send(segment, peer)
+
+    def _repeat(self, answer: SegmentedAnswer, peer: Peer) -> None:
+        if segments := answer.repeat():
+            self._go_on(answer, peer, segments)
+        else:
+            self.end(peer, answer.request.invoke_id)
