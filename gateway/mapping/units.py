@@ -107,7 +107,7 @@ def is_known_unit(unit: str) -> bool:
 
 def standard_spelling(unit: str) -> str:
     """Return a unit as the units library spells it, ug/m3 for µg/m³; an unknown unit unchanged."""
-    meant = (_meanings(unit) or (unit,))[-1]
+    meant = (unit_meanings(unit) or (unit,))[-1]
     return meant if meant != unit and is_known_unit(meant) else unit
 
 
@@ -118,7 +118,7 @@ def stated_unit_conversion(stated: str, written: str) -> tuple[float, float] | U
     Both may be informal. A unit in the table that is unknown converts nothing, because the table may publish
     any text. An unknown unit in a reading is a problem.
     """
-    ours, theirs = _meanings(written), _meanings(stated)
+    ours, theirs = unit_meanings(written), unit_meanings(stated)
     if not theirs or not {*theirs}.isdisjoint(ours):
         return 1, 0
     is_difference = written.startswith("delta_")
@@ -189,9 +189,9 @@ def _convert_to_bad(_: Scalar) -> tuple[Scalar, Quality]:
     return None, Quality.BAD
 
 
-def _meanings(text: str) -> tuple[str, ...]:
+def unit_meanings(text: str) -> tuple[str, ...]:
     """Return the units that a text can mean: as written, then as an informal spelling. Empty: no unit."""
-    normal = " ".join(_normalised(text).replace(_MICRO, "u").split())
+    normal = " ".join(normalised_unit(text).replace(_MICRO, "u").split())
     folded = normal.casefold().replace(" ", "")
     if folded in _NO_UNITS:
         return ()
@@ -225,7 +225,7 @@ def _parse(text: str) -> Unit | None:
     """Return the unit, or None if it is unknown or has more than names, powers, `/` and `*`."""
     from pint.errors import PintError  # noqa: PLC0415 - as above
 
-    normal = _normalised(text).replace("·", "*")
+    normal = normalised_unit(text).replace("·", "*")
     if normal in SPELLINGS:
         expression = SPELLINGS[normal]
     elif len(normal) > _LONGEST or not _PRODUCT.fullmatch(normal):
@@ -243,7 +243,7 @@ def _library_term(term: re.Match[str]) -> str:
     return f"({SPELLINGS.get(term[1], term[1])})**{term[2] or 1}"
 
 
-def _normalised(text: str) -> str:
+def normalised_unit(text: str) -> str:
     """Return a unit with look-alike characters unified: `m3` for `m³`, the degree sign for rings."""
     return unicodedata.normalize("NFKC", text.translate(_DEGREES))
 
@@ -275,6 +275,6 @@ def _as_number(number: Fraction) -> float:
 
 def _hint(unit: str) -> str:
     """Return what an informal spelling may mean, or nothing."""
-    meant = (_meanings(unit) or ("",))[-1]
+    meant = (unit_meanings(unit) or ("",))[-1]
     is_other = meant not in {"", unit, SPELLINGS.get(unit)}
     return f"; did you mean `{meant}` for {unit}?" if is_other and _parse(meant) is not None else ""

@@ -1,0 +1,49 @@
+"""The BACnet engineering units of the units that point tables and sensors write."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.mapping.engineering_units import NO_UNITS, engineering_unit
+from gateway.mapping.units import COMMON_UNITS, SPELLINGS
+
+_WITHOUT_NUMBER = {"GJ", "klx"}  # the standard has no such units
+
+
+@pytest.mark.parametrize(
+    "unit", [unit for unit in (*COMMON_UNITS, *SPELLINGS) if unit not in _WITHOUT_NUMBER]
+)
+def test_every_unit_that_can_be_converted_and_that_bacnet_has_is_found(unit: str) -> None:
+    """What the conversion of units knows by name, a BMS sees with its unit."""
+    assert engineering_unit(unit) != NO_UNITS
+
+
+@pytest.mark.parametrize(
+    ("spellings", "number"),
+    [
+        ("degC °C ºC C celsius", 62),
+        ("% percent pct", 98),
+        ("%RH rH% %r.F.", 29),
+        ("µg/m³ ug/m3 mcg/m3 ug/m**3 ug/m^3", 219),
+        ("m³/h M3/H m3/h CMH", 135),
+        ("kWh kwh KWH kilowatt_hour kilowatt-hours", 19),
+        ("L/s l/s LPS", 87),
+        ("MW", 49),
+        ("mW", 132),
+        ("s sec seconds", 73),
+        ("S siemens", 173),
+        ("kvarh", 204),
+        ("- furlongs 1 GJ", 95),
+    ],
+)
+def test_a_unit_is_found_in_all_its_spellings(spellings: str, number: int) -> None:
+    """Spellings of one unit share a number; prefixes that differ only in capitals do not."""
+    assert {engineering_unit(spelling).number for spelling in spellings.split()} == {number}
+
+
+@given(st.none() | st.text(max_size=12))
+def test_any_text_has_an_engineering_unit(unit: str | None) -> None:
+    """No text in a point table can stop the BACnet server."""
+    assert engineering_unit(unit).name
