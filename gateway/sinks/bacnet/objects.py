@@ -5,27 +5,23 @@ Sources: ANSI/ASHRAE 135, clauses 12.2, 12.6, 12.18, 12.37 and 12.42.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
-from gateway.model import ObjectType, Quality
+from gateway.mapping.engineering_units import engineering_unit
+from gateway.mapping.object_status import FAULT, NO_FLAGS, OVERRIDDEN, Reliability, object_status
+from gateway.model import ObjectType
 from gateway.sinks.bacnet import codec
-from gateway.sinks.bacnet.standard import Property, Reliability
+from gateway.sinks.bacnet.standard import Property
 
 if TYPE_CHECKING:
     from gateway.model import BacnetObject, Point, Scalar, Update
 
-_NO_UNITS = 95
 _ANALOG = frozenset({ObjectType.ANALOG_INPUT, ObjectType.LARGE_ANALOG_VALUE})
 _NORMAL, _FAULT = codec.enumerated(0), codec.enumerated(1)  # BACnetEventState
 _NORMAL_POLARITY = codec.enumerated(0)
 _RELIABILITIES: Final = {reliability: codec.enumerated(reliability) for reliability in Reliability}
-_STATUS_FLAGS: Final = {  # in-alarm, fault, overridden, out-of-service
-    (fault, overridden): codec.bit_string((False, fault, overridden, False))
-    for fault in (False, True)
-    for overridden in (False, True)
-}
+_STATUS_FLAGS: Final = {flags: codec.bit_string(flags) for flags in (NO_FLAGS, OVERRIDDEN, FAULT)}
 
 
 class ServedProperty(NamedTuple):
@@ -71,12 +67,16 @@ class ServedObject:
         "status_flags",
     )
 
+    present_value: bytes
+    status_flags: bytes
+    reliability: bytes
+    number: float | None
+
     def __init__(self, point: Point, shape: BacnetObject) -> None:
         self.point = point
         self.shape = shape
         self.identifier = codec.object_data(shape.type.number, shape.instance)
         self.cov_increment = point.cov.delta if point.cov is not None and shape.type in _ANALOG else 0.0
-        self._show_value(None)
         self.apply(None, None)
 
     @property
@@ -89,74 +89,35 @@ class ServedObject:
 
         `last_good` is shown if the update has no value, or one that the object cannot hold.
         """
-        value = update.value if update is not None else None
-        reason = _misfit(self.shape, value)
-        shown = last_good if value is None or reason else value
-        self._show_value(None if _misfit(self.shape, shown) else shown)
-        reliability = Reliability.UNRELIABLE_OTHER if reason else _reliability(update, shown)
-        is_forced = update is not None and update.quality is Quality.FORCED
-        self.status_flags = _STATUS_FLAGS[reliability != Reliability.NO_FAULT_DETECTED, is_forced]
-        self.reliability = _RELIABILITIES[reliability]
-        return reason
-
-    def _show_value(self, value: Scalar) -> None:
-        self.present_value, self.number = _ENCODERS[self.shape.type](self.shape, value)
+        status = object_status(update, self.shape, last_good=last_good)
+        self.present_value, self.number = _ENCODERS[self.shape.type](status.present_value)
+        self.status_flags = _STATUS_FLAGS[status.flags]
+        self.reliability = _RELIABILITIES[status.reliability]
+        return status.refusal
 
 
-def _reliability(update: Update | None, shown: Scalar) -> Reliability:
-    """Return what is wrong with a point's value."""
-    if update is None or shown is None:
-        return Reliability.NO_SENSOR
-    if update.quality in {Quality.GOOD, Quality.FORCED}:
-        return Reliability.NO_FAULT_DETECTED
-    if update.quality is not Quality.BAD:
-        return Reliability.COMMUNICATION_FAILURE
-    limits, value = update.point.conversion.range, update.value
-    if limits is not None and isinstance(value, int | float):
-        if value > limits[1]:
-            return Reliability.OVER_RANGE
-        if value < limits[0]:
-            return Reliability.UNDER_RANGE
-    return Reliability.UNRELIABLE_OTHER
-
-
-def _misfit(shape: BacnetObject, value: Scalar) -> str | None:
-    """Return why an object cannot hold a value, or None if it can."""
-    if value is None or shape.type is ObjectType.CHARACTERSTRING_VALUE:
-        return None
-    if shape.type is ObjectType.MULTI_STATE_INPUT:
-        is_held = value in shape.values
-    elif shape.type is ObjectType.BINARY_INPUT:
-        is_held = value in {0, 1}
-    else:
-        is_held = not isinstance(value, str)
-    return None if is_held else f"a {shape.type} cannot hold {value!r}"
-
-
-def _analog(_: BacnetObject, value: Scalar) -> tuple[bytes, float]:
-    number = math.nan if value is None else codec.as_real(float(value))
+def _analog(value: Any) -> tuple[bytes, float]:
+    number = codec.as_real(float(value))
     return codec.real(number), number
 
 
-def _large_analog(_: BacnetObject, value: Scalar) -> tuple[bytes, float]:
-    number = math.nan if value is None else float(value)
-    return codec.double(number), number
+def _large_analog(value: Any) -> tuple[bytes, float]:
+    return codec.double(float(value)), float(value)
 
 
-def _binary(_: BacnetObject, value: Scalar) -> tuple[bytes, float]:
-    return codec.enumerated(1 if value else 0), 1 if value else 0
+def _binary(value: Any) -> tuple[bytes, float]:
+    return codec.enumerated(int(value)), int(value)
 
 
-def _multi_state(shape: BacnetObject, value: Scalar) -> tuple[bytes, float]:
-    state = 1 if value is None else shape.values.index(value) + 1
+def _multi_state(state: Any) -> tuple[bytes, float]:
     return codec.unsigned(state), state
 
 
-def _text(_: BacnetObject, value: Scalar) -> tuple[bytes, None]:
-    return codec.character_string("" if value is None else str(value)), None
+def _text(text: Any) -> tuple[bytes, None]:
+    return codec.character_string(text), None
 
 
-_ENCODERS: dict[ObjectType, Callable[[BacnetObject, Scalar], tuple[bytes, float | None]]] = {
+_ENCODERS: dict[ObjectType, Callable[[Any], tuple[bytes, float | None]]] = {
     ObjectType.ANALOG_INPUT: _analog,
     ObjectType.LARGE_ANALOG_VALUE: _large_analog,
     ObjectType.BINARY_INPUT: _binary,
@@ -172,6 +133,10 @@ def _state_text(served: ServedObject, position: int) -> bytes | None:
 
 def _event_state(served: ServedObject) -> bytes:
     return _NORMAL if served.reliability == _RELIABILITIES[Reliability.NO_FAULT_DETECTED] else _FAULT
+
+
+def _units(served: ServedObject) -> bytes:
+    return codec.enumerated(engineering_unit(served.point.unit_of_measure).number)
 
 
 _NOT_LISTED = frozenset(  # clause 12.2.18
@@ -205,7 +170,7 @@ _INPUTS_HAVE = {
     Property.OUT_OF_SERVICE: ServedProperty(lambda _: codec.FALSE),
 }
 _VALUES_HAVE = {number: each._replace(is_required=False) for number, each in _INPUTS_HAVE.items()}
-_UNITS = {Property.UNITS: ServedProperty(lambda _: codec.enumerated(_NO_UNITS))}
+_UNITS = {Property.UNITS: ServedProperty(_units)}
 
 PROPERTIES: Final[dict[ObjectType, PropertyTable]] = {
     ObjectType.ANALOG_INPUT: {

@@ -86,17 +86,6 @@ class Property(IntEnum):
     PROPERTY_LIST = 371
 
 
-class Reliability(IntEnum):
-    """What is wrong with a value."""
-
-    NO_FAULT_DETECTED = 0
-    NO_SENSOR = 1
-    OVER_RANGE = 2
-    UNDER_RANGE = 3
-    UNRELIABLE_OTHER = 7
-    COMMUNICATION_FAILURE = 12
-
-
 class ErrorClass(IntEnum):
     """What an error is about."""
 
