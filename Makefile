@@ -35,7 +35,7 @@ demo: .venv/.demo ## set up .venv and run the main job on embedded parts; needs 
 in_parallel := --numprocesses 4 --dist loadfile --no-loadscope-reorder --max-worker-restart 0
 
 .PHONY: test
-test: .venv/.dev packages ## set up .venv and Debian's mosquitto, mbpoll and the like, then run all tests (ARGS="-k modbus")
+test: .venv/.dev packages .venv/.bacnet-clients ## set up .venv and Debian's mosquitto, mbpoll and the like, then run all tests (ARGS="-k modbus")
 	@exec $(python) -m pytest $(or $(ARGS),$(in_parallel))
 
 .PHONY: lint
@@ -92,9 +92,17 @@ clean: ## remove .venv, caches and builds
 	$(pip) --no-deps --no-build-isolation --editable .
 	touch .venv/.demo .venv/.dev
 
+# Without --no-package-lock, npm would write down the addresses that it downloads from.
+.venv/.bacnet-clients: tests/support/package.json | .venv/bin/python packages
+	@echo "Installing BACnet clients in JavaScript that tests use …"
+	mkdir -p .venv/bacnet-clients
+	cp tests/support/package.json .venv/bacnet-clients
+	npm install --prefix .venv/bacnet-clients --no-package-lock --ignore-scripts --no-audit --no-fund --loglevel error
+	touch .venv/.bacnet-clients
+
 # The real parts that the tests run against. Left of the colon a command, right of it the Debian package that has it.
 tools := mosquitto:mosquitto mosquitto_sub:mosquitto-clients mbpoll:mbpoll socat:socat \
-  curl:curl openssl:openssl node:nodejs systemd-analyze:systemd promtool:prometheus nginx:nginx caddy:caddy chromium:chromium
+  curl:curl openssl:openssl node:nodejs npm:npm tshark:tshark systemd-analyze:systemd promtool:prometheus nginx:nginx caddy:caddy chromium:chromium
 
 .PHONY: packages
 packages:
