@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from datetime import date, time
 
+    from gateway.sinks.bacnet.standard import ErrorClass, ErrorCode
+
 NULL: Final = b"\x00"
 TRUE: Final = b"\x11"
 FALSE: Final = b"\x10"
@@ -30,6 +32,15 @@ class MalformedError(Exception):
     def __init__(self, reason: RejectReason) -> None:
         super().__init__(reason.name)
         self.reason = reason
+
+
+class RefusedServiceError(Exception):
+    """A request that is understood and fails, with the error class and code of the answer."""
+
+    def __init__(self, error_class: ErrorClass, code: ErrorCode) -> None:
+        super().__init__(f"{error_class.name}, {code.name}")
+        self.error_class = error_class
+        self.code = code
 
 
 def application(tag: int, data: bytes) -> bytes:
