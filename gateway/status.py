@@ -134,9 +134,26 @@ class TablesStatus:
 class ClientsStatus:
     """The clients of a sink that is a server."""
 
-    connected: int = 0
+    connected: int = 0  # of a BACnet device: those with subscriptions
     requests: int = 0
-    refused: int = 0  # those that may not connect or read
+    refused: int = 0  # those that may not connect or read; of a BACnet device: ignored datagrams
+
+
+@dataclass(slots=True)
+class BacnetStatus:
+    """A BACnet device, beside its `ClientsStatus`."""
+
+    objects: int = 0
+    subscriptions: int = 0  # COV subscriptions in force
+    notifications: int = 0  # sent
+    dropped_subscriptions: int = 0  # of subscribers that did not answer
+    refused_subscriptions: int = 0  # beyond the limits
+    registration: str | None = None  # at a BBMD: "registered" or why not; None without `foreign_device`
+
+    @property
+    def is_registered(self) -> bool | None:
+        """Whether a BBMD has this foreign device registered; None if it is none."""
+        return None if self.registration is None else self.registration == "registered"
 
 
 @dataclass(slots=True)
@@ -156,6 +173,7 @@ class SinkStatus:
     last_error_ms: int | None = None
     last_success_ms: int | None = None
     clients: ClientsStatus | None = None  # None: the sink is no server
+    bacnet: BacnetStatus | None = None  # None: the sink is no BACnet device
 
     @property
     def connected(self) -> bool:

@@ -76,7 +76,10 @@ _OF_SINKS: dict[Family, list[tuple[str, str, str]]] = {
         ("lag_events", "Events that are not delivered yet.", "lag"),
         ("lag_seconds", "Age of the oldest of them.", "lag_s"),
         ("last_success_seconds", "When something was written last, Unix time.", "last_success_ms"),
-        ("clients", "Clients that are connected.", "clients.connected"),
+        ("clients", "Clients that are connected; to BACnet, with subscriptions.", "clients.connected"),
+        ("bacnet_objects", "BACnet objects.", "bacnet.objects"),
+        ("bacnet_subscriptions", "COV subscriptions in force.", "bacnet.subscriptions"),
+        ("bacnet_registered", "Whether a BBMD has the foreign device registered.", "bacnet.is_registered"),
     ],
     _COUNTER: [
         ("written_updates", "Updates written.", "written"),
@@ -84,7 +87,18 @@ _OF_SINKS: dict[Family, list[tuple[str, str, str]]] = {
         ("reconnects", "Reconnections.", "reconnects"),
         ("dead_letters", "Updates that its receiver refused.", "dead_letters"),
         ("requests", "Requests answered.", "clients.requests"),
-        ("refused_clients", "Clients that were refused.", "clients.refused"),
+        ("refused_clients", "Clients, and BACnet datagrams, that were refused.", "clients.refused"),
+        ("bacnet_notifications", "COV notifications sent.", "bacnet.notifications"),
+        (
+            "bacnet_dropped_subscriptions",
+            "COV subscriptions of clients that did not answer.",
+            "bacnet.dropped_subscriptions",
+        ),
+        (
+            "bacnet_refused_subscriptions",
+            "COV subscriptions beyond the limits.",
+            "bacnet.refused_subscriptions",
+        ),
     ],
 }
 
