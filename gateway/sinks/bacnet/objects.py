@@ -53,7 +53,8 @@ class ServedObject:
     """The object of one point.
 
     `identifier`, `present_value`, `status_flags` and `reliability` are encoded; the identifier without a tag.
-    `number` is Present_Value as a number, None for text; a number changes for clients by `cov_increment`.
+    `number` is Present_Value as a number, not rounded to a REAL, None for text; a number changes for clients
+    by `cov_increment`.
     """
 
     __slots__ = (
@@ -97,8 +98,7 @@ class ServedObject:
 
 
 def _analog(value: Any) -> tuple[bytes, float]:
-    number = codec.as_real(float(value))
-    return codec.real(number), number
+    return codec.real(codec.as_real(float(value))), float(value)
 
 
 def _large_analog(value: Any) -> tuple[bytes, float]:

@@ -111,6 +111,7 @@ class ErrorCode(IntEnum):
     NOT_COV_PROPERTY = 44
     OPTIONAL_FUNCTIONALITY_NOT_SUPPORTED = 45
     PROPERTY_IS_NOT_AN_ARRAY = 50
+    UNKNOWN_SUBSCRIPTION = 79
 
 
 class RejectReason(IntEnum):

@@ -1,0 +1,316 @@
+"""COV notifications on their way: the newest value of an object, at a pace that each subscriber answers.
+
+Source: ANSI/ASHRAE 135, clauses 13.6, 13.7 and 13.1 (what counts as a change). No I/O.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import OrderedDict, deque
+from ipaddress import IPv4Address
+from typing import TYPE_CHECKING, Final, Protocol
+
+from gateway.sinks.bacnet import codec, frames
+from gateway.sinks.bacnet.segmentation import RETRIES, Timers
+from gateway.sinks.bacnet.standard import ConfirmedService, ErrorCode, Property, UnconfirmedService
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from gateway.sinks.bacnet.frames import Peer
+    from gateway.sinks.bacnet.objects import ServedObject
+    from gateway.status import BacnetStatus
+
+APDU_TIMEOUT_S: Final = 3.0
+"""How long the answer to a request of the server may take (APDU_Timeout)."""
+MOST_IN_FLIGHT: Final = 16
+"""Confirmed notifications that one subscriber has not answered yet, at most."""
+LONGEST_SILENCE_S: Final = 60.0
+"""A subscriber that answers nothing for so long loses its subscriptions."""
+_SLICE = 200  # notifications between two turns of the event loop: a few milliseconds
+_UNCONFIRMED_HEADER = frames.unconfirmed_request(UnconfirmedService.UNCONFIRMED_COV_NOTIFICATION, b"")
+_WITHOUT_END = codec.context(3, codec.unsigned_data(0))
+
+
+def _value_of(number: Property) -> bytes:
+    """Return what stands in front of a property's value in the list of values."""
+    return codec.context(0, codec.unsigned_data(number)) + codec.opening(2)
+
+
+_BEFORE_VALUE = codec.opening(4) + _value_of(Property.PRESENT_VALUE)
+_BEFORE_FLAGS = codec.closing(2) + _value_of(Property.STATUS_FLAGS)
+_AFTER_FLAGS = codec.closing(2) + codec.closing(4)
+_LISTED_PROPERTY = codec.context(1, codec.unsigned_data(Property.PRESENT_VALUE)) + codec.closing(1)
+
+
+class LoopTimers(Timers, Protocol):
+    """What asyncio's event loop has for calls to come, and its time."""
+
+    def time(self) -> float:
+        """Return the seconds of a clock that nobody sets."""
+
+    def call_soon(self, callback: Callable[[], object]) -> object:
+        """Call `callback` in the next turn of the loop."""
+
+
+class SendNotification(Protocol):
+    """Sends an APDU to a peer."""
+
+    def __call__(self, apdu: bytes, peer: Peer, *, expects_reply: bool = False) -> None:
+        """Send at once, without waiting."""
+
+
+class Subscription:
+    """One subscription, and what its subscriber was last sent."""
+
+    __slots__ = (
+        "ends_at_s",
+        "head",
+        "is_active",
+        "is_confirmed",
+        "is_under_way",
+        "listed",
+        "process_id",
+        "sent_flags",
+        "sent_number",
+        "sent_value",
+        "served",
+        "subscriber",
+    )
+
+    def __init__(
+        self,
+        subscriber: Subscriber,
+        process_id: int,
+        served: ServedObject,
+        device_identifier: bytes,
+        *,
+        is_confirmed: bool,
+    ) -> None:
+        self.subscriber = subscriber
+        self.process_id = process_id
+        self.served = served
+        self.is_confirmed = is_confirmed
+        self.is_active = True
+        self.ends_at_s = math.inf
+        self.is_under_way = False  # waits to be sent, or for its answer
+        number = codec.unsigned_data(process_id)
+        self.head = (  # the parameters of a notification that never change
+            codec.context(0, number)
+            + codec.context(1, device_identifier)
+            + codec.context(2, served.identifier)
+        )
+        self.listed = (  # a BACnetCOVSubscription without its last parameter, the time remaining
+            codec.opening(0)
+            + subscriber.recipient
+            + codec.context(1, number)
+            + codec.closing(0)
+            + codec.opening(1)
+            + codec.context(0, served.identifier)
+            + _LISTED_PROPERTY
+            + codec.context(2, bytes((is_confirmed,)))
+        )
+        self.forget_sent()
+
+    def end(self) -> None:
+        """Send nothing more."""
+        self.is_active = False
+        self.subscriber.subscriptions.discard(self)
+        self.subscriber.waiting.pop(self, None)
+
+    def forget_sent(self) -> None:
+        """Have the present value sent, whether it was sent before or not."""
+        self.sent_value: bytes | None = None
+        self.sent_flags: bytes | None = None
+        self.sent_number: float | None = None
+
+    def remember_sent(self) -> None:
+        """Compare the values that come with the present one."""
+        served = self.served
+        self.sent_value, self.sent_flags = served.present_value, served.status_flags
+        self.sent_number = served.number
+
+    @property
+    def has_news(self) -> bool:
+        """Whether the object differs enough from what was sent last."""
+        served = self.served
+        if served.status_flags != self.sent_flags:
+            return True
+        if served.present_value == self.sent_value:
+            return False
+        number, sent = served.number, self.sent_number
+        if number is None or sent is None:
+            return True
+        # A millionth less than the increment: in binary, 21.7 - 21.6 does not reach 0.1. NaN is a change.
+        return not served.cov_increment or not abs(number - sent) < served.cov_increment * 0.999999
+
+    def remaining_s(self, now_s: float) -> int:
+        """Return the seconds until it ends, rounded up, at least 1; 0 if it has no end."""
+        return 0 if self.ends_at_s == math.inf else max(math.ceil(self.ends_at_s - now_s), 1)
+
+
+class InFlight:
+    """A confirmed notification without an answer."""
+
+    __slots__ = ("apdu", "attempts", "subscription", "until_s")
+
+    def __init__(self, subscription: Subscription, apdu: bytes, until_s: float) -> None:
+        self.subscription = subscription
+        self.apdu = apdu
+        self.until_s = until_s
+        self.attempts = 1
+
+
+class Subscriber:
+    """A peer with subscriptions, and its confirmed notifications."""
+
+    def __init__(self, peer: Peer) -> None:
+        self.peer = peer
+        self.recipient = _recipient(peer)
+        self.subscriptions: set[Subscription] = set()
+        self.in_flight: dict[int, InFlight] = {}  # by invoke id, oldest first
+        self.waiting: OrderedDict[Subscription, None] = OrderedDict()  # the oldest first
+        self.silent_since_s: float | None = None  # when the first notification without an answer was sent
+        self._invoke_id = 0
+
+    @property
+    def has_room(self) -> bool:
+        """Whether another confirmed notification may be sent; a silent peer gets one at a time."""
+        return len(self.in_flight) < (MOST_IN_FLIGHT if self.silent_since_s is None else 1)
+
+    def next_invoke_id(self) -> int:
+        """Return an invoke id that is not in use."""
+        self._invoke_id = (self._invoke_id + 1) & 0xFF
+        while self._invoke_id in self.in_flight:
+            self._invoke_id = (self._invoke_id + 1) & 0xFF
+        return self._invoke_id
+
+
+def _recipient(peer: Peer) -> bytes:
+    """Return a BACnetRecipient with its address."""
+    mac = peer.mac or IPv4Address(peer.host).packed + peer.port.to_bytes(2, "big")
+    address = codec.unsigned(peer.network) + codec.application(6, mac)
+    around = codec.opening(0) + codec.opening(1), codec.closing(1) + codec.closing(0)
+    return around[0] + address + around[1]
+
+
+class Notifier:
+    """Sends the notifications of all subscriptions. Used on the event loop."""
+
+    def __init__(
+        self,
+        *,
+        send: SendNotification,
+        timers: LoopTimers,
+        status: BacnetStatus,
+        end: Callable[[Subscription], None],
+        end_silent: Callable[[Subscriber], None],
+    ) -> None:
+        """`end` ends a subscription that its subscriber does not know, `end_silent` all of a silent one."""
+        self._send = send
+        self._timers = timers
+        self._status = status
+        self._end = end
+        self._end_silent = end_silent
+        self._ready: deque[Subscription] = deque()
+        self._is_sending_soon = False
+
+    def notify(self, subscription: Subscription) -> None:
+        """Send the object's present value soon; what is under way is compared with it when it has arrived."""
+        if subscription.is_under_way:
+            return
+        subscription.is_under_way = True
+        self._ready.append(subscription)
+        self._send_soon()
+
+    def receive_answer(self, subscriber: Subscriber, invoke_id: int, error_code: int | None) -> None:
+        """Go on after the answer to a notification, whatever it is."""
+        in_flight = subscriber.in_flight.pop(invoke_id, None)
+        if in_flight is None:
+            return  # late, or sent twice
+        subscriber.silent_since_s = None
+        subscription = in_flight.subscription
+        if error_code == ErrorCode.UNKNOWN_SUBSCRIPTION and subscription.is_active:
+            self._end(subscription)
+        self._finish(subscription)
+        self._send_waiting(subscriber)
+
+    def repeat_unanswered(self, subscriber: Subscriber, now_s: float) -> None:
+        """Send what had no answer in time again, or give it up after the last attempt."""
+        for invoke_id, each in list(subscriber.in_flight.items()):
+            if each.until_s > now_s:
+                continue
+            if each.attempts <= RETRIES and each.subscription.is_active:
+                each.attempts += 1
+                each.until_s = now_s + APDU_TIMEOUT_S
+                self._send(each.apdu, subscriber.peer, expects_reply=True)
+            else:
+                del subscriber.in_flight[invoke_id]
+                self._give_up(each, now_s)
+        self._send_waiting(subscriber)
+
+    def _give_up(self, in_flight: InFlight, now_s: float) -> None:
+        subscription = in_flight.subscription
+        subscriber = subscription.subscriber
+        if in_flight.attempts > RETRIES:
+            if subscriber.silent_since_s is None:
+                subscriber.silent_since_s = now_s - APDU_TIMEOUT_S * in_flight.attempts
+            if now_s - subscriber.silent_since_s >= LONGEST_SILENCE_S and subscriber.subscriptions:
+                self._end_silent(subscriber)
+        subscription.forget_sent()  # it is not known to have arrived
+        self._finish(subscription)
+
+    def _finish(self, subscription: Subscription) -> None:
+        subscription.is_under_way = False
+        if subscription.is_active and subscription.has_news:
+            self.notify(subscription)
+
+    def _send_soon(self) -> None:
+        if not self._is_sending_soon:
+            self._is_sending_soon = True
+            self._timers.call_soon(self._send_slice)
+
+    def _send_slice(self) -> None:
+        """Send some of what is ready; the rest in the next turn of the loop, so that others get theirs."""
+        self._is_sending_soon = False
+        ready, now_s = self._ready, self._timers.time()
+        for _ in range(min(len(ready), _SLICE)):
+            subscription = ready.popleft()
+            if not subscription.is_active:
+                continue
+            if not subscription.is_confirmed:
+                subscription.is_under_way = False
+                apdu = _UNCONFIRMED_HEADER + _notification(subscription, now_s)
+                self._status.notifications += 1
+                self._send(apdu, subscription.subscriber.peer)
+            elif subscription.subscriber.has_room:
+                self._send_confirmed(subscription, now_s)
+            else:
+                subscription.subscriber.waiting[subscription] = None
+        if ready:
+            self._send_soon()
+
+    def _send_waiting(self, subscriber: Subscriber) -> None:
+        now_s = self._timers.time()
+        while subscriber.waiting and subscriber.has_room:
+            self._send_confirmed(subscriber.waiting.popitem(last=False)[0], now_s)
+
+    def _send_confirmed(self, subscription: Subscription, now_s: float) -> None:
+        subscriber = subscription.subscriber
+        invoke_id = subscriber.next_invoke_id()
+        apdu = frames.confirmed_request(
+            ConfirmedService.CONFIRMED_COV_NOTIFICATION, invoke_id, _notification(subscription, now_s)
+        )
+        self._status.notifications += 1
+        subscriber.in_flight[invoke_id] = InFlight(subscription, apdu, now_s + APDU_TIMEOUT_S)
+        self._send(apdu, subscriber.peer, expects_reply=True)
+
+
+def _notification(subscription: Subscription, now_s: float) -> bytes:
+    """Return the parameters of a notification with the present value, which is the sent one from now on."""
+    subscription.remember_sent()
+    served = subscription.served
+    remaining_s = subscription.remaining_s(now_s)
+    remaining = codec.context(3, codec.unsigned_data(remaining_s)) if remaining_s else _WITHOUT_END
+    value = _BEFORE_VALUE + served.present_value + _BEFORE_FLAGS + served.status_flags + _AFTER_FLAGS
+    return subscription.head + remaining + value

@@ -1,0 +1,214 @@
+"""COV subscriptions: who is notified of which object, for how long (ANSI/ASHRAE 135, clauses 13.1 and 13.14).
+
+They are in memory, as the standard allows: after a restart, clients subscribe again when theirs would end.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import structlog
+
+from gateway.sinks.bacnet import codec
+from gateway.sinks.bacnet.codec import MalformedError, RefusedServiceError, TagReader
+from gateway.sinks.bacnet.frames import Pdu
+from gateway.sinks.bacnet.notifier import LoopTimers, Notifier, SendNotification, Subscriber, Subscription
+from gateway.sinks.bacnet.standard import ErrorClass, ErrorCode, ObjectKind, RejectReason
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from gateway.sinks.bacnet.frames import Peer
+    from gateway.sinks.bacnet.objects import ServedObject
+    from gateway.status import BacnetStatus
+
+_CHECK_S = 1.0  # between looks at what has ended and what was not answered
+_SHARE_OF_A_PEER = 4  # one peer may have a quarter of all subscriptions
+_HIGHEST_PROCESS_ID = 0xFFFF_FFFF
+
+_log = structlog.get_logger()
+
+
+class Subscriptions:
+    """All COV subscriptions of a device. Used on the event loop; `use_objects` first."""
+
+    def __init__(
+        self,
+        *,
+        device: int,
+        most: int,
+        send: SendNotification,
+        timers: LoopTimers,
+        sink: str,
+        status: BacnetStatus,
+    ) -> None:
+        """`device` is the device instance, `most` the number of subscriptions of all peers."""
+        self._device_identifier = codec.object_data(ObjectKind.DEVICE, device)
+        self._most = most
+        self._timers = timers
+        self._log = _log.bind(sink=sink)
+        self._status = status
+        self._notifier = Notifier(
+            send=send, timers=timers, status=status, end=self._end, end_silent=self._end_silent
+        )
+        self._objects: Mapping[bytes, ServedObject] = {}
+        self._by_key: dict[tuple[Peer, int, bytes], Subscription] = {}
+        self._by_object: dict[bytes, dict[Subscription, None]] = {}
+        self._subscribers: dict[Peer, Subscriber] = {}
+        self._is_checking = False
+
+    @property
+    def subscribers(self) -> int:
+        """The number of peers that have subscriptions, or had some a second ago."""
+        return len(self._subscribers)
+
+    def use_objects(self, objects: Mapping[bytes, ServedObject]) -> None:
+        """Go on with other objects, by identifier: notify what differs, end what is gone."""
+        self._objects = objects
+        for identifier, subscriptions in list(self._by_object.items()):
+            served = objects.get(identifier)
+            for subscription in list(subscriptions):
+                if served is None:
+                    self._end(subscription)
+                else:
+                    subscription.served = served
+            if served is not None:
+                self.notify_change(served)
+
+    def notify_change(self, served: ServedObject) -> None:
+        """Notify the subscribers of an object whose value or flags may have changed."""
+        for subscription in self._by_object.get(served.identifier, ()):
+            if not subscription.is_under_way and subscription.has_news:
+                self._notifier.notify(subscription)
+
+    def subscribe(self, body: bytes, peer: Peer) -> None:
+        """Execute SubscribeCOV; the first notification follows in the next turn of the loop.
+
+        Raise MalformedError or RefusedServiceError.
+        """
+        reader = TagReader(body)
+        process_id = reader.unsigned(0)
+        object_type, instance = reader.object_identifier(1)
+        is_confirmed = reader.optional_boolean(2)
+        lifetime_s = reader.optional_unsigned(3)
+        reader.end()
+        if process_id > _HIGHEST_PROCESS_ID:
+            raise MalformedError(RejectReason.PARAMETER_OUT_OF_RANGE)
+        key = peer, process_id, codec.object_data(object_type, instance)
+        if is_confirmed is not None:
+            self._begin_or_renew(key, is_confirmed=is_confirmed, lifetime_s=lifetime_s or 0)
+        elif lifetime_s is not None:
+            raise MalformedError(RejectReason.MISSING_REQUIRED_PARAMETER)
+        elif (cancelled := self._by_key.get(key)) is not None:
+            self._end(cancelled)
+
+    def receive_answer(self, apdu: bytes, peer: Peer) -> None:
+        """Apply the answer to a notification: a SimpleACK, an error, a reject or an abort."""
+        subscriber = self._subscribers.get(peer)
+        if subscriber is not None and len(apdu) > 1:
+            code = _error_code(apdu) if apdu[0] >> 4 == Pdu.ERROR else None
+            self._notifier.receive_answer(subscriber, apdu[1], code)
+
+    def active_subscriptions(self) -> bytes:
+        """Return the encoded Active_COV_Subscriptions of the device (clause 12.11.39)."""
+        now_s = self._timers.time()
+        return b"".join(
+            [
+                each.listed + codec.context(3, codec.unsigned_data(each.remaining_s(now_s)))
+                for each in self._by_key.values()
+            ]
+        )
+
+    def close(self) -> None:
+        """End all subscriptions."""
+        for subscription in list(self._by_key.values()):
+            self._end(subscription)
+
+    def _begin_or_renew(self, key: tuple[Peer, int, bytes], *, is_confirmed: bool, lifetime_s: int) -> None:
+        subscription = self._by_key.get(key)
+        if subscription is not None and subscription.is_confirmed is not is_confirmed:
+            self._end(subscription)
+            subscription = None
+        if subscription is None:
+            subscription = self._begin(key, is_confirmed=is_confirmed)
+        subscription.ends_at_s = self._timers.time() + lifetime_s if lifetime_s else math.inf
+        subscription.forget_sent()
+        self._notifier.notify(subscription)
+
+    def _begin(self, key: tuple[Peer, int, bytes], *, is_confirmed: bool) -> Subscription:
+        peer, process_id, identifier = key
+        served = self._served(identifier)
+        subscriber = self._subscribers.get(peer) or Subscriber(peer)
+        most_of_peer = max(self._most // _SHARE_OF_A_PEER, 1)
+        if len(self._by_key) >= self._most or len(subscriber.subscriptions) >= most_of_peer:
+            self._status.refused_subscriptions += 1
+            raise RefusedServiceError(ErrorClass.RESOURCES, ErrorCode.NO_SPACE_TO_ADD_LIST_ELEMENT)
+        self._subscribers[peer] = subscriber
+        subscription = Subscription(
+            subscriber, process_id, served, self._device_identifier, is_confirmed=is_confirmed
+        )
+        subscriber.subscriptions.add(subscription)
+        self._by_key[key] = subscription
+        self._by_object.setdefault(identifier, {})[subscription] = None
+        self._status.subscriptions = len(self._by_key)
+        self._check_later()
+        return subscription
+
+    def _served(self, identifier: bytes) -> ServedObject:
+        served = self._objects.get(identifier)
+        if served is not None:
+            return served
+        if identifier == self._device_identifier:
+            raise RefusedServiceError(ErrorClass.OBJECT, ErrorCode.OPTIONAL_FUNCTIONALITY_NOT_SUPPORTED)
+        raise RefusedServiceError(ErrorClass.OBJECT, ErrorCode.UNKNOWN_OBJECT)
+
+    def _end(self, subscription: Subscription) -> None:
+        identifier = subscription.served.identifier
+        del self._by_key[subscription.subscriber.peer, subscription.process_id, identifier]
+        of_object = self._by_object[identifier]
+        del of_object[subscription]
+        if not of_object:
+            del self._by_object[identifier]
+        subscription.end()
+        self._status.subscriptions = len(self._by_key)
+
+    def _end_silent(self, subscriber: Subscriber) -> None:
+        self._log.warning(
+            "bacnet.subscriber_silent",
+            peer=str(subscriber.peer),
+            subscriptions=len(subscriber.subscriptions),
+            meaning="it answers no notification; its subscriptions have ended, it must subscribe again",
+        )
+        self._status.dropped_subscriptions += len(subscriber.subscriptions)
+        for subscription in list(subscriber.subscriptions):
+            self._end(subscription)
+
+    def _check_later(self) -> None:
+        if not self._is_checking:
+            self._is_checking = True
+            self._timers.call_later(_CHECK_S, self._check)
+
+    def _check(self) -> None:
+        """End what has lived long enough, repeat what was not answered."""
+        now_s = self._timers.time()
+        for ended in [each for each in self._by_key.values() if each.ends_at_s <= now_s]:
+            self._end(ended)
+        for peer, subscriber in list(self._subscribers.items()):
+            if subscriber.in_flight:
+                self._notifier.repeat_unanswered(subscriber, now_s)
+            elif not subscriber.subscriptions:
+                del self._subscribers[peer]
+        self._is_checking = False
+        if self._subscribers:
+            self._check_later()
+
+
+def _error_code(apdu: bytes) -> int | None:
+    """Return the code of an Error-PDU, which has the error class in front of it; both are enumerated."""
+    at = 3
+    for _ in range(2):
+        if len(apdu) <= at or apdu[at] & 0xF8 != 0x90:  # noqa: PLR2004 - an Enumerated of up to 4 bytes
+            return None
+        start, at = at + 1, at + 1 + (apdu[at] & 7)
+    return int.from_bytes(apdu[start:at], "big")
