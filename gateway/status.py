@@ -137,6 +137,7 @@ class ClientsStatus:
     connected: int = 0  # of a BACnet device: those with subscriptions
     requests: int = 0
     refused: int = 0  # those that may not connect or read; of a BACnet device: ignored datagrams
+    last: str | None = None  # the address of the one that asked last; of a BACnet device only
 
 
 @dataclass(slots=True)

@@ -15,6 +15,7 @@ from gateway.sinks.modbus_client.sink import ModbusClientSink
 from gateway.sinks.modbus_server.sink import ModbusServerConfig, ModbusServerSink
 from gateway.sinks.mqtt.sink import MqttConfig, MqttSink
 from gateway.status import SinkStatus
+from support.bacnet_parts import PRESENT_VALUE, BacnetRig, RawClient, make_object
 from support.building import eventually
 from support.latest_values import DictLatestValues
 from support.libmodbus_controller import LibmodbusController
@@ -253,10 +254,44 @@ class WrittenController:
         return False
 
 
+class BuildingManagement:
+    """A BACnet client that reads two objects."""
+
+    impossible: ClassVar[Scalar] = "open"
+
+    def __init__(self, _folder: Path) -> None:
+        self.points = (make_object(TEMPERATURE, 1), make_object(HUMIDITY, 2))
+        self._rig = BacnetRig(self.points)
+        self.latest = self._rig.latest
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def make_sink(self) -> Sink:
+        """Return a sink that the client finds at its port."""
+        return self._rig.make_sink()
+
+    async def shown(self) -> list[float | None]:
+        """Read both objects; NaN is no value."""
+        with RawClient(self._rig.port) as client:
+            encoded = [await client.read(0, instance, PRESENT_VALUE) for instance in (1, 2)]
+        values = [struct.unpack(">xf", each)[0] for each in encoded]
+        return [None if math.isnan(value) else value for value in values]
+
+    async def knows_that_the_gateway_is_away(self) -> bool:
+        """Ask, and learn from the network whether anybody listens."""
+        with RawClient(self._rig.port) as client:
+            return not await client.is_heard()
+
+
 RECEIVERS: dict[str, Callable[[Path], Receiver]] = {
     "mqtt": Broker,
     "mqtt of assets": AssetBroker,
     "mqtt_sparkplug": Scada,
     "modbus_server": Controller,
     "modbus_client": WrittenController,
+    "bacnet": BuildingManagement,
 }

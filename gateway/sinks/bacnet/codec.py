@@ -42,6 +42,11 @@ class RefusedServiceError(Exception):
         self.error_class = error_class
         self.code = code
 
+    @property
+    def encoded(self) -> bytes:
+        """Class and code, encoded."""
+        return enumerated(self.error_class) + enumerated(self.code)
+
 
 def application(tag: int, data: bytes) -> bytes:
     """Return data with an application tag, which says its type."""

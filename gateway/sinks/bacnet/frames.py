@@ -7,7 +7,6 @@ from enum import IntEnum
 from ipaddress import IPv4Address
 from typing import Final, NamedTuple
 
-from gateway.sinks.bacnet import codec
 from gateway.sinks.bacnet.standard import ALL_NETWORKS
 
 _BVLC = 0x81
@@ -17,6 +16,8 @@ _HOP_COUNT = 255
 _U16, _HEADER, _IP_ADDRESS = struct.Struct(">H"), struct.Struct(">BBH"), struct.Struct(">4sH")
 MAX_APDU: Final = 1476
 """The longest APDU of BACnet/IP, in bytes."""
+SEGMENTED: Final = -1
+"""In place of the service of a request that comes in segments."""
 _MAX_APDU_CODES = (50, 128, 206, 480, 1024, MAX_APDU)  # clause 20.1.2.5
 _MAX_SEGMENTS_CODES = (None, 2, 4, 8, 16, 32, 64, None)  # clause 20.1.2.4; None: not said, or more than 64
 
@@ -161,6 +162,11 @@ def bvlc(function: Bvlc, data: bytes) -> bytes:
     return _HEADER.pack(_BVLC, function, _HEADER.size + len(data)) + data
 
 
+def bvlc_result(code: int) -> bytes:
+    """Return the answer to a request of the virtual link."""
+    return bvlc(Bvlc.RESULT, _U16.pack(code))
+
+
 def _npdu_header(network: int, mac: bytes, *, expects_reply: bool) -> bytes:
     control = _EXPECTS_REPLY if expects_reply else 0
     if not network:
@@ -170,7 +176,7 @@ def _npdu_header(network: int, mac: bytes, *, expects_reply: bool) -> bytes:
 
 
 def read_confirmed_request(apdu: bytes) -> ConfirmedRequest | None:
-    """Return a request, None if it is cut off. A segmented one has `service` -1."""
+    """Return a request, None if it is cut off. Of a segmented one, `service` is `SEGMENTED`."""
     if len(apdu) < 4:  # noqa: PLR2004 - type, sizes, invoke id, service
         return None
     first, sizes, invoke_id = apdu[0], apdu[1], apdu[2]
@@ -178,7 +184,7 @@ def read_confirmed_request(apdu: bytes) -> ConfirmedRequest | None:
     is_segmented = bool(first & 0x08)
     return ConfirmedRequest(
         invoke_id=invoke_id,
-        service=-1 if is_segmented else apdu[3],
+        service=SEGMENTED if is_segmented else apdu[3],
         body=apdu[4:],
         max_apdu=_MAX_APDU_CODES[code] if code < len(_MAX_APDU_CODES) else MAX_APDU,
         accepts_segments=bool(first & 0x02),
@@ -225,10 +231,9 @@ SEGMENT_HEADER: Final = 5
 """Bytes of a segment in front of its data."""
 
 
-def error(invoke_id: int, service: int, error_class: int, code: int) -> bytes:
-    """Return the answer that a request failed."""
-    reason = codec.enumerated(error_class) + codec.enumerated(code)
-    return bytes((Pdu.ERROR << 4, invoke_id, service)) + reason
+def error(invoke_id: int, service: int, body: bytes) -> bytes:
+    """Return the answer that a request failed; the body is class and code, or what has them."""
+    return bytes((Pdu.ERROR << 4, invoke_id, service)) + body
 
 
 def reject(invoke_id: int, reason: int) -> bytes:

@@ -35,7 +35,7 @@ class ServedProperty(NamedTuple):
     is_required: bool = True
 
 
-PropertyTable = Mapping[Property, ServedProperty]
+PropertyTable = Mapping[int, ServedProperty]
 
 
 class HasProperties(Protocol):
@@ -43,6 +43,10 @@ class HasProperties(Protocol):
 
     identifier: bytes
     """Type and instance in four bytes, without a tag."""
+
+    @property
+    def name(self) -> str:
+        """The Object_Name."""
 
     @property
     def properties(self) -> PropertyTable:
@@ -79,6 +83,11 @@ class ServedObject:
         self.identifier = codec.object_data(shape.type.number, shape.instance)
         self.cov_increment = point.cov.delta if point.cov is not None and shape.type in _ANALOG else 0.0
         self.apply(None, None)
+
+    @property
+    def name(self) -> str:
+        """The Object_Name."""
+        return self.point.name
 
     @property
     def properties(self) -> PropertyTable:
@@ -153,9 +162,9 @@ def property_list(served: HasProperties) -> list[bytes]:
     ]
 
 
-_ALL_HAVE = {
+_ALL_HAVE: dict[int, ServedProperty] = {
     Property.OBJECT_IDENTIFIER: ServedProperty(lambda served: b"\xc4" + served.identifier),
-    Property.OBJECT_NAME: ServedProperty(lambda served: codec.character_string(served.point.name)),
+    Property.OBJECT_NAME: ServedProperty(lambda served: codec.character_string(served.name)),
     Property.OBJECT_TYPE: ServedProperty(lambda served: codec.enumerated(served.shape.type.number)),
     Property.PRESENT_VALUE: ServedProperty(lambda served: served.present_value),
     Property.DESCRIPTION: ServedProperty(
@@ -165,12 +174,12 @@ _ALL_HAVE = {
     Property.RELIABILITY: ServedProperty(lambda served: served.reliability, is_required=False),
     Property.PROPERTY_LIST: ServedProperty(property_list),
 }
-_INPUTS_HAVE = {
+_INPUTS_HAVE: dict[int, ServedProperty] = {
     Property.EVENT_STATE: ServedProperty(_event_state),
     Property.OUT_OF_SERVICE: ServedProperty(lambda _: codec.FALSE),
 }
 _VALUES_HAVE = {number: each._replace(is_required=False) for number, each in _INPUTS_HAVE.items()}
-_UNITS = {Property.UNITS: ServedProperty(_units)}
+_UNITS: dict[int, ServedProperty] = {Property.UNITS: ServedProperty(_units)}
 
 PROPERTIES: Final[dict[ObjectType, PropertyTable]] = {
     ObjectType.ANALOG_INPUT: {

@@ -1,0 +1,195 @@
+"""The BACnet server: answers the requests in datagrams, on behalf of a device."""
+
+from __future__ import annotations
+
+import asyncio
+from functools import lru_cache
+from ipaddress import IPv4Address
+from typing import TYPE_CHECKING, Final
+
+from gateway.logs import internal_error_text
+from gateway.sinks.bacnet import frames
+from gateway.sinks.bacnet.codec import MalformedError, RefusedServiceError
+from gateway.sinks.bacnet.discovery import answer_who_has, answer_who_is, i_am
+from gateway.sinks.bacnet.frames import Bvlc, Pdu
+from gateway.sinks.bacnet.property_access import (
+    AnswerTooLongError,
+    read_property,
+    read_property_multiple,
+    refuse_write,
+    refuse_writes,
+)
+from gateway.sinks.bacnet.segmentation import SegmentedAnswers
+from gateway.sinks.bacnet.standard import AbortReason, ConfirmedService, RejectReason, UnconfirmedService
+from gateway.sinks.bacnet.udp_sockets import UdpSockets, broadcast_address
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import structlog
+
+    from gateway.sinks.bacnet.config import BacnetConfig
+    from gateway.sinks.bacnet.device import Device
+    from gateway.sinks.bacnet.frames import ConfirmedRequest, Packet, Peer
+    from gateway.status import ClientsStatus
+
+_UNCONFIRMED_BITS_FROM = 26  # in BACnetServicesSupported, for services of the first revisions
+_READS: dict[int, Callable[[Device, bytes], bytes]] = {
+    ConfirmedService.READ_PROPERTY: read_property,
+    ConfirmedService.READ_PROPERTY_MULTIPLE: read_property_multiple,
+}
+_REFUSED_WRITES: dict[int, Callable[[Device, bytes], bytes]] = {  # the bodies of their errors
+    ConfirmedService.WRITE_PROPERTY: refuse_write,
+    ConfirmedService.WRITE_PROPERTY_MULTIPLE: refuse_writes,
+}
+_UNCONFIRMED: dict[int, Callable[[Device, bytes], bytes | None]] = {
+    UnconfirmedService.WHO_HAS: answer_who_has,
+    UnconfirmedService.WHO_IS: answer_who_is,
+}
+EXECUTED_SERVICES: Final = frozenset(
+    {*_READS, *(_UNCONFIRMED_BITS_FROM + service for service in _UNCONFIRMED)}
+)
+"""What is executed, by the numbers of BACnetServicesSupported."""
+_NPDU_FUNCTIONS = frozenset({Bvlc.ORIGINAL_UNICAST, Bvlc.ORIGINAL_BROADCAST, Bvlc.FORWARDED_NPDU})
+_BBMD_REFUSALS = {1: 0x10, 2: 0x20, 5: 0x30, 6: 0x40, 8: 0x50, 9: 0x60}  # what only a BBMD does (clause J.2)
+_BY_SERVER = 1  # a bit of an abort: its sender is the server of the transaction
+_MOST_HOSTS = 4096  # whose permission is remembered
+
+
+class BacnetServer:
+    """Answers for a device from `open` to `close`."""
+
+    def __init__(
+        self, device: Device, config: BacnetConfig, *, status: ClientsStatus, bound_log: structlog.BoundLogger
+    ) -> None:
+        self._device = device
+        self._config = config
+        self._broadcast: str | None = None
+        self._status = status
+        self._log = bound_log
+        self._logged: set[str] = set()  # failures
+        self._is_allowed = lru_cache(_MOST_HOSTS)(self._find_allowed)
+        self._sockets = UdpSockets(self._receive)
+        self._segmented = SegmentedAnswers(self.send, asyncio.get_running_loop())
+
+    @property
+    def port(self) -> int:
+        """The bound port."""
+        return self._sockets.port
+
+    def listen(self) -> None:
+        """Answer from now on; raise OSError if the address cannot be used."""
+        self._sockets.listen(self._config.listen)
+
+    def listen_for_broadcasts(self) -> None:
+        """Answer broadcasts, too; raise OSError if the network's broadcast address cannot be used."""
+        configured, host = self._config.broadcast, self._config.listen.host
+        self._broadcast = str(configured) if configured is not None else broadcast_address(host)
+        if self._broadcast is None:
+            self._log.warning(
+                "bacnet.no_broadcasts", reason=f"the network of {host} has no broadcast address"
+            )
+        self._sockets.listen_for_broadcasts(self._broadcast)
+
+    def announce(self) -> None:
+        """Broadcast which device this is."""
+        if self._broadcast is not None:
+            self._sockets.send(frames.broadcast(i_am(self._device)), (self._broadcast, self.port))
+
+    def close(self) -> None:
+        """Close the sockets."""
+        self._sockets.close()
+
+    def send(self, apdu: bytes, peer: Peer, *, expects_reply: bool = False) -> None:
+        """Send an APDU to one device."""
+        self._sockets.send(frames.unicast(apdu, peer, expects_reply=expects_reply), peer.address)
+
+    def _receive(self, datagram: bytes, source: tuple[str, int], is_broadcast: bool) -> None:  # noqa: FBT001
+        """Handle a datagram. Whatever is in it, the server goes on."""
+        if not self._is_allowed(source[0]):
+            self._status.refused += 1
+            return
+        try:
+            self._handle(datagram, source, is_broadcast=is_broadcast)
+        except Exception as error:  # noqa: BLE001 - what fails for one client must not stop the others
+            reason = internal_error_text(error)
+            if reason not in self._logged:
+                self._logged.add(reason)
+                self._log.error("bacnet.request_failed", client=source[0], reason=reason)
+
+    def _handle(self, datagram: bytes, source: tuple[str, int], *, is_broadcast: bool) -> None:
+        found = frames.split_datagram(datagram, source)
+        if found is None:
+            return
+        function, data, sender = found
+        if function in _NPDU_FUNCTIONS:
+            is_broadcast |= function != Bvlc.ORIGINAL_UNICAST
+            packet = frames.read_npdu(data, sender, is_broadcast=is_broadcast)
+            if packet is not None and self._is_allowed(sender[0]):
+                self._handle_apdu(packet)
+        elif function in _BBMD_REFUSALS and not is_broadcast:
+            self._sockets.send(frames.bvlc_result(_BBMD_REFUSALS[function]), source)
+
+    def _handle_apdu(self, packet: Packet) -> None:
+        apdu, peer, is_broadcast = packet
+        kind = apdu[0] >> 4
+        if kind == Pdu.UNCONFIRMED_REQUEST:
+            self._answer_unconfirmed(apdu, peer)
+        elif is_broadcast:
+            return
+        elif kind == Pdu.CONFIRMED_REQUEST:
+            request = frames.read_confirmed_request(apdu)
+            if request is not None:
+                self._answer_confirmed(request, peer)
+        elif kind == Pdu.SEGMENT_ACK:
+            ack = frames.read_segment_ack(apdu)
+            if ack is not None:
+                self._segmented.acknowledge(ack, peer)
+        elif kind == Pdu.ABORT and not apdu[0] & _BY_SERVER and len(apdu) > 1:
+            self._segmented.end(peer, apdu[1])
+
+    def _answer_unconfirmed(self, apdu: bytes, peer: Peer) -> None:
+        answer = _UNCONFIRMED.get(apdu[1]) if len(apdu) > 1 else None
+        if answer is None:
+            return
+        try:
+            answered = answer(self._device, apdu[2:])
+        except MalformedError:
+            return  # there is nothing to reject
+        self._count_request(peer)
+        if answered is not None:
+            self.send(answered, peer)
+
+    def _answer_confirmed(self, request: ConfirmedRequest, peer: Peer) -> None:
+        """Execute a request, and send its answer, or why there is none."""
+        self._count_request(peer)
+        if self._segmented.is_repeated(request, peer):
+            return
+        invoke_id = request.invoke_id
+        try:
+            self._execute(request, peer)
+        except MalformedError as error:
+            self.send(frames.reject(invoke_id, error.reason), peer)
+        except RefusedServiceError as error:
+            self.send(frames.error(invoke_id, request.service, error.encoded), peer)
+        except AnswerTooLongError:
+            self.send(frames.abort(invoke_id, AbortReason.BUFFER_OVERFLOW), peer)
+
+    def _execute(self, request: ConfirmedRequest, peer: Peer) -> None:
+        invoke_id, service, body = request.invoke_id, request.service, request.body
+        if (read := _READS.get(service)) is not None:
+            self._segmented.answer(request, peer, read(self._device, body))
+        elif (refuse := _REFUSED_WRITES.get(service)) is not None:
+            self.send(frames.error(invoke_id, service, refuse(self._device, body)), peer)
+        elif service == frames.SEGMENTED:
+            self.send(frames.abort(invoke_id, AbortReason.SEGMENTATION_NOT_SUPPORTED), peer)
+        else:
+            self.send(frames.reject(invoke_id, RejectReason.UNRECOGNIZED_SERVICE), peer)
+
+    def _count_request(self, peer: Peer) -> None:
+        self._status.requests += 1
+        self._status.last = peer.host
+
+    def _find_allowed(self, host: str) -> bool:
+        address = IPv4Address(host)
+        return any(address in network for network in self._config.allow)

@@ -1,0 +1,150 @@
+"""The BACnet sink: a BACnet/IP device in which a BMS finds every point as an object."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+from typing import TYPE_CHECKING, Self
+
+import structlog
+
+from gateway.clock import now_ms
+from gateway.errors import GatewayError, RefusedError, system_reason
+from gateway.sinks.bacnet.device import Device
+from gateway.sinks.bacnet.object_table import ObjectTable
+from gateway.sinks.bacnet.server import EXECUTED_SERVICES, BacnetServer
+from gateway.status import BacnetStatus, ClientsStatus
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from types import TracebackType
+
+    from gateway.alarms import Alarms
+    from gateway.model import Update
+    from gateway.ports import Adopt, LatestValues, PointSource
+    from gateway.sinks.bacnet.config import BacnetConfig
+    from gateway.status import SinkStatus
+
+
+class BacnetSink:
+    """Shows the newest value and quality of each point that is an object on this sink.
+
+    `port` is the bound port.
+    """
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        config: BacnetConfig,
+        gateway: str,
+        points: PointSource,
+        latest: LatestValues,
+        status: SinkStatus,
+        retained: dict[str, bool] | None = None,  # noqa: ARG002 - objects end with the server
+        alarms: Alarms | None = None,  # noqa: ARG002 - no event reporting
+    ) -> None:
+        self.port = config.listen.port
+        self._name = name
+        self._config = config
+        self._points: PointSource = points
+        self._latest = latest
+        self._status = status
+        self._log = structlog.get_logger().bind(gateway=gateway, sink=name)
+        self._clients = status.clients = (
+            status.clients or ClientsStatus()
+        )  # counts go on if the sink was restarted
+        self._bacnet = status.bacnet = status.bacnet or BacnetStatus()
+        self._device = Device(
+            config,
+            name=config.device_name or f"{gateway}/{name}",
+            services=EXECUTED_SERVICES,
+            revision=_revision(),
+        )
+        self._server: BacnetServer | None = None
+
+    async def __aenter__(self) -> Self:
+        """Fill the objects from the newest values, then open the port and broadcast I-Am."""
+        points = self._points
+        objects = await asyncio.to_thread(self._build_objects, points, self._latest)
+        if self._points is points:  # no other table was adopted meanwhile
+            self._use_objects(objects)
+        config = self._config
+        self._server = BacnetServer(self._device, config, status=self._clients, bound_log=self._log)
+        try:
+            self._listen(self._server)
+        except GatewayError:
+            self._server.close()
+            raise
+        self._server.announce()
+        self._status.state = "up"
+        return self
+
+    def _listen(self, server: BacnetServer) -> None:
+        place = f"sink {self._name}: cannot"
+        try:
+            server.listen()
+        except OSError as error:
+            reason = f"{system_reason(error)}; {_advice(error)}, or change `listen`"
+            raise GatewayError(f"{place} listen on {self._config.listen}: {reason}") from error
+        self.port = server.port
+        try:
+            server.listen_for_broadcasts()
+        except OSError as error:
+            advice = "write the broadcast address of its network as `broadcast`"
+            raise GatewayError(f"{place} receive broadcasts: {system_reason(error)}; {advice}") from error
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+        /,
+    ) -> None:
+        """Close the port; BACnet has no message for it."""
+        server, self._server = self._server, None
+        if server is not None:
+            server.close()
+
+    async def write(self, updates: Sequence[Update]) -> None:
+        """Show the updates that are their point's newest, all of them between two requests.
+
+        A value that its object cannot hold is refused; the object shows the last good one as unreliable.
+        """
+        latest = self._latest
+        written = self._device.objects.write(filter(latest.is_newest, updates), latest)
+        if written.refusals:
+            raise RefusedError(written.refusals)
+
+    def prepare(self, points: PointSource, latest: LatestValues) -> Adopt:
+        """Build the objects of another point table, with the newest values."""
+        objects = self._build_objects(points, latest)
+        replaced: list[ObjectTable] = []
+
+        def adopt(news: Iterable[Update]) -> None:
+            objects.write(news, latest)
+            replaced.append(self._device.objects)  # freed with this function, in slices
+            self._points, self._latest = points, latest
+            self._use_objects(objects)
+
+        return adopt
+
+    def _build_objects(self, points: PointSource, latest: LatestValues) -> ObjectTable:
+        objects = ObjectTable(points.points, sink=self._name)
+        objects.write(latest.all_latest(), latest)  # what does not fit shows as unreliable
+        return objects
+
+    def _use_objects(self, objects: ObjectTable) -> None:
+        self._device.adopt(objects, revision=_revision())
+        self._bacnet.objects = len(objects.listed)
+
+
+def _revision() -> int:
+    """Return a revision of the database that grows over restarts: Unix seconds."""
+    return now_ms() // 1000
+
+
+def _advice(error: OSError) -> str:
+    if error.errno == errno.EADDRINUSE:
+        return "another BACnet program of this machine has the port: stop it"
+    return "the address must be one of this machine"

@@ -1,0 +1,120 @@
+"""The UDP sockets of a BACnet/IP device: one for itself and, on Linux, one for each broadcast address.
+
+A socket that is bound to an address does not receive broadcasts.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import socket
+import struct
+from contextlib import ExitStack
+from functools import partial
+from ipaddress import IPv4Address
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from gateway.config.value_types import HostPort
+
+EVERYWHERE: Final = "0.0.0.0"  # noqa: S104 - compared with the settings
+"""All addresses of this machine."""
+LIMITED_BROADCAST: Final = "255.255.255.255"
+"""The broadcast address of clients that don't know that of their network."""
+_LOOPBACK_BROADCAST = "127.255.255.255"
+_LONGEST_DATAGRAM = 2048  # more than BACnet/IP has
+_MOST_AT_ONCE = 32  # datagrams of one socket before others get their turn
+_LONGEST_TURN_S = 0.005
+_GET_ADDRESS, _GET_BROADCAST = 0x8915, 0x8919  # SIOCGIFADDR, SIOCGIFBRDADDR
+_INTERFACE = struct.Struct("16s2s2s4s232x")  # ifreq: name, family, port, address
+
+
+class UdpSockets:
+    """Receives and sends datagrams. What cannot be sent at once is lost, as any datagram may be."""
+
+    def __init__(self, receive: Callable[[bytes, tuple[str, int], bool], None]) -> None:
+        """`receive` gets each datagram, its sender, and whether it came to a broadcast address."""
+        self.unsent = 0
+        self._receive = receive
+        self._loop = asyncio.get_running_loop()
+        self._closing = ExitStack()
+        self._own = ("", 0)  # its broadcasts come back
+
+    def listen(self, address: HostPort) -> None:
+        """Open the device's own socket; raise OSError if the address is in use or none of this machine."""
+        self._socket = self._open(address.host, address.port, is_broadcast=False)
+        self._own = (address.host, self.port)
+
+    def listen_for_broadcasts(self, address: str | None) -> None:
+        """Open a socket for each broadcast address; raise OSError if the address is none of this machine."""
+        if self._own[0] == EVERYWHERE:
+            return  # its own socket receives them
+        for host in filter(None, (address, LIMITED_BROADCAST)):
+            self._open(host, self.port, is_broadcast=True)
+
+    @property
+    def port(self) -> int:
+        """The bound port."""
+        return int(self._socket.getsockname()[1])
+
+    def _open(self, host: str, port: int, *, is_broadcast: bool) -> socket.socket:
+        opened = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self._closing.callback(opened.close)
+        opened.settimeout(0)
+        opened.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
+        if is_broadcast:  # other devices on this machine need the same broadcasts
+            opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        opened.bind((host, port))
+        self._loop.add_reader(opened, partial(self._read, opened, is_broadcast))
+        self._closing.callback(self._loop.remove_reader, opened)
+        return opened
+
+    def close(self) -> None:
+        """Close all sockets."""
+        self._closing.close()
+
+    def send(self, datagram: bytes, address: tuple[str, int]) -> None:
+        """Send a datagram, or count it as unsent."""
+        try:
+            self._socket.sendto(datagram, address)
+        except OSError:  # no room, no route, an address that no datagram can go to
+            self.unsent += 1
+
+    def _read(self, opened: socket.socket, is_broadcast: bool) -> None:  # noqa: FBT001 - bound once, above
+        ends_s = self._loop.time() + _LONGEST_TURN_S
+        for _ in range(_MOST_AT_ONCE):
+            try:
+                datagram, source = opened.recvfrom(_LONGEST_DATAGRAM)
+            except BlockingIOError:
+                return
+            except OSError:  # reported by the network for an earlier datagram
+                continue
+            if source != self._own:
+                self._receive(datagram, source, is_broadcast)
+            if self._loop.time() > ends_s:
+                return
+
+
+def broadcast_address(host: str) -> str | None:
+    """Return the broadcast address of the interface that has an address; None if the system has none."""
+    if host == EVERYWHERE:
+        return LIMITED_BROADCAST
+    if IPv4Address(host).is_loopback:
+        return _LOOPBACK_BROADCAST
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asking:
+        for _, name in socket.if_nameindex():
+            if _interface_address(asking, name, _GET_ADDRESS) == host:
+                return _interface_address(asking, name, _GET_BROADCAST)
+    return None
+
+
+def _interface_address(asking: socket.socket, name: str, request: int) -> str | None:
+    """Return one of the addresses of an interface, None if it has none."""
+    question = _INTERFACE.pack(name.encode(), b"", b"", b"")
+    try:
+        *_, address = _INTERFACE.unpack(fcntl.ioctl(asking, request, question))
+    except OSError:
+        return None
+    return str(IPv4Address(address)) if any(address) else None
