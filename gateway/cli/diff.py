@@ -75,7 +75,8 @@ def _inventory(file: Path, config: Path, *, has_csv: bool) -> Inventory:
             " `gateway points --format csv` wrote"
         )
     if has_csv:
-        listed = csv_text(register_map(points, topics=settings.mqtt_topics))
+        rows = register_map(points, topics=settings.mqtt_topics, bacnet=settings.bacnet_devices)
+        listed = csv_text(rows)
         return inventory_from_csv(listed.encode(), file=f"the list of {file}")
     return _tables(settings, points)
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from itertools import groupby
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from gateway.model import HEARTBEAT, Quality
+from gateway.sinks.bacnet.config import BacnetConfig
 from gateway.sinks.modbus_client.config import ModbusClientConfig
 from gateway.sinks.modbus_server.sink import ModbusServerConfig
 from gateway.sinks.mqtt.config import MqttConfig
@@ -68,6 +69,14 @@ _REGISTER_COLUMNS = {
     "unit_of_measure": "in",
     "name": "point",
 }
+_OBJECT_COLUMNS = {
+    "object_type": "type",
+    "object_instance": "instance",
+    "name": "name",
+    "object_unit": "unit",
+    "object_states": "states",
+    "cov": "COV increment",
+}
 _ASSET_COLUMNS = {"tag": "tag", "asset": "asset", "asset_name": "name", "location": "where"}
 _VALUE_HEADINGS = ("in", "without value", "meaning")
 _QUALITY = "Quality of this point"
@@ -83,7 +92,9 @@ def handover_document(point_map: PointMap, *, gateway: str, sinks: Mapping[str, 
     rows = register_map(point_map, topics={})
     sections = [_title(rows, gateway), _how_to_read(rows), _assets(rows)]
     for name, config in sinks.items():
-        if isinstance(config, ModbusServerConfig | ModbusClientConfig):
+        if isinstance(config, BacnetConfig):
+            sections.append(_bacnet(_objects(point_map, rows, name), name, config, gateway))
+        elif isinstance(config, ModbusServerConfig | ModbusClientConfig):
             sections.append(_modbus(rows, name, config))
         elif isinstance(config, MqttSparkplugConfig):
             sections.append(_sparkplug(_published(point_map, rows, name), name, config, gateway))
@@ -241,6 +252,27 @@ def _sparkplug(points: Iterable[Published], name: str, config: MqttSparkplugConf
     )
 
 
+def _objects(point_map: PointMap, rows: Sequence[MapRow], sink: str) -> Iterator[MapRow]:
+    """Yield the first row of each point that has an object on a BACnet sink."""
+    first = {str(row["name"]): row for row in reversed(rows)}
+    for point in point_map.points:
+        if any(shown.sink == sink for shown in point.objects):
+            yield first[point.name]
+
+
+def _bacnet(rows: Iterable[MapRow], name: str, config: BacnetConfig, gateway: str) -> str:
+    ordered = sorted(rows, key=lambda row: (str(row["object_type"]), cast("int", row["object_instance"])))
+    lines = [[*(row[key] for key in _OBJECT_COLUMNS), _meaning(row)] for row in ordered]
+    return (
+        f"## BACnet: {name}\n\nThe gateway is a BACnet/IP device at {config.listen}, for clients from"
+        f" {' and '.join(map(str, config.allow))}. Device instance: {config.device}, name:"
+        f" {_escaped(config.name_in_network(gateway, name))}, vendor identifier: {config.vendor_id}."
+        " Every object can be read and subscribed to (COV), and none written. A value that is not to be used"
+        " stays, with FAULT in Status_Flags and the reason in Reliability; OVERRIDDEN: set by hand.\n"
+        + (f"\n{_table((*_OBJECT_COLUMNS.values(), 'meaning'), lines)}" if lines else "")
+    )
+
+
 def _published(point_map: PointMap, rows: Sequence[MapRow], sink: str) -> Iterator[Published]:
     """Yield the points on an MQTT sink, each with its own topic, if it has one, and its first row."""
     first = {str(row["name"]): row for row in reversed(rows)}
@@ -260,10 +292,14 @@ def _value_cells(row: MapRow, *, sentinel: Cell = "null") -> tuple[Cell, ...]:
     elif policy == "hold":
         without = "last value"
     pairs = [f"{cell_text(to)} = {key}" for key, to in values.items()] if isinstance(values, Mapping) else []
+    return row["unit_of_measure"], without, "; ".join(filter(None, (_meaning(row), ", ".join(pairs))))
+
+
+def _meaning(row: MapRow) -> str:
     source = str(row["from"])
     description = cell_text(row["description"] or _PSEUDO_MEANINGS.get(source))
     computed = f"computed: {text}" if (text := computation_text(source)) else ""
-    return row["unit_of_measure"], without, "; ".join(filter(None, (description, computed, ", ".join(pairs))))
+    return "; ".join(filter(None, (description, computed)))
 
 
 def _table(headings: Iterable[str], lines: Iterable[Sequence[Cell]]) -> str:

@@ -140,7 +140,7 @@ _TABLE = (  # number, name, spellings: powers as m3, products with *
     (222, "becquerels", "Bq"),
     (232, "decibels-a", "dBA dB(A)"),
     (233, "nephelometric-turbidity-unit", "NTU"),
-    (234, "ph", "pH"),
+    (234, "pH", ""),
     (239, "volt-ampere-hours", "VAh VA*hour"),
     (240, "kilovolt-ampere-hours", "kVAh kVA*hour"),
     (241, "megavolt-ampere-hours", "MVAh MVA*hour"),

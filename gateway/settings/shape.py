@@ -197,6 +197,11 @@ class Settings:
         }
 
     @property
+    def bacnet_devices(self) -> dict[str, BacnetConfig]:
+        """The settings of each BACnet sink, by its name."""
+        return {name: sink for name, sink in self.sinks.items() if isinstance(sink, BacnetConfig)}
+
+    @property
     def published_events(self) -> dict[str, EventPatterns]:
         """The types of the events that each sink publishes as received, by its name."""
         return {

@@ -12,7 +12,7 @@ from gateway.config.value_types import parse_duration
 from gateway.config.yaml_tree import compose
 from gateway.tools.headings import fold, folded_words
 from gateway.tools.register_map import FLAGS
-from gateway.tools.synonyms import FUNCTIONS, ORDERS, TABLES, TYPES
+from gateway.tools.synonyms import FUNCTIONS, OBJECT_TYPES, ORDERS, TABLES, TYPES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -40,7 +40,7 @@ def cell_parsers(decimal: str | None) -> dict[str, Callable[[str], Any]]:
     number, whole = partial(parse_number, decimal=decimal), partial(_parse_whole, decimal=decimal)
     return {
         **dict.fromkeys(("gain", "offset", "range_low", "range_high", "cov", "scale"), number),
-        **dict.fromkeys(("decimals", "unit", "bit"), whole),
+        **dict.fromkeys(("decimals", "unit", "bit", "object_instance"), whole),
         **dict.fromkeys(("address", "number"), partial(_parse_register, decimal=decimal)),
         **dict.fromkeys(("stale_after", "cov_every", "every"), _parse_duration),
         "multiplier": partial(_parse_multiplier, decimal=decimal),
@@ -57,7 +57,8 @@ def cell_parsers(decimal: str | None) -> dict[str, Callable[[str], Any]]:
         "bits": _parse_bits,
         "shows": _parse_shown,
         "on_stale": _parse_on_stale,
-        "mqtt": _parse_sinks,
+        **dict.fromkeys(("mqtt", "bacnet"), _parse_sinks),
+        "object_type": _parse_object_type,
     }
 
 
@@ -148,6 +149,15 @@ def _folded_orders() -> Mapping[str, str]:
     return {word: name for name, line in ORDERS.items() for word in folded_words([line])}
 
 
+@cache
+def _folded_object_types() -> Mapping[str, str]:
+    return {word: name for name, line in OBJECT_TYPES.items() for word in folded_words([name, line])}
+
+
+def _parse_object_type(text: str) -> str:
+    return _folded_object_types().get(fold(text)) or _parse_word(text)
+
+
 def _parse_order(text: str) -> str:
     return _folded_orders().get(fold(text)) or _parse_word(text).upper()
 
@@ -193,7 +203,7 @@ def _parse_shown(text: str) -> str:
 
 
 def _parse_sinks(text: str) -> bool | list[str]:
-    """Return the `mqtt` column: false, true, or the names of sinks."""
+    """Return the `mqtt` or `bacnet` column: false, true, or the names of sinks."""
     names = text.strip("[]").replace(",", " ").split()
     return FLAGS.get(text.lower(), names)
 

@@ -32,6 +32,8 @@ _COLUMNS: dict[tuple[str | int, ...], str] = {  # of keys with another name in a
     ("range", 1): "range_high",
     ("range",): "range_low",
     ("mqtt", "topic"): "own_topic",
+    ("bacnet", "object"): "object_type",
+    ("bacnet", "instance"): "object_instance",
     ("cov", "every"): "cov_every",
     **{(kind,): "from" for kind in COMPUTED_KEYS},
 }
@@ -111,11 +113,14 @@ def _choose_site(sheet: Sheet, points: Sequence[SheetPoint], site: str | None) -
 
 
 def _sinks_of(points: Sequence[SheetPoint]) -> dict[str, str]:
-    """Return the sinks that points name, and a broker under a name that no table can have."""
+    """Return the sinks that points name, and others for all points, under names that no table can have."""
     sinks = {"(broker)": "mqtt"}
+    if any("instance" in (point.keys.get("bacnet") or {}) for point in points):
+        sinks["(device)"] = "bacnet"
     for point in points:
-        mqtt = point.keys.get("mqtt")
-        sinks |= dict.fromkeys(mqtt.get("to", ()) if isinstance(mqtt, dict) else (), "mqtt")
+        for kind in ("mqtt", "bacnet"):
+            keys = point.keys.get(kind)
+            sinks |= dict.fromkeys(keys.get("to", ()) if isinstance(keys, dict) else (), kind)
         sinks |= {block["to"]: "modbus_server" for block in point.blocks}
     return sinks
 

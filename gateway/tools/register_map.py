@@ -9,17 +9,18 @@ import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from gateway.mapping.engineering_units import engineering_unit
 from gateway.mapping.registers import is_orderable, is_scalable, modicon_text, type_text
-from gateway.model import HEARTBEAT, StalePolicy, is_computed
+from gateway.model import HEARTBEAT, ObjectType, StalePolicy, is_computed
 from gateway.text import align_columns, duration_text
 from gateway.tools.yaml_text import flow_text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable, Iterator
 
     from gateway.mapping.plan import PointMap
     from gateway.mapping.topics import TopicScheme
-    from gateway.model import OnStale, Point, Register
+    from gateway.model import BacnetObject, OnStale, Point, Register
 
 Cell = str | int | float | list[str] | Mapping[str, Any] | None
 MapRow = dict[str, Cell]
@@ -50,6 +51,10 @@ COLUMNS = (
     "bit",
     "shows",  # quality, or empty: the value
     "sentinel",  # what the register shows before the first reading, and where `on_stale` is sentinel
+    "object_type",  # of BACnet; the Object_Name is `name`
+    "object_instance",
+    "object_unit",  # as BACnet names it
+    "object_states",
     # how: what else `gateway import` needs to make the same table again
     "site",
     "bits",
@@ -68,6 +73,7 @@ COLUMNS = (
     "refill",  # history, or empty
     "mqtt",  # empty: on every MQTT sink; false: on none; or the names of sinks
     "own_topic",  # `mqtt: {topic: …}`
+    "bacnet",  # empty: on every BACnet sink; false: on none; or the names of sinks
     "asset_topic",  # of messages with all points of the asset; separated by spaces, too
     "tags",
     "every",  # of the heartbeat
@@ -83,6 +89,8 @@ _SCREEN_HEADINGS = {  # topics are last, where a narrow screen cuts
     "modicon": "modicon",
     "type": "type",
     "sentinel": "empty",
+    "object_type": "BACnet object",
+    "object_instance": "instance",
     "topic": "topic",
     "asset_topic": "topic of the asset",
     "asset_name": "in Infodeck",
@@ -94,11 +102,16 @@ FLAGS = {"true": True, "wahr": True, "vrai": True, "false": False, "falsch": Fal
 """How an Excel writes true and false, in English, German and French."""
 
 
-def register_map(point_map: PointMap, *, topics: Mapping[str, TopicScheme]) -> list[MapRow]:
-    """Return the rows in the order of the tables. `topics`: the scheme of each MQTT sink by its name."""
+def register_map(
+    point_map: PointMap, *, topics: Mapping[str, TopicScheme], bacnet: Collection[str] = ()
+) -> list[MapRow]:
+    """Return the rows in the order of the tables.
+
+    `topics`: the scheme of each MQTT sink by its name, `bacnet`: the names of the BACnet sinks.
+    """
     rows = []
     for point in point_map.points:
-        row = dict.fromkeys(COLUMNS) | _identity(point, topics) | _treatment(point)
+        row = dict.fromkeys(COLUMNS) | _identity(point, topics) | _object(point, bacnet) | _treatment(point)
         if point.source == HEARTBEAT and point_map.heartbeat is not None:
             row["every"] = duration_text(point_map.heartbeat[0])
         rows += [row | _register(register) for register in point.registers] or [row]
@@ -129,6 +142,30 @@ def _identity(point: Point, topics: Mapping[str, TopicScheme]) -> MapRow:
         "topic": _joined(scheme.point_topic(point, own=mqtt.topic) for scheme in schemes),
         "asset_topic": _joined(scheme.asset_topic(point) for scheme in schemes),
     }
+
+
+def _object(point: Point, sinks: Collection[str]) -> MapRow:
+    """Return type and instance of the point's object, which are the same on every BACnet sink."""
+    names = {shown.sink for shown in point.objects}
+    if not names:
+        return {"bacnet": False if sinks and point.source != HEARTBEAT else None}
+    shown = point.objects[0]
+    has_unit = shown.type in {ObjectType.ANALOG_INPUT, ObjectType.LARGE_ANALOG_VALUE}
+    return {
+        "object_type": shown.type.value,
+        "object_instance": shown.instance,
+        "object_unit": engineering_unit(point.unit_of_measure).name if has_unit else None,
+        "object_states": ", ".join(f"{number} {text}" for number, text in states_of(shown)) or None,
+        "bacnet": None if names.issuperset(sinks) else sorted(names),
+    }
+
+
+def states_of(shown: BacnetObject) -> Iterator[tuple[int, str]]:
+    """Yield the states of an object as its Present_Value has them, with their texts.
+
+    Those of a multi-state object begin at 1, those of a binary object at 0, which is inactive.
+    """
+    return enumerate(shown.texts, start=1 if shown.type is ObjectType.MULTI_STATE_INPUT else 0)
 
 
 def _joined(topics: Iterable[str | None]) -> str | None:

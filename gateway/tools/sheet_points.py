@@ -17,13 +17,16 @@ if TYPE_CHECKING:
     from gateway.tools.spreadsheet import Sheet, SheetRow
 
 _FORMAT_COLUMNS = ("sink", "unit", "table", "type", "order", "scale", "bit", "shows")
-DERIVED_COLUMNS = ("name", "asset_name", "location", "topic", "asset_topic", "words", "sentinel")
+DERIVED_COLUMNS = (
+    *("name", "asset_name", "location", "topic", "asset_topic", "words", "sentinel"),
+    *("object_unit", "object_states"),
+)
 """Columns of our lists that are made from others, and not imported."""
 _WORD_TABLES = ("input", "holding")
 _HEARTBEAT_EVERY = "10s"
 _POINT_COLUMNS = (  # in the usual order of a point table; `unit_of_measure` is the key `unit` there
     *(*REQUIRED, "unit_of_measure", "source_unit", "description", "bits", "map", "gain", "offset", "range"),
-    *("clamp", "decimals", "cov", "stale_after", "on_stale", "refill", "tags", "mqtt"),
+    *("clamp", "decimals", "cov", "stale_after", "on_stale", "refill", "tags", "mqtt", "bacnet"),
 )
 
 
@@ -121,6 +124,7 @@ def _point_keys(sheet: Sheet, cells: dict[str, Any], row: SheetRow) -> dict[str,
         "clamp": cells.get("clamp") or None,
         "cov": _cov(cells),
         "mqtt": _mqtt(cells),
+        "bacnet": _bacnet(cells),
     }
     found = {column: values[column] for column in _POINT_COLUMNS if values.get(column) is not None}
     if computed:
@@ -140,6 +144,18 @@ def _mqtt(cells: dict[str, Any]) -> Any:
         return False
     keys = {"to": sinks} if isinstance(sinks, list) else {}
     return keys | ({"topic": topic} if topic else {}) or None
+
+
+def _bacnet(cells: dict[str, Any]) -> Any:
+    sinks = cells.get("bacnet")
+    if sinks is False:
+        return False
+    keys = {
+        "to": sinks if isinstance(sinks, list) else None,
+        "object": cells.get("object_type"),
+        "instance": cells.get("object_instance"),
+    }
+    return {key: value for key, value in keys.items() if value is not None} or None
 
 
 def _has_register(sheet: Sheet, row: SheetRow) -> bool:

@@ -123,6 +123,12 @@ HEADINGS = {  # column of `gateway points --format csv`: English, German, French
     "gain": ("reading gain", "Messwertfaktor", "gain de la mesure"),
     "offset": ("reading offset", "Messwert-Offset", "décalage de la mesure"),
     "decimals": ("rounded to decimals", "gerundet auf Nachkommastellen", "arrondi à décimales"),
+    "object_type": ("BACnet object type", "BACnet-Objekttyp", "type d'objet BACnet"),
+    "object_instance": (
+        "BACnet instance, BACnet object instance",
+        "BACnet-Instanz, BACnet-Objektinstanz",
+        "instance BACnet, instance d'objet BACnet",
+    ),
     "cov": ("deadband, COV increment", "COV-Inkrement, Totband", "bande morte, incrément COV"),
 }
 
@@ -145,7 +151,9 @@ UNSPECIFIC = {  # columns that these headings may mean, where no other heading m
     ("scaling",): ("scale", "", ""),
 }
 
-OWN_ONLY = frozenset({"number", "scale", "bits", "gain", "offset", "decimals", "words"})
+OWN_ONLY = frozenset(
+    {"number", "scale", "bits", "gain", "offset", "decimals", "words", "object_type", "object_instance"}
+)
 """Our columns whose names mean something else in other lists: running number, direction of scaling, …"""
 
 TYPES = {
@@ -186,6 +194,15 @@ TABLES = {
 
 FUNCTIONS = {"holding": (3, 6, 16, 22, 23), "input": (4,), "coil": (1, 5, 15), "discrete": (2,)}
 """Modbus function codes that read or write each table."""
+
+OBJECT_TYPES = {
+    "analog-input": "AI",
+    "binary-input": "BI",
+    "multi-state-input": "MI, MSI",
+    "characterstring-value": "CSV",
+    "large-analog-value": "LAV",
+}
+"""The BACnet object types that a point can be."""
 
 POINT_KINDS = (
     "AI, AO, AV, AE, AA, BI, BO, BV, BE, BA, DI, DO, DV, MI, MO, MV, MSI, MSV, TOR, TM, TS, TC, TR, ZW"

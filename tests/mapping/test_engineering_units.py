@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
+from bacpypes3.basetypes import EngineeringUnits
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.mapping.engineering_units import NO_UNITS, engineering_unit
+from gateway.mapping.engineering_units import ENGINEERING_UNITS, NO_UNITS, engineering_unit
 from gateway.mapping.units import COMMON_UNITS, SPELLINGS
 
 _WITHOUT_NUMBER = {"GJ", "klx"}  # the standard has no such units
@@ -47,3 +50,10 @@ def test_a_unit_is_found_in_all_its_spellings(spellings: str, number: int) -> No
 def test_any_text_has_an_engineering_unit(unit: str | None) -> None:
     """No text in a point table can stop the BACnet server."""
     assert engineering_unit(unit).name
+
+
+def test_numbers_and_names_are_those_of_the_standard() -> None:
+    """An independent BACnet library has the same number for each name; capitals and hyphens differ there."""
+    known = {re.sub(r"\W", "", name).lower(): number for name, number in EngineeringUnits._enum_map.items()}
+    ours = {each.name.replace("-", "").lower(): each.number for each in ENGINEERING_UNITS}
+    assert ours.items() <= known.items()

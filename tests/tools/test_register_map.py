@@ -5,13 +5,16 @@ from __future__ import annotations
 import csv
 import io
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from support.point_tables import EXAMPLES, HEAD, SINKS, TOPICS, load_good_tables
 
 from gateway.cli.points_document import handover_document
 from gateway.mapping.compiler import TableInputs, load_point_map
+from gateway.mapping.plan import PointMap
 from gateway.mapping.topics import TopicScheme
+from gateway.model import BacnetObject, ObjectType, OnStale, Point, StalePolicy
 from gateway.records import AssetSnapshot, KnownAsset
 from gateway.settings import load_settings
 from gateway.tools.import_table import import_points
@@ -20,8 +23,6 @@ from gateway.tools.spreadsheet import read_sheet
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    from gateway.mapping.plan import PointMap
 
 TABLE = f"""{HEAD}points:
   - {{tag: X, point: T, asset: a, from: t, unit: degC, range: [0, 50], description: "A | B, C"}}
@@ -100,6 +101,26 @@ system: {{heartbeat: {{every: 10s, modbus: {{register: 0, type: uint16}}}}}}
         "2.0", "1", "1", "0.5", "'45m'", "-1", "2.5", "True", "'sentinel'",
     ]  # fmt: skip
     assert (heartbeat["name"], heartbeat["every"], heartbeat["mqtt"]) == ("$gateway/heartbeat", "10s", False)
+
+
+def test_a_row_has_the_object_of_its_point() -> None:
+    """A row has type, instance, unit and states of the object, and its sinks if these are not all."""
+    number = BacnetObject("b1", ObjectType.ANALOG_INPUT, 4)
+    states = BacnetObject("b1", ObjectType.MULTI_STATE_INPUT, 5, (0, 1), ("Off", "On"))
+    binary = BacnetObject("b1", ObjectType.BINARY_INPUT, 5, (0, 1), ("Off", "On"))
+    points = [
+        Point("hq", "X", str(index), "a", "t", "degC", None, OnStale(StalePolicy.HOLD), objects=objects)
+        for index, objects in enumerate([(number, replace(number, sink="b2")), (states,), (binary,), ()])
+    ]
+    rows = register_map(PointMap(tuple(points), {}), topics={}, bacnet=["b1", "b2"])
+    columns = ("object_type", "object_instance", "object_unit", "object_states", "bacnet")
+    assert [tuple(row[column] for column in columns) for row in rows] == [
+        ("analog-input", 4, "degrees-celsius", None, None),
+        ("multi-state-input", 5, None, "1 Off, 2 On", ["b1"]),
+        ("binary-input", 5, None, "0 Off, 1 On", ["b1"]),
+        (None, None, None, None, False),
+    ]
+    assert screen_table(rows).splitlines()[1].split() == ["X/0", "degC", "analog-input", "4"]
 
 
 def test_each_form_has_the_same_rows(tmp_path: Path) -> None:
