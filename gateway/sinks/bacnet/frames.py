@@ -28,6 +28,7 @@ class Bvlc(IntEnum):
     RESULT = 0x00
     FORWARDED_NPDU = 0x04
     REGISTER_FOREIGN_DEVICE = 0x05
+    DELETE_FOREIGN_DEVICE_TABLE_ENTRY = 0x08
     DISTRIBUTE_BROADCAST = 0x09
     ORIGINAL_UNICAST = 0x0A
     ORIGINAL_BROADCAST = 0x0B
@@ -165,6 +166,12 @@ def bvlc(function: Bvlc, data: bytes) -> bytes:
 def bvlc_result(code: int) -> bytes:
     """Return the answer to a request of the virtual link."""
     return bvlc(Bvlc.RESULT, _U16.pack(code))
+
+
+def ip_address_data(address: tuple[str, int]) -> bytes:
+    """Return an IP address and port in six bytes, as BACnet/IP has them for a MAC address."""
+    host, port = address
+    return _IP_ADDRESS.pack(IPv4Address(host).packed, port)
 
 
 def _npdu_header(network: int, mac: bytes, *, expects_reply: bool) -> bytes:

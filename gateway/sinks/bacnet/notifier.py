@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict, deque
-from ipaddress import IPv4Address
 from typing import TYPE_CHECKING, Final, Protocol
 
 from gateway.sinks.bacnet import codec, frames
@@ -188,7 +187,7 @@ class Subscriber:
 
 def _recipient(peer: Peer) -> bytes:
     """Return a BACnetRecipient with its address."""
-    mac = peer.mac or IPv4Address(peer.host).packed + peer.port.to_bytes(2, "big")
+    mac = peer.mac or frames.ip_address_data(peer.address)
     address = codec.unsigned(peer.network) + codec.application(6, mac)
     around = codec.opening(0) + codec.opening(1), codec.closing(1) + codec.closing(0)
     return around[0] + address + around[1]

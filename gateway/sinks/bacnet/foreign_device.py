@@ -1,0 +1,115 @@
+"""Registration at a BBMD, which forwards broadcasts from and to other networks (clause J.5). No I/O."""
+
+from __future__ import annotations
+
+import struct
+from typing import TYPE_CHECKING, Final
+
+from gateway.backoff import Backoff
+from gateway.sinks.bacnet import frames
+from gateway.sinks.bacnet.frames import Bvlc
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import structlog
+
+    from gateway.sinks.bacnet.config import ForeignDevice
+    from gateway.sinks.bacnet.notifier import LoopTimers
+    from gateway.sinks.bacnet.segmentation import Timer
+    from gateway.status import BacnetStatus
+
+ANSWER_TIMEOUT_S: Final = 3.0
+"""How long the BBMD may take to answer."""
+_SUCCESS, _BROADCAST_REFUSED = 0x0000, 0x0060  # codes of BVLC-Result
+_U16 = struct.Struct(">H")
+
+
+class BbmdRegistration:
+    """Keeps a device registered at a BBMD from `start` to `stop`."""
+
+    def __init__(
+        self,
+        config: ForeignDevice,
+        *,
+        send: Callable[[bytes, tuple[str, int]], None],
+        timers: LoopTimers,
+        status: BacnetStatus,
+        bound_log: structlog.BoundLogger,
+        on_registered: Callable[[], None],
+    ) -> None:
+        """`send` sends a datagram; `on_registered` is called when the BBMD forwards broadcasts (again)."""
+        self.bbmd = (config.bbmd.host, config.bbmd.port)
+        self._ttl_s = config.ttl
+        self._send = send
+        self._timers = timers
+        self._status = status
+        self._log = bound_log.bind(bbmd=str(config.bbmd))
+        self._on_registered = on_registered
+        self._backoff = Backoff(first_s=1.0, longest_s=min(30.0, config.ttl / 8))
+        self._timer: Timer | None = None
+        self._is_waiting = False  # for the answer to a registration
+        self._lapses_at_s = 0.0
+
+    def start(self) -> None:
+        """Register now, and again at half of the time to live."""
+        self._status.registration = "not registered yet"
+        self._register()
+
+    def stop(self, own: tuple[str, int]) -> None:
+        """End the registration; `own` is the device's address."""
+        self._cancel_call()
+        if self._status.registration == "registered":
+            entry = frames.ip_address_data(own)
+            self._send(frames.bvlc(Bvlc.DELETE_FOREIGN_DEVICE_TABLE_ENTRY, entry), self.bbmd)
+
+    def receive_result(self, data: bytes, source: tuple[str, int]) -> None:
+        """Apply a BVLC-Result."""
+        if source != self.bbmd or len(data) != _U16.size:
+            return
+        (code,) = _U16.unpack(data)
+        if code == _BROADCAST_REFUSED:  # the BBMD has restarted: it does not know this device any more
+            self._register()
+        elif self._is_waiting:
+            self._is_waiting = False
+            if code == _SUCCESS:
+                self._mark_registered()
+            else:
+                self._mark_failed(f"the BBMD refuses the registration (code 0x{code:04x})", is_certain=True)
+
+    def _register(self) -> None:
+        self._is_waiting = True
+        self._call_later(ANSWER_TIMEOUT_S, self._miss_answer)
+        ttl = _U16.pack(int(self._ttl_s))
+        self._send(frames.bvlc(Bvlc.REGISTER_FOREIGN_DEVICE, ttl), self.bbmd)
+
+    def _miss_answer(self) -> None:
+        self._is_waiting = False
+        self._mark_failed("the BBMD does not answer", is_certain=False)
+
+    def _mark_registered(self) -> None:
+        self._backoff.reset()
+        self._lapses_at_s = self._timers.time() + self._ttl_s
+        self._call_later(self._ttl_s / 2, self._register)
+        if self._status.registration != "registered":
+            self._status.registration = "registered"
+            self._log.info("bacnet.registered")
+            self._on_registered()
+
+    def _mark_failed(self, reason: str, *, is_certain: bool) -> None:
+        """Register again later; the last registration holds until it lapses, unless the BBMD refuses."""
+        self._call_later(self._backoff.next_s(), self._register)
+        if not is_certain and self._timers.time() < self._lapses_at_s:
+            return
+        if self._status.registration != reason:
+            self._log.warning("bacnet.not_registered", reason=reason)
+        self._status.registration = reason
+
+    def _call_later(self, delay_s: float, callback: Callable[[], None]) -> None:
+        """Replace the call to come."""
+        self._cancel_call()
+        self._timer = self._timers.call_later(delay_s, callback)
+
+    def _cancel_call(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
