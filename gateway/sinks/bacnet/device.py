@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 import gateway
 from gateway.sinks.bacnet import codec
 from gateway.sinks.bacnet.frames import MAX_APDU
+from gateway.sinks.bacnet.notifier import APDU_TIMEOUT_S
 from gateway.sinks.bacnet.object_table import ObjectTable
 from gateway.sinks.bacnet.objects import PROPERTIES, ServedProperty, property_list
 from gateway.sinks.bacnet.segmentation import RETRIES, SEGMENT_TIMEOUT_S
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 _OPERATIONAL = 0  # BACnetDeviceStatus
 _PROTOCOL_VERSION, _PROTOCOL_REVISION = 1, 14
 _SERVICE_BITS, _TYPE_BITS = 41, 55  # as many as revision 14 of the protocol has
-_APDU_TIMEOUT_S = 3.0
 SEGMENTATION: Final = Segmentation.TRANSMIT
 """Answers may come in segments; requests may not."""
 _ANY_DEVICE = codec.object_data(ObjectKind.DEVICE, ANY_INSTANCE)
@@ -112,7 +112,7 @@ DEVICE_PROPERTIES: Final[PropertyTable] = {
     Property.APDU_SEGMENT_TIMEOUT: ServedProperty(
         lambda _: _milliseconds(SEGMENT_TIMEOUT_S), is_required=False
     ),
-    Property.APDU_TIMEOUT: ServedProperty(lambda _: _milliseconds(_APDU_TIMEOUT_S)),
+    Property.APDU_TIMEOUT: ServedProperty(lambda _: _milliseconds(APDU_TIMEOUT_S)),
     Property.NUMBER_OF_APDU_RETRIES: ServedProperty(lambda _: codec.unsigned(RETRIES)),
     Property.DEVICE_ADDRESS_BINDING: ServedProperty(lambda _: b""),
     Property.DATABASE_REVISION: ServedProperty(lambda device: codec.unsigned(device.revision)),

@@ -7,6 +7,8 @@ from functools import lru_cache
 from ipaddress import IPv4Address
 from typing import TYPE_CHECKING, Final
 
+import structlog
+
 from gateway.logs import internal_error_text
 from gateway.sinks.bacnet import frames
 from gateway.sinks.bacnet.codec import MalformedError, RefusedServiceError
@@ -21,17 +23,17 @@ from gateway.sinks.bacnet.property_access import (
 )
 from gateway.sinks.bacnet.segmentation import SegmentedAnswers
 from gateway.sinks.bacnet.standard import AbortReason, ConfirmedService, RejectReason, UnconfirmedService
+from gateway.sinks.bacnet.subscriptions import Subscriptions
 from gateway.sinks.bacnet.udp_sockets import UdpSockets, broadcast_address
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    import structlog
+    from collections.abc import Callable, Iterable
 
     from gateway.sinks.bacnet.config import BacnetConfig
     from gateway.sinks.bacnet.device import Device
     from gateway.sinks.bacnet.frames import ConfirmedRequest, Packet, Peer
-    from gateway.status import ClientsStatus
+    from gateway.sinks.bacnet.objects import ServedObject
+    from gateway.status import BacnetStatus, ClientsStatus
 
 _UNCONFIRMED_BITS_FROM = 26  # in BACnetServicesSupported, for services of the first revisions
 _READS: dict[int, Callable[[Device, bytes], bytes]] = {
@@ -47,30 +49,50 @@ _UNCONFIRMED: dict[int, Callable[[Device, bytes], bytes | None]] = {
     UnconfirmedService.WHO_IS: answer_who_is,
 }
 EXECUTED_SERVICES: Final = frozenset(
-    {*_READS, *(_UNCONFIRMED_BITS_FROM + service for service in _UNCONFIRMED)}
+    {*_READS, ConfirmedService.SUBSCRIBE_COV, *(_UNCONFIRMED_BITS_FROM + service for service in _UNCONFIRMED)}
 )
 """What is executed, by the numbers of BACnetServicesSupported."""
 _NPDU_FUNCTIONS = frozenset({Bvlc.ORIGINAL_UNICAST, Bvlc.ORIGINAL_BROADCAST, Bvlc.FORWARDED_NPDU})
 _BBMD_REFUSALS = {1: 0x10, 2: 0x20, 5: 0x30, 6: 0x40, 8: 0x50, 9: 0x60}  # what only a BBMD does (clause J.2)
 _BY_SERVER = 1  # a bit of an abort: its sender is the server of the transaction
+_ANSWERS = frozenset({Pdu.SIMPLE_ACK, Pdu.ERROR, Pdu.REJECT, Pdu.ABORT})  # to notifications
 _MOST_HOSTS = 4096  # whose permission is remembered
+
+_log = structlog.get_logger()
 
 
 class BacnetServer:
     """Answers for a device from `open` to `close`."""
 
     def __init__(
-        self, device: Device, config: BacnetConfig, *, status: ClientsStatus, bound_log: structlog.BoundLogger
+        self,
+        device: Device,
+        config: BacnetConfig,
+        *,
+        sink: str,
+        clients: ClientsStatus,
+        status: BacnetStatus,
     ) -> None:
         self._device = device
         self._config = config
         self._broadcast: str | None = None
-        self._status = status
-        self._log = bound_log
+        self._clients = clients
+        self._log = _log.bind(sink=sink)
         self._logged: set[str] = set()  # failures
         self._is_allowed = lru_cache(_MOST_HOSTS)(self._find_allowed)
         self._sockets = UdpSockets(self._receive)
-        self._segmented = SegmentedAnswers(self.send, asyncio.get_running_loop())
+        loop = asyncio.get_running_loop()
+        self._segmented = SegmentedAnswers(self.send, loop)
+        self.subscriptions = Subscriptions(
+            device=device.instance,
+            most=config.max_subscriptions,
+            send=self.send,
+            timers=loop,
+            sink=sink,
+            status=status,
+        )
+        self.subscriptions.use_objects(device.objects.by_identifier)
+        device.active_subscriptions = self.subscriptions.active_subscriptions
 
     @property
     def port(self) -> int:
@@ -97,8 +119,15 @@ class BacnetServer:
             self._sockets.send(frames.broadcast(i_am(self._device)), (self._broadcast, self.port))
 
     def close(self) -> None:
-        """Close the sockets."""
+        """End all subscriptions and close the sockets."""
+        self.subscriptions.close()
         self._sockets.close()
+
+    def notify(self, changed: Iterable[ServedObject]) -> None:
+        """Notify the subscribers of objects that have changed."""
+        for served in changed:
+            self.subscriptions.notify_change(served)
+        self._clients.connected = self.subscriptions.subscribers
 
     def send(self, apdu: bytes, peer: Peer, *, expects_reply: bool = False) -> None:
         """Send an APDU to one device."""
@@ -107,7 +136,7 @@ class BacnetServer:
     def _receive(self, datagram: bytes, source: tuple[str, int], is_broadcast: bool) -> None:  # noqa: FBT001
         """Handle a datagram. Whatever is in it, the server goes on."""
         if not self._is_allowed(source[0]):
-            self._status.refused += 1
+            self._clients.refused += 1
             return
         try:
             self._handle(datagram, source, is_broadcast=is_broadcast)
@@ -145,8 +174,11 @@ class BacnetServer:
             ack = frames.read_segment_ack(apdu)
             if ack is not None:
                 self._segmented.acknowledge(ack, peer)
-        elif kind == Pdu.ABORT and not apdu[0] & _BY_SERVER and len(apdu) > 1:
-            self._segmented.end(peer, apdu[1])
+        elif kind == Pdu.ABORT and not apdu[0] & _BY_SERVER:
+            if len(apdu) > 1:
+                self._segmented.end(peer, apdu[1])
+        elif kind in _ANSWERS:
+            self.subscriptions.receive_answer(apdu, peer)
 
     def _answer_unconfirmed(self, apdu: bytes, peer: Peer) -> None:
         answer = _UNCONFIRMED.get(apdu[1]) if len(apdu) > 1 else None
@@ -181,14 +213,17 @@ class BacnetServer:
             self._segmented.answer(request, peer, read(self._device, body))
         elif (refuse := _REFUSED_WRITES.get(service)) is not None:
             self.send(frames.error(invoke_id, service, refuse(self._device, body)), peer)
+        elif service == ConfirmedService.SUBSCRIBE_COV:
+            self.subscriptions.subscribe(body, peer)
+            self.send(frames.simple_ack(invoke_id, service), peer)
         elif service == frames.SEGMENTED:
             self.send(frames.abort(invoke_id, AbortReason.SEGMENTATION_NOT_SUPPORTED), peer)
         else:
             self.send(frames.reject(invoke_id, RejectReason.UNRECOGNIZED_SERVICE), peer)
 
     def _count_request(self, peer: Peer) -> None:
-        self._status.requests += 1
-        self._status.last = peer.host
+        self._clients.requests += 1
+        self._clients.last = peer.host
 
     def _find_allowed(self, host: str) -> bool:
         address = IPv4Address(host)

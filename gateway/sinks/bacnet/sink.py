@@ -6,8 +6,6 @@ import asyncio
 import errno
 from typing import TYPE_CHECKING, Self
 
-import structlog
-
 from gateway.clock import now_ms
 from gateway.errors import GatewayError, RefusedError, system_reason
 from gateway.sinks.bacnet.device import Device
@@ -50,7 +48,6 @@ class BacnetSink:
         self._points: PointSource = points
         self._latest = latest
         self._status = status
-        self._log = structlog.get_logger().bind(gateway=gateway, sink=name)
         self._clients = status.clients = (
             status.clients or ClientsStatus()
         )  # counts go on if the sink was restarted
@@ -70,7 +67,9 @@ class BacnetSink:
         if self._points is points:  # no other table was adopted meanwhile
             self._use_objects(objects)
         config = self._config
-        self._server = BacnetServer(self._device, config, status=self._clients, bound_log=self._log)
+        self._server = BacnetServer(
+            self._device, config, sink=self._name, clients=self._clients, status=self._bacnet
+        )
         try:
             self._listen(self._server)
         except GatewayError:
@@ -113,6 +112,8 @@ class BacnetSink:
         """
         latest = self._latest
         written = self._device.objects.write(filter(latest.is_newest, updates), latest)
+        if self._server is not None:
+            self._server.notify(written.changed)
         if written.refusals:
             raise RefusedError(written.refusals)
 
@@ -137,6 +138,8 @@ class BacnetSink:
     def _use_objects(self, objects: ObjectTable) -> None:
         self._device.adopt(objects, revision=_revision())
         self._bacnet.objects = len(objects.listed)
+        if self._server is not None:
+            self._server.subscriptions.use_objects(objects.by_identifier)
 
 
 def _revision() -> int:
