@@ -26,7 +26,16 @@ if TYPE_CHECKING:
     from gateway.tools.diff import Inventory
 
 _UNUSABLE = 2  # the exit code of argparse for unusable arguments
-_SINK_FACTS = ("type", "url", "listen", "host", "port", "serial", "payload")  # what a receiver depends on
+_SINK_FACTS = (
+    "type",
+    "url",
+    "listen",
+    "host",
+    "port",
+    "serial",
+    "payload",
+    "device",
+)  # what a receiver depends on
 _SHEETS = (".csv", ".tsv", ".txt")
 
 
@@ -98,4 +107,6 @@ def _tables(settings: Settings, points: PointMap) -> Inventory:
         name: {fact: str(getattr(sink, fact)) for fact in _SINK_FACTS if hasattr(sink, fact)}
         for name, sink in settings.sinks.items()
     }
+    for name, device in settings.bacnet_devices.items():
+        sinks[name]["device_name"] = device.name_in_network(settings.name, name)
     return inventory_of(points, topics=settings.mqtt_topics | metrics, sinks=sinks)

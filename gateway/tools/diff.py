@@ -1,12 +1,13 @@
 """`gateway diff`: what a change of point tables does to a BMS that was set up with the old ones.
 
-Both sides become an inventory: every point with its topics, registers and facts.
+Both sides become an inventory: every point with its topics, registers, objects and facts.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from itertools import zip_longest
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 from gateway.config.value_types import parse_duration
@@ -15,17 +16,18 @@ from gateway.mapping.computed_keys import AGGREGATES
 from gateway.text import count_text, short_list
 from gateway.tools.diff_report import Change, ChangeKind
 from gateway.tools.headings import REQUIRED
-from gateway.tools.import_table import USUAL_SINK, compile_points
-from gateway.tools.register_map import calculation_text, cell_text, register_map
+from gateway.tools.import_table import USUAL_DEVICE, USUAL_SINK, compile_points
+from gateway.tools.register_map import calculation_text, cell_text, register_map, states_text
 from gateway.tools.sheet_points import read_points
 from gateway.tools.spreadsheet import read_sheet
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Iterator, Mapping
+    from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 
     from gateway.mapping.plan import PointMap
     from gateway.mapping.topics import TopicScheme
-    from gateway.model import Point, Register
+    from gateway.model import BacnetObject, Point, Register
+    from gateway.tools.diff_report import Place
     from gateway.tools.spreadsheet import Sheet
 
     Word = tuple[str, int, str, int]
@@ -54,6 +56,7 @@ class PointEntry:
     name: str
     topics: frozenset[SinkTopic]
     registers: tuple[Register, ...]
+    objects: tuple[BacnetObject, ...] | None  # None: unknown, in a list of an older gateway
     facts: Mapping[str, Any]
 
 
@@ -79,7 +82,11 @@ def inventory_of(
         if point in members:
             facts["members"] = members[point]
         points[point.name] = PointEntry(
-            name=point.name, topics=_topics(point, topics), registers=point.registers, facts=facts
+            name=point.name,
+            topics=_topics(point, topics),
+            registers=point.registers,
+            objects=point.objects,
+            facts=facts,
         )
     return Inventory(points=points, sinks=sinks)
 
@@ -121,11 +128,18 @@ def inventory_from_csv(data: bytes, *, file: str) -> Inventory:
         topics = {("", listed["topic"])} if "topic" in listed else set()
         if "asset_topic" in listed:
             topics.add(("", _in_message(listed["asset_topic"], listed["point"])))
-        points[name] = replace(point, topics=frozenset(topics), facts=facts)
+        objects = _listed_objects(point) if "object_type" in sheet.columns else None
+        points[name] = replace(point, topics=frozenset(topics), objects=objects, facts=facts)
     sinks: dict[str, dict[str, str]] = {
         register.sink: {} for point in points.values() for register in point.registers
     }
     return Inventory(points=points, sinks=sinks)
+
+
+def _listed_objects(point: PointEntry) -> tuple[BacnetObject, ...]:
+    """Return the objects of a point in a list, where the sink is "" if the list names none."""
+    objects = point.objects or ()
+    return tuple(replace(each, sink="") if each.sink == USUAL_DEVICE else each for each in objects)
 
 
 def _compiled(data: bytes) -> tuple[Sheet, PointMap]:
@@ -146,12 +160,13 @@ def compare(old: Inventory, new: Inventory) -> list[Change]:
     new_names = _new_names(old, new)
     lost_sinks = old.sinks.keys() - new.sinks
     changes = [*_compare_sinks(old, new), *_reassigned_registers(old, new, new_names)]
-    changes += _reassigned_topics(old, new, new_names)
+    changes += [*_reassigned_objects(old, new, new_names), *_reassigned_topics(old, new, new_names)]
     for name, point in old.points.items():
         if name in new_names:
             changes += _compare_point(_follow(point, new_names), new.points[new_names[name]], lost_sinks)
         else:
-            kind = ChangeKind.POINT_GONE if point.registers or point.topics else ChangeKind.POINT_UNSEEN
+            is_seen = point.registers or point.objects or point.topics
+            kind = ChangeKind.POINT_GONE if is_seen else ChangeKind.POINT_UNSEEN
             changes.append(Change(kind=kind, subject=name, old=_place(point)))
     known = set(new_names.values())
     changes += [
@@ -163,22 +178,27 @@ def compare(old: Inventory, new: Inventory) -> list[Change]:
     return sorted(changes, key=lambda change: order.index(change.kind))
 
 
-def _place(point: PointEntry) -> Register | str:
-    return point.registers[0] if point.registers else " ".join(sorted({topic for _, topic in point.topics}))
+def _place(point: PointEntry) -> Place:
+    if point.registers:
+        return point.registers[0]
+    if point.objects and not point.topics:
+        return point.objects[0]
+    return " ".join(sorted({topic for _, topic in point.topics}))
 
 
 def _new_names(old: Inventory, new: Inventory) -> dict[str, str]:
     """Return the new name of each old point that is still there.
 
-    A point with another name is the same if the same registers (without any, the same topics) show the same
-    reading of the same asset.
+    A point with another name is the same if the same registers show the same reading of the same asset; or
+    else, the same objects or topics.
     """
     names = {name: name for name in old.points if name in new.points}
-    gone, added = (
-        {_identity(point): name for name, point in side.points.items() if name not in names}
-        for side in (old, new)
-    )
-    return names | {gone[one]: added[one] for one in gone if one in added and one[0]}
+    for places in (attrgetter("registers"), attrgetter("objects"), attrgetter("topics")):
+        taken = set(names.values())
+        gone = {_identity(one, places): name for name, one in old.points.items() if name not in names}
+        added = {_identity(one, places): name for name, one in new.points.items() if name not in taken}
+        names |= {gone[one]: added[one] for one in gone if one in added and one[0]}
+    return names
 
 
 def _follow(point: PointEntry, new_names: Mapping[str, str]) -> PointEntry:
@@ -189,9 +209,11 @@ def _follow(point: PointEntry, new_names: Mapping[str, str]) -> PointEntry:
     return replace(point, facts={**point.facts, "members": members})
 
 
-def _identity(point: PointEntry) -> tuple[frozenset[Hashable], str | None, str | None]:
-    """Return what no two points of an inventory share, if they have a register or a topic."""
-    return frozenset(point.registers or point.topics), point.facts.get("asset"), point.facts.get("from")
+def _identity(
+    point: PointEntry, places: Callable[[PointEntry], Iterable[Hashable] | None]
+) -> tuple[frozenset[Hashable], str | None, str | None]:
+    """Return what no two points of an inventory share, if they have such places."""
+    return frozenset(places(point) or ()), point.facts.get("asset"), point.facts.get("from")
 
 
 def _compare_sinks(old: Inventory, new: Inventory) -> Iterator[Change]:
@@ -238,6 +260,22 @@ def _words(register: Register) -> Iterator[Word]:
         yield register.sink, register.unit, register.table, address
 
 
+def _reassigned_objects(old: Inventory, new: Inventory, new_names: Mapping[str, str]) -> Iterator[Change]:
+    """Yield the objects of old points that belong to other points now."""
+    holders = {
+        _identifier(each): (point.name, each) for point in new.points.values() for each in point.objects or ()
+    }
+    for name, point in old.points.items():
+        for each in point.objects or ():
+            holder, now = holders.get(_identifier(each), (None, None))
+            if holder not in {None, new_names.get(name)}:
+                yield Change(kind=ChangeKind.OBJECT_TAKEN, subject=name, old=each, new=now, other=holder)
+
+
+def _identifier(shown: BacnetObject) -> tuple[str, str, int]:
+    return shown.sink, shown.type, shown.instance
+
+
 def _reassigned_topics(old: Inventory, new: Inventory, new_names: Mapping[str, str]) -> Iterator[Change]:
     """Yield the topics of old points that belong to other points now."""
     holders = {topic: point.name for point in new.points.values() for topic in point.topics}
@@ -251,6 +289,8 @@ def _compare_point(old: PointEntry, new: PointEntry, lost_sinks: set[str]) -> It
     if old.name != new.name:
         yield Change(kind=ChangeKind.RENAMED, subject=new.name, old=old.name, new=new.name)
     yield from _compare_registers(old, new, lost_sinks)
+    if old.objects is not None and new.objects is not None:
+        yield from _compare_objects(old, new, lost_sinks)
     yield from _compare_topics(old, new, lost_sinks)
     yield from _compare_facts(new.name, old.facts, new.facts)
 
@@ -276,6 +316,39 @@ def _compare_registers(old: PointEntry, new: PointEntry, lost_sinks: set[str]) -
             yield Change(kind=ChangeKind.REGISTER_GONE, subject=new.name, old=register)
     for register in after:
         yield Change(kind=ChangeKind.NEW_REGISTER, subject=new.name, new=register)
+
+
+def _compare_objects(old: PointEntry, new: PointEntry, lost_sinks: set[str]) -> Iterator[Change]:
+    before, after = ({each.sink: each for each in point.objects or ()} for point in (old, new))
+    for sink, was in before.items():
+        now = after.get(sink)
+        if now is None:
+            if sink not in lost_sinks:
+                yield Change(kind=ChangeKind.OBJECT_GONE, subject=new.name, old=was)
+        elif _identifier(was) != _identifier(now):
+            yield Change(kind=ChangeKind.OBJECT_MOVED, subject=new.name, old=was, new=now)
+        else:
+            if old.name != new.name:
+                yield Change(kind=ChangeKind.OBJECT_RENAMED, subject=new.name, old=old.name, new=new.name)
+            if was.texts != now.texts:
+                kind = ChangeKind.NEW_STATES if _states_stay(was, now) else ChangeKind.OBJECT_STATES
+                yield Change(
+                    kind=kind, subject=new.name, old=states_text(was), new=states_text(now), what=sink
+                )
+    for sink, now in after.items():
+        if sink not in before:
+            yield Change(kind=ChangeKind.NEW_OBJECT, subject=new.name, new=now)
+
+
+def _states_stay(was: BacnetObject, now: BacnetObject) -> bool:
+    """Return whether each state has the number it had: with the same text, or another for the same value."""
+    for position, (value, text) in enumerate(zip(was.values, was.texts, strict=True)):
+        if text in now.texts:
+            if now.texts.index(text) != position:
+                return False
+        elif position >= len(now.values) or now.values[position] != value:
+            return False
+    return True
 
 
 def _compare_topics(old: PointEntry, new: PointEntry, lost_sinks: set[str]) -> Iterator[Change]:

@@ -10,11 +10,14 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 from gateway.mapping.registers import address_text, format_text, is_orderable, modicon_text
-from gateway.model import Register
+from gateway.model import BacnetObject, Register
 from gateway.text import align_columns, count_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
+
+Place = Register | BacnetObject | str
+"""Where a BMS finds a point; a topic is text."""
 
 _HEADINGS = {True: "Would break an existing BMS database", False: "Harmless"}
 
@@ -23,13 +26,22 @@ class ChangeKind(Enum):
     """One kind of change. `breaks`: an existing BMS database would show nothing, or something wrong."""
 
     REGISTER_TAKEN = (True, "register belongs to another point now", "the BMS shows it under the old name")
+    OBJECT_TAKEN = (True, "object belongs to another point now", "the BMS shows it under the old name")
     TOPIC_TAKEN = (True, "topic belongs to another point now", "subscribers get the new point's value")
     SINK_GONE = (True, "sink gone", "nothing is published or answered there any more")
     SINK_CHANGED = (True, "sink changed", "the BMS reaches or reads it in another way")
-    POINT_GONE = (True, "point gone", "its topics get no messages, its registers answer exception 2")
+    POINT_GONE = (
+        True,
+        "point gone",
+        "topics get no messages, registers answer exception 2, objects are unknown",
+    )
     REGISTER_MOVED = (True, "register moved", "the BMS still reads the old address")
     REGISTER_GONE = (True, "register gone", "reading it is answered with exception 2")
     REGISTER_FORM = (True, "type, order, scale or bit changed", "the same words are another number")
+    OBJECT_MOVED = (True, "object moved", "the BMS still reads the old type and instance")
+    OBJECT_GONE = (True, "object gone", "reading it is answered with unknown-object")
+    OBJECT_RENAMED = (True, "object renamed", "a BMS that finds objects by name finds none")
+    OBJECT_STATES = (True, "states changed", "the same number is another state")
     TOPIC_MOVED = (True, "topic moved", "the old topic gets no more messages")
     TOPIC_GONE = (True, "topic gone", "it gets no more messages")
     MEANING = (True, "meaning changed", "the same place shows something else")
@@ -37,9 +49,11 @@ class ChangeKind(Enum):
     RENAMED = (False, "renamed", "the same reading in the same place")
     NEW_POINT = (False, "new point", "nobody reads it yet")
     NEW_REGISTER = (False, "new register of a known point", "nobody reads it yet")
+    NEW_OBJECT = (False, "new object of a known point", "nobody reads it yet")
+    NEW_STATES = (False, "states added or worded differently", "each number is the state it was")
     NEW_TOPIC = (False, "new topic of a known point", "nobody reads it yet")
     NEW_SINK = (False, "new sink", "nobody reads it yet")
-    POINT_UNSEEN = (False, "point without topic and register gone", "nobody could read it")
+    POINT_UNSEEN = (False, "point without topic, register and object gone", "nobody could read it")
     DETAIL = (False, "detail changed", "place and meaning stay")
 
     def __init__(self, breaks: bool, title: str, why: str) -> None:  # noqa: FBT001 - the values are above
@@ -56,14 +70,14 @@ class Change:
     """One thing that changed.
 
     `subject`: the point's present name (of one that is gone, its old name), or the sink's name. `old`, `new`:
-    a register or text, None if there is none. `other`: the point that has the register or topic now. `what`:
+    a register, an object or text, None if there is none. `other`: the point that has the place now. `what`:
     a sink, or a key of the point table, where the kind alone does not say it.
     """
 
     kind: ChangeKind
     subject: str
-    old: Register | str | None = None
-    new: Register | str | None = None
+    old: Place | None = None
+    new: Place | None = None
     other: str | None = None
     what: str | None = None
 
@@ -108,7 +122,9 @@ def _sides(change: Change) -> tuple[str, str]:
     return _side(change.old), " ".join(filter(None, (change.other, _side(change.new))))
 
 
-def _side(side: Register | str | None) -> str:
+def _side(side: Place | None) -> str:
+    if isinstance(side, BacnetObject):
+        return " ".join(filter(None, (side.sink, side.type, str(side.instance))))
     if isinstance(side, Register):
         number = modicon_text(side.table, side.address)
         return f"{side.sink} unit {side.unit} {address_text(side)} {number} {format_text(side)}"
@@ -137,7 +153,9 @@ def _json(changes: Sequence[Change]) -> str:
     return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
 
 
-def _json_value(side: Register | str | None) -> Any:
+def _json_value(side: Place | None) -> Any:
+    if isinstance(side, BacnetObject):
+        return {"sink": side.sink, "object_type": side.type, "object_instance": side.instance}
     if not isinstance(side, Register):
         return side
     return {

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from gateway.tools.spreadsheet import Sheet
 
 USUAL_SINK = "regs"
+USUAL_DEVICE = "(device)"
+"""A BACnet sink under a name that no table can have."""
 _COLUMNS: dict[tuple[str | int, ...], str] = {  # of keys with another name in a point table
     ("unit",): "unit_of_measure",
     ("range", 1): "range_high",
@@ -116,7 +118,7 @@ def _sinks_of(points: Sequence[SheetPoint]) -> dict[str, str]:
     """Return the sinks that points name, and others for all points, under names that no table can have."""
     sinks = {"(broker)": "mqtt"}
     if any("instance" in (point.keys.get("bacnet") or {}) for point in points):
-        sinks["(device)"] = "bacnet"
+        sinks[USUAL_DEVICE] = "bacnet"
     for point in points:
         for kind in ("mqtt", "bacnet"):
             keys = point.keys.get(kind)

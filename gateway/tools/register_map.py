@@ -16,7 +16,7 @@ from gateway.text import align_columns, duration_text
 from gateway.tools.yaml_text import flow_text
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator
+    from collections.abc import Collection, Iterable
 
     from gateway.mapping.plan import PointMap
     from gateway.mapping.topics import TopicScheme
@@ -155,17 +155,18 @@ def _object(point: Point, sinks: Collection[str]) -> MapRow:
         "object_type": shown.type.value,
         "object_instance": shown.instance,
         "object_unit": engineering_unit(point.unit_of_measure).name if has_unit else None,
-        "object_states": ", ".join(f"{number} {text}" for number, text in states_of(shown)) or None,
+        "object_states": states_text(shown) or None,
         "bacnet": None if names.issuperset(sinks) else sorted(names),
     }
 
 
-def states_of(shown: BacnetObject) -> Iterator[tuple[int, str]]:
-    """Yield the states of an object as its Present_Value has them, with their texts.
+def states_text(shown: BacnetObject) -> str:
+    """Return the states of an object with their numbers, "" if it has none.
 
     Those of a multi-state object begin at 1, those of a binary object at 0, which is inactive.
     """
-    return enumerate(shown.texts, start=1 if shown.type is ObjectType.MULTI_STATE_INPUT else 0)
+    first = 1 if shown.type is ObjectType.MULTI_STATE_INPUT else 0
+    return ", ".join(f"{number} {text}" for number, text in enumerate(shown.texts, start=first))
 
 
 def _joined(topics: Iterable[str | None]) -> str | None:

@@ -12,7 +12,7 @@ from support.point_tables import HEAD, SINKS, TOPICS
 
 from gateway.mapping.compiler import TableInputs, load_point_map
 from gateway.mapping.topics import TopicScheme
-from gateway.model import Register, RegisterTable
+from gateway.model import BacnetObject, ObjectType, Register, RegisterTable
 from gateway.tools.diff import Inventory, PointEntry, compare, inventory_of
 from gateway.tools.diff_report import CHANGE_FORMATS, Change, ChangeKind, summary
 
@@ -282,13 +282,15 @@ def inventories(draw: st.DrawFn) -> Inventory:
     names = draw(st.lists(st.sampled_from("ABCDE"), unique=True, max_size=4))
     topics = draw(st.permutations(["t1", "t2", "t3", "t4", "t5"]))
     places = draw(st.lists(registers, unique=True, min_size=len(names), max_size=len(names)))
+    instances = draw(st.permutations(range(5)))
     points = {}
-    for name, topic, place in zip(names, topics, places, strict=False):
+    for name, topic, place, number in zip(names, topics, places, instances, strict=False):
         facts = {"asset": draw(st.sampled_from("xy")), "from": "t"}
         points[name] = PointEntry(
             name=name,
             topics=frozenset([("bms", topic)]) if draw(st.booleans()) else frozenset(),
             registers=(place,) if draw(st.booleans()) else (),
+            objects=(BacnetObject("bac", ObjectType.ANALOG_INPUT, number),) if draw(st.booleans()) else (),
             facts=facts,
         )
     return Inventory(points=points, sinks={"bms": {}, "regs": {}})
@@ -311,7 +313,8 @@ def test_swapping_old_and_new_mirrors_the_result(old: Inventory, new: Inventory)
 
     assert subjects(there, *GONE) == subjects(back, ChangeKind.NEW_POINT)
     assert subjects(back, *GONE) == subjects(there, ChangeKind.NEW_POINT)
-    for kind in (ChangeKind.RENAMED, ChangeKind.REGISTER_MOVED, ChangeKind.TOPIC_MOVED, ChangeKind.MEANING):
+    moves = (ChangeKind.REGISTER_MOVED, ChangeKind.OBJECT_MOVED, ChangeKind.TOPIC_MOVED)
+    for kind in (ChangeKind.RENAMED, *moves, ChangeKind.MEANING):
         assert pairs(there, kind) == {(new_side, old_side) for old_side, new_side in pairs(back, kind)}
     assert len([change for change in there if change.kind is ChangeKind.REGISTER_TAKEN]) == len(
         [change for change in back if change.kind is ChangeKind.REGISTER_TAKEN]
