@@ -36,16 +36,16 @@ class BbmdRegistration:
         timers: LoopTimers,
         status: BacnetStatus,
         bound_log: structlog.BoundLogger,
-        on_registered: Callable[[], None],
+        announcement: Callable[[], bytes],
     ) -> None:
-        """`send` sends a datagram; `on_registered` is called when the BBMD forwards broadcasts (again)."""
+        """`send` sends a datagram; `announcement` returns the one to distribute once it is registered."""
         self.bbmd = (config.bbmd.host, config.bbmd.port)
         self._ttl_s = config.ttl
         self._send = send
         self._timers = timers
         self._status = status
         self._log = bound_log.bind(bbmd=str(config.bbmd))
-        self._on_registered = on_registered
+        self._announcement = announcement
         self._backoff = Backoff(first_s=1.0, longest_s=min(30.0, config.ttl / 8))
         self._timer: Timer | None = None
         self._is_waiting = False  # for the answer to a registration
@@ -94,7 +94,7 @@ class BbmdRegistration:
         if self._status.registration != "registered":
             self._status.registration = "registered"
             self._log.info("bacnet.registered")
-            self._on_registered()
+            self._send(self._announcement(), self.bbmd)
 
     def _mark_failed(self, reason: str, *, is_certain: bool) -> None:
         """Register again later; the last registration holds until it lapses, unless the BBMD refuses."""

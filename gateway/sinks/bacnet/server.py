@@ -13,6 +13,7 @@ from gateway.logs import internal_error_text
 from gateway.sinks.bacnet import frames
 from gateway.sinks.bacnet.codec import MalformedError, RefusedServiceError
 from gateway.sinks.bacnet.discovery import answer_who_has, answer_who_is, i_am
+from gateway.sinks.bacnet.foreign_device import BbmdRegistration
 from gateway.sinks.bacnet.frames import Bvlc, Pdu
 from gateway.sinks.bacnet.property_access import (
     AnswerTooLongError,
@@ -83,6 +84,18 @@ class BacnetServer:
         self._sockets = UdpSockets(self._receive)
         loop = asyncio.get_running_loop()
         self._segmented = SegmentedAnswers(self.send, loop)
+        self._registration = (
+            BbmdRegistration(
+                foreign_device,
+                send=self._sockets.send,
+                timers=loop,
+                status=status,
+                bound_log=self._log,
+                announcement=lambda: frames.broadcast(i_am(device), through_bbmd=True),
+            )
+            if (foreign_device := config.foreign_device) is not None
+            else None
+        )
         self.subscriptions = Subscriptions(
             device=device.instance,
             most=config.max_subscriptions,
@@ -114,13 +127,18 @@ class BacnetServer:
         self._sockets.listen_for_broadcasts(self._broadcast)
 
     def announce(self) -> None:
-        """Broadcast which device this is."""
+        """Broadcast which device this is; in other networks, once the BBMD has it registered."""
         if self._broadcast is not None:
             self._sockets.send(frames.broadcast(i_am(self._device)), (self._broadcast, self.port))
+        if self._registration is not None:
+            self._registration.start()
 
     def close(self) -> None:
-        """End all subscriptions and close the sockets."""
+        """End all subscriptions, answers and the registration, and close the sockets."""
         self.subscriptions.close()
+        self._segmented.close()
+        if self._registration is not None:
+            self._registration.stop((self._config.listen.host, self._config.listen.port))
         self._sockets.close()
 
     def notify(self, changed: Iterable[ServedObject]) -> None:
@@ -135,7 +153,7 @@ class BacnetServer:
 
     def _receive(self, datagram: bytes, source: tuple[str, int], is_broadcast: bool) -> None:  # noqa: FBT001
         """Handle a datagram. Whatever is in it, the server goes on."""
-        if not self._is_allowed(source[0]):
+        if not (self._is_allowed(source[0]) or self._is_bbmd(source)):
             self._clients.refused += 1
             return
         try:
@@ -151,6 +169,8 @@ class BacnetServer:
         if found is None:
             return
         function, data, sender = found
+        if function == Bvlc.FORWARDED_NPDU and not (is_broadcast or self._is_bbmd(source)):
+            return  # its address could be anybody's
         if function in _NPDU_FUNCTIONS:
             is_broadcast |= function != Bvlc.ORIGINAL_UNICAST
             packet = frames.read_npdu(data, sender, is_broadcast=is_broadcast)
@@ -158,6 +178,8 @@ class BacnetServer:
                 self._handle_apdu(packet)
         elif function in _BBMD_REFUSALS and not is_broadcast:
             self._sockets.send(frames.bvlc_result(_BBMD_REFUSALS[function]), source)
+        elif function == Bvlc.RESULT and self._registration is not None:
+            self._registration.receive_result(data, source)
 
     def _handle_apdu(self, packet: Packet) -> None:
         apdu, peer, is_broadcast = packet
@@ -224,6 +246,9 @@ class BacnetServer:
     def _count_request(self, peer: Peer) -> None:
         self._clients.requests += 1
         self._clients.last = peer.host
+
+    def _is_bbmd(self, source: tuple[str, int]) -> bool:
+        return self._registration is not None and source == self._registration.bbmd
 
     def _find_allowed(self, host: str) -> bool:
         address = IPv4Address(host)

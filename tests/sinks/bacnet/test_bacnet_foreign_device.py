@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import pytest
 import structlog
+from support.bacnet_clients import bacpypes
 from support.bacnet_network import SimulatedTime
+from support.bacnet_parts import DEVICE, BacnetRig, RawClient, make_object
+from support.ports import free_port
 
 from gateway.config.value_types import HostPort
+from gateway.sinks.bacnet import frames
 from gateway.sinks.bacnet.config import ForeignDevice
 from gateway.sinks.bacnet.foreign_device import BbmdRegistration
+from gateway.sinks.bacnet.frames import Bvlc
 from gateway.status import BacnetStatus
 
 _BBMD = ("192.0.2.1", 47808)
+_I_AM = b"I-Am"
 _REGISTER = bytes.fromhex("81050006012c")
 _GRANTED, _REFUSED, _BROADCAST_REFUSED = bytes(2), bytes((0, 0x30)), bytes((0, 0x60))
+_BBMD_FUNCTIONS = {1: 0x10, 2: 0x20, 5: 0x30, 6: 0x40, 8: 0x50, 9: 0x60}
 
 
 class _Bbmd:
@@ -24,14 +31,14 @@ class _Bbmd:
         self.answer = answer
         self.received: list[tuple[float, bytes]] = []
         self.status = BacnetStatus()
-        self.times_up = 0
+        self.announced_s: list[int] = []
         self.registration = BbmdRegistration(
             ForeignDevice(bbmd=HostPort(*_BBMD)),
             send=self._receive,
             timers=self.time,
             status=self.status,
             bound_log=structlog.get_logger().bind(sink="bac"),
-            on_registered=self._count,
+            announcement=lambda: _I_AM,
         )
         self.registration.start()
 
@@ -39,11 +46,11 @@ class _Bbmd:
         """Let time pass."""
         self.time.run(until_s=self.time.now_s + seconds)
 
-    def _count(self) -> None:
-        self.times_up += 1
-
     def _receive(self, datagram: bytes, address: tuple[str, int]) -> None:
         assert address == _BBMD
+        if datagram == _I_AM:
+            self.announced_s.append(round(self.time.now_s))
+            return
         self.received.append((self.time.now_s, datagram))
         if self.answer is not None:
             self.time.call_later(0.01, self.registration.receive_result, self.answer, _BBMD)
@@ -55,7 +62,7 @@ def test_renewal() -> None:
     bbmd.wait(160)
     assert [round(at) for at, _ in bbmd.received] == [0, 150]
     assert {datagram for _, datagram in bbmd.received} == {_REGISTER}
-    assert (bbmd.status.registration, bbmd.times_up) == ("registered", 1)
+    assert (bbmd.status.registration, bbmd.announced_s) == ("registered", [0])
     bbmd.registration.stop(("192.0.2.10", 47809))
     assert bbmd.received[-1][1] == bytes.fromhex("8108000ac000020abac1")
     bbmd.wait(1000)
@@ -77,8 +84,7 @@ def test_bbmd_without_registration(answer: bytes | None, reason: str) -> None:
     assert 14 < len(bbmd.received) < 40
     bbmd.answer = _GRANTED
     bbmd.wait(60)
-    assert bbmd.status.registration == "registered"
-    assert bbmd.times_up == 1
+    assert (bbmd.status.registration, len(bbmd.announced_s)) == ("registered", 1)
 
 
 def test_missed_renewal() -> None:
@@ -92,7 +98,7 @@ def test_missed_renewal() -> None:
     assert bbmd.status.registration == "the BBMD does not answer"
     bbmd.answer = _GRANTED
     bbmd.wait(60)
-    assert (bbmd.status.registration, bbmd.times_up) == ("registered", 2)
+    assert (bbmd.status.registration, len(bbmd.announced_s)) == ("registered", 2)
 
 
 def test_restarted_bbmd() -> None:
@@ -101,3 +107,43 @@ def test_restarted_bbmd() -> None:
     bbmd.wait(10)
     bbmd.registration.receive_result(_BROADCAST_REFUSED, _BBMD)
     assert len(bbmd.received) == 2
+
+
+async def test_discovery_through_a_bbmd() -> None:
+    """A client in another network finds the device through a BBMD, which has the device registered."""
+    # On loopback everything is one network, so the device gets no broadcasts but those of the BBMD.
+    bbmd_port, device_port = free_port(), free_port()
+    bbmd_address = f"127.0.0.4:{bbmd_port}"
+    settings = ForeignDevice(bbmd=HostPort("127.0.0.4", bbmd_port))
+    rig = BacnetRig([make_object("ZN-T")], port=device_port, foreign_device=settings)
+    async with bacpypes(bbmd_address, instance=1, is_bbmd=True) as bbmd, rig.make_sink():
+        await bbmd.wait_for(lambda: [each.device for each in bbmd.i_ams] == [DEVICE])
+        assert rig.status.bacnet is not None
+        assert rig.status.bacnet.registration == "registered"
+        async with bacpypes(f"127.0.0.3:{free_port()}", instance=2, bbmd=bbmd_address) as client:
+            await client.who_is(DEVICE, DEVICE, broadcast=True)
+            await client.wait_for(lambda: DEVICE in [each.device for each in client.i_ams])
+
+
+async def test_forwarded_requests() -> None:
+    """A forwarded request from elsewhere than the BBMD is not answered: its address could be anybody's."""
+    rig = BacnetRig([make_object("ZN-T")])
+    async with rig.make_sink():
+        with RawClient(rig.port, within_s=0.3) as client:
+            who_is = bytes.fromhex("01001008")
+            forwarded = frames.bvlc(Bvlc.FORWARDED_NPDU, frames.ip_address_data(client.peer.address) + who_is)
+            with pytest.raises(TimeoutError):
+                await client.ask(forwarded)
+            assert (await client.ask(frames.bvlc(Bvlc.ORIGINAL_UNICAST, who_is)))[6] == 0x10
+
+
+async def test_functions_of_a_bbmd() -> None:
+    """What only a BBMD does is refused with the code for it, and only when it comes to this device alone."""
+    rig = BacnetRig([make_object("ZN-T")])
+    async with rig.make_sink():
+        with RawClient(rig.port, within_s=0.3) as client:
+            for function, code in _BBMD_FUNCTIONS.items():
+                frame = bytes((0x81, function, 0, 6, 0, 60))
+                assert await client.ask(frame) == bytes((0x81, 0, 0, 6, 0, code))
+            with pytest.raises(TimeoutError):
+                await client.ask(bytes.fromhex("81050006003c"), to="127.255.255.255")
