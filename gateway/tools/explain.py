@@ -25,6 +25,7 @@ from gateway.state.building_state import BuildingState
 from gateway.state.readings import map_reading, readings_at_paths, rules_by_key
 from gateway.text import align_columns, count_text, duration_text, time_text
 from gateway.tools.explain_computed import affected_by, member_rows, restore_members, trace_computed
+from gateway.tools.explain_objects import object_rows
 from gateway.tools.register_map import calculation_text
 
 if TYPE_CHECKING:
@@ -52,10 +53,11 @@ class Arrival(NamedTuple):
 
 
 class Output(NamedTuple):
-    """An update as sinks receive it; if it is not the newest, it is history."""
+    """An update as sinks receive it; if it is not the newest, it is history. `last_good`: of the point."""
 
     update: Update
     is_newest: bool
+    last_good: Scalar
 
 
 class ConversionStep(NamedTuple):
@@ -111,7 +113,7 @@ def explain(
     if computed:
         restore_members(state, computed, stored(), event=event, asset=telemetry.asset)
     applied = state.apply_updates(plan, updates, now_ms=event.received_ms) if updates else []
-    outputs = [Output(update, state.is_newest(update)) for update in applied]
+    outputs = [Output(update, state.is_newest(update), state.last_good(update.point)) for update in applied]
     traces = [
         PointTrace(
             point,
@@ -236,17 +238,17 @@ def _trace(trace: PointTrace, messages: Messages) -> str:
         rows += _measured_rows(output) if is_measured else _derived_rows(output.update)
         rows += [[f"mqtt {sink}", message] for sink, message in messages(output)]
         if output.is_newest:
-            rows += _register_rows(output.update)
+            rows += [*_register_rows(output.update), *object_rows(output.update, output.last_good)]
     return f"{trace.point.name}  from {trace.point.source}\n{align_columns(rows)}"
 
 
 def _computed_trace(trace: ComputedTrace, messages: Messages) -> str:
     rows = list(member_rows(trace, _update_text))
     if trace.shown is not None:
-        output = Output(trace.shown, is_newest=True)
+        output = Output(trace.shown, is_newest=True, last_good=trace.last_good)
         rows += [["value", _update_text(trace.shown)], *_measured_rows(output)]
         rows += [[f"mqtt {sink}", message] for sink, message in messages(output)]
-        rows += _register_rows(trace.shown)
+        rows += [*_register_rows(trace.shown), *object_rows(trace.shown, trace.last_good)]
     point = trace.computed.point
     return f"{point.name}  {point.source.removeprefix('$')}\n{align_columns(rows)}"
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator
 
     from gateway.mapping.plan import ComputedPoint, PointMap
-    from gateway.model import Event, Point, Update
+    from gateway.model import Event, Point, Scalar, Update
     from gateway.records import StoredState
     from gateway.state.building_state import BuildingState
 
@@ -38,11 +38,12 @@ class MemberView:
 
 @dataclass(frozen=True, slots=True)
 class ComputedTrace:
-    """A computed point after an event: its members, and what it shows, None if it has no value yet."""
+    """A computed point after an event: members, what it shows (None: nothing yet), its last good value."""
 
     computed: ComputedPoint
     members: list[MemberView]
     shown: Update | None
+    last_good: Scalar
 
 
 def affected_by(points: Collection[Point], point_map: PointMap) -> list[ComputedPoint]:
@@ -92,7 +93,7 @@ def trace_computed(each: ComputedPoint, state: BuildingState, *, reached: Collec
         for update in [state.latest(point)]
     ]
     members.sort(key=lambda member: (not member.is_of_event, member.is_used))
-    return ComputedTrace(each, members, state.latest(each.point))
+    return ComputedTrace(each, members, state.latest(each.point), state.last_good(each.point))
 
 
 def member_rows(trace: ComputedTrace, value_text: Callable[[Update], str]) -> Iterator[list[str]]:
