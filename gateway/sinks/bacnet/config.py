@@ -63,4 +63,4 @@ class BacnetConfig:
 
     def name_in_network(self, gateway: str, sink: str) -> str:
         """Return the Object_Name of a sink's device, which no other device in the BACnet network may have."""
-        return self.device_name or f"{gateway}-{sink}"
+        return self.device_name or f"{gateway}/{sink}"

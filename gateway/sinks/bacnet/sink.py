@@ -54,7 +54,7 @@ class BacnetSink:
         self._bacnet = status.bacnet = status.bacnet or BacnetStatus()
         self._device = Device(
             config,
-            name=config.device_name or f"{gateway}/{name}",
+            name=config.name_in_network(gateway, name),
             services=EXECUTED_SERVICES,
             revision=_revision(),
         )
