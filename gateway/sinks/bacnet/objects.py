@@ -67,6 +67,7 @@ class ServedObject:
         "number",
         "point",
         "present_value",
+        "properties",
         "reliability",
         "shape",
         "status_flags",
@@ -80,6 +81,7 @@ class ServedObject:
     def __init__(self, point: Point, shape: BacnetObject) -> None:
         self.point = point
         self.shape = shape
+        self.properties = PROPERTIES[shape.type]
         self.identifier = codec.object_data(shape.type.number, shape.instance)
         self.cov_increment = point.cov.delta if point.cov is not None and shape.type in _ANALOG else 0.0
         self.apply(None, None)
@@ -88,11 +90,6 @@ class ServedObject:
     def name(self) -> str:
         """The Object_Name."""
         return self.point.name
-
-    @property
-    def properties(self) -> PropertyTable:
-        """All properties that an object of its type may have."""
-        return PROPERTIES[self.shape.type]
 
     def apply(self, update: Update | None, last_good: Scalar) -> str | None:
         """Show an update, None if the point has none; return the reason if the object cannot hold its value.

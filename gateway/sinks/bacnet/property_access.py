@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
 from gateway.sinks.bacnet import codec
@@ -40,11 +41,14 @@ class Reference(NamedTuple):
         return number + codec.context(tag + 1, codec.unsigned_data(self.element))
 
 
+_SIMPLE_REFERENCES = [Reference(number) for number in range(256)]
+
+
 def read_property(device: Device, body: bytes) -> bytes:
     """Return the answer to ReadProperty; raise MalformedError or RefusedServiceError."""
     simple = _SIMPLE_READ.fullmatch(body)
     if simple is not None:
-        identifier, reference = simple[1], Reference(simple[2][0])
+        identifier, reference = simple[1], _SIMPLE_REFERENCES[simple[2][0]]
     else:
         identifier, reference = _parse_read(body)
     served = device.find(identifier)
@@ -66,17 +70,16 @@ def read_property_multiple(device: Device, body: bytes) -> bytes:
     Raise MalformedError, or AnswerTooLongError.
     """
     parts: list[bytes] = []
-    length = 0
+    room = _LONGEST_ANSWER
     for identifier, references in _parse_reads(body):
         served = device.find(identifier)
-        parts.append(b"\x0c%b\x1e" % _identifier(served, identifier))
+        parts += (b"\x0c", _identifier(served, identifier), b"\x1e")
         for reference in references:
-            for each in _members(served, reference):
-                result = _result(served, each)
-                length += len(result)
-                if length > _LONGEST_ANSWER:
-                    raise AnswerTooLongError
-                parts.append(result)
+            results = [_result(served, each) for each in _members(served, reference)]
+            parts += results
+            room -= sum(map(len, results))
+            if room < 0:
+                raise AnswerTooLongError
         parts.append(b"\x1f")
     return b"".join(parts)
 
@@ -84,7 +87,7 @@ def read_property_multiple(device: Device, body: bytes) -> bytes:
 def _parse_reads(body: bytes) -> Iterator[tuple[bytes, list[Reference]]]:
     if _SIMPLE_READS.fullmatch(body):
         for found in _READ_OF_ONE_OBJECT.finditer(body):
-            yield found[1], [Reference(number) for number in found[2][1::2]]
+            yield found[1], [_SIMPLE_REFERENCES[number] for number in found[2][1::2]]
         return
     reader = TagReader(body)
     while True:
@@ -120,9 +123,14 @@ def _group(served: HasProperties, group: int) -> Iterator[int]:
 def _result(served: HasProperties | None, reference: Reference) -> bytes:
     """Return the encoded value or error of one property."""
     try:
-        return b"%b\x4e%b\x4f" % (reference.encoded(2), _value(served, reference))
+        return b"%b\x4e%b\x4f" % (_result_tag(reference), _value(served, reference))
     except RefusedServiceError as error:
-        return b"%b\x5e%b\x5f" % (reference.encoded(2), error.encoded)
+        return b"%b\x5e%b\x5f" % (_result_tag(reference), error.encoded)
+
+
+@lru_cache(256)
+def _result_tag(reference: Reference) -> bytes:
+    return reference.encoded(2)
 
 
 def _identifier(served: HasProperties | None, requested: bytes) -> bytes:

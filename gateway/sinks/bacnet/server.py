@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from functools import lru_cache
 from ipaddress import IPv4Address
 from typing import TYPE_CHECKING, Final
@@ -54,6 +55,9 @@ EXECUTED_SERVICES: Final = frozenset(
 )
 """What is executed, by the numbers of BACnetServicesSupported."""
 _NPDU_FUNCTIONS = frozenset({Bvlc.ORIGINAL_UNICAST, Bvlc.ORIGINAL_BROADCAST, Bvlc.FORWARDED_NPDU})
+_PLAIN_READ = re.compile(rb"\x81\x0a\x00\x11\x01[\x00\x04][\x00\x02].(.)\x0c(\x0c(.{4})\x19(.))", re.DOTALL)
+_PLAIN_ANSWER = b"\x81\x0a\x00%c\x01\x00\x30%b\x0c%b\x3e%b\x3f"
+_PLAIN_LENGTH = 32  # of a value with which the answer fits into any APDU
 _BBMD_REFUSALS = {1: 0x10, 2: 0x20, 5: 0x30, 6: 0x40, 8: 0x50, 9: 0x60}  # what only a BBMD does (clause J.2)
 _BY_SERVER = 1  # a bit of an abort: its sender is the server of the transaction
 _ANSWERS = frozenset({Pdu.SIMPLE_ACK, Pdu.ERROR, Pdu.REJECT, Pdu.ABORT})  # to notifications
@@ -157,12 +161,28 @@ class BacnetServer:
             self._clients.refused += 1
             return
         try:
-            self._handle(datagram, source, is_broadcast=is_broadcast)
+            if is_broadcast or not self._answer_plain_read(datagram, source):
+                self._handle(datagram, source, is_broadcast=is_broadcast)
         except Exception as error:  # noqa: BLE001 - what fails for one client must not stop the others
             reason = internal_error_text(error)
             if reason not in self._logged:
                 self._logged.add(reason)
                 self._log.error("bacnet.request_failed", client=source[0], reason=reason)
+
+    def _answer_plain_read(self, datagram: bytes, source: tuple[str, int]) -> bool:
+        """Answer ReadProperty as most clients send it all day; return false for all else."""
+        read = _PLAIN_READ.fullmatch(datagram)
+        served = self._device.objects.by_identifier.get(read[3]) if read is not None else None
+        if read is None or served is None:
+            return False
+        found = served.properties.get(read[4][0])
+        value = found.encode(served) if found is not None else None
+        if not isinstance(value, bytes) or len(value) > _PLAIN_LENGTH:
+            return False
+        self._clients.requests += 1
+        self._clients.last = source[0]
+        self._sockets.send(_PLAIN_ANSWER % (18 + len(value), read[1], read[2], value), source)
+        return True
 
     def _handle(self, datagram: bytes, source: tuple[str, int], *, is_broadcast: bool) -> None:
         found = frames.split_datagram(datagram, source)
