@@ -1,0 +1,157 @@
+"""The encoding of values and frames, beside that of bacpypes3."""
+
+from __future__ import annotations
+
+import contextlib
+from datetime import date, time
+from typing import TYPE_CHECKING, Any
+
+from bacpypes3 import primitivedata as bacpypes
+from bacpypes3.ipv4.bvll import LPDU
+from bacpypes3.npdu import NPDU
+from bacpypes3.pdu import PDU, GlobalBroadcast, RemoteStation
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.sinks.bacnet import codec, frames
+from gateway.sinks.bacnet.codec import MalformedError, TagReader
+from gateway.sinks.bacnet.frames import Bvlc, Peer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+OBJECT_TYPES, INSTANCES = st.integers(0, 1023), st.integers(0, 0x3FFFFF)
+SOURCE = ("127.0.0.3", 47808)
+PEERS = st.builds(
+    Peer,
+    st.just("192.0.2.1"),
+    st.integers(1, 0xFFFF),
+    st.integers(1, 0xFFFE),
+    st.binary(min_size=1, max_size=7),
+)
+
+
+def encoded(value: Any) -> bytes:
+    """Return what bacpypes3 makes of one of its values."""
+    data: bytes = value.encode().encode().pduData
+    return data
+
+
+@given(positive=st.integers(0, 2**32 - 1), whole=st.integers(-(2**31), 2**31 - 1), flag=st.booleans())
+def test_whole_numbers(*, positive: int, whole: int, flag: bool) -> None:
+    """They take as few bytes as possible."""
+    assert codec.unsigned(positive) == encoded(bacpypes.Unsigned(positive))
+    assert codec.enumerated(positive) == encoded(bacpypes.Enumerated(positive))
+    assert codec.signed(whole) == encoded(bacpypes.Integer(whole))
+    assert codec.boolean(flag) == encoded(bacpypes.Boolean(flag))
+
+
+@given(st.floats(width=32), st.floats(), st.text(max_size=300), st.lists(st.booleans(), max_size=60))
+def test_numbers_texts_and_bits(real: float, double: float, text: str, bits: list[bool]) -> None:
+    """They are encoded as by bacpypes3, NaN and infinity too."""
+    assert codec.real(real) == encoded(bacpypes.Real(real))
+    assert codec.double(double) == encoded(bacpypes.Double(double))
+    assert codec.bit_string(bits) == encoded(bacpypes.BitString([int(bit) for bit in bits]))
+    with contextlib.suppress(UnicodeEncodeError):  # half a surrogate pair, which bacpypes3 does not send
+        assert codec.character_string(text) == encoded(bacpypes.CharacterString(text))
+
+
+@given(st.dates(date(1900, 1, 1), date(2154, 12, 31)), st.times(), OBJECT_TYPES, INSTANCES)
+def test_dates_and_identifiers(day: date, moment: time, object_type: int, instance: int) -> None:
+    """They are encoded as by bacpypes3."""
+    assert codec.date_value(day) == encoded(bacpypes.Date(day))
+    assert codec.time_value(moment) == encoded(bacpypes.Time(moment))
+    identifier = bacpypes.ObjectIdentifier((object_type, instance))
+    assert codec.object_identifier(object_type, instance) == encoded(identifier)
+
+
+@given(
+    identifier=st.tuples(OBJECT_TYPES, INSTANCES),
+    number=st.integers(0, 2**32 - 1),
+    text=st.text(),
+    real=st.floats(width=32),
+    flag=st.booleans(),
+)
+def test_parameters_are_read_as_they_were_written(
+    *, identifier: tuple[int, int], number: int, text: str, real: float, flag: bool
+) -> None:
+    """Also behind optional ones that are not there, and constructed data that nobody looks into."""
+    text = text.encode("utf-8", "replace").decode()
+    data = b"".join(
+        (
+            codec.context(0, codec.object_data(*identifier)),
+            codec.context(2, codec.unsigned_data(number)),
+            codec.opening(3) + codec.character_string(text) + codec.boolean(flag) + codec.closing(3),
+            codec.context(4, codec.unsigned_data(flag)),
+            codec.context(5, b"\0" + text.encode()),
+            codec.context(6, codec.real(real)[1:]),
+        )
+    )
+    reader = TagReader(data)
+    assert reader.object_identifier(0) == identifier
+    assert reader.optional_unsigned(1) is None
+    assert reader.unsigned(2) == number
+    assert reader.skip_constructed(3) == codec.character_string(text) + codec.boolean(flag)
+    assert reader.optional_boolean(4) is flag
+    assert reader.character_string(5) == text
+    assert codec.real(reader.optional_real(6) or 0) in {codec.real(real), codec.real(0)}
+    reader.end()
+
+
+@given(st.binary(max_size=12), st.lists(st.integers(0, 8), max_size=6))
+def test_any_bytes_are_read_or_malformed(data: bytes, methods: list[int]) -> None:
+    """Whatever comes, reading ends with a value or with the reason of a rejection."""
+    reader = TagReader(data)
+    reads: list[Callable[[int], object]] = [
+        reader.unsigned,
+        reader.optional_unsigned,
+        reader.optional_boolean,
+        reader.optional_real,
+        reader.object_identifier,
+        reader.optional_object_identifier,
+        reader.character_string,
+        reader.skip_constructed,
+        reader.is_closing,
+    ]
+    with contextlib.suppress(MalformedError):
+        for number, method in enumerate(methods):
+            reads[method](number)
+        reader.end()
+
+
+@given(apdu=st.binary(min_size=1, max_size=50), peer=PEERS, expects_reply=st.booleans())
+def test_frames_for_one_device(*, apdu: bytes, peer: Peer, expects_reply: bool) -> None:
+    """bacpypes3 finds the APDU in them, and the address behind a router."""
+    for receiver in (peer, peer._replace(network=0, mac=b"")):
+        frame = frames.unicast(apdu, receiver, expects_reply=expects_reply)
+        npdu = NPDU.decode(PDU(LPDU.decode(PDU(frame)).pduData))
+        assert bytes(npdu.pduData) == apdu
+        assert bool(npdu.npduControl & 4) is expects_reply
+        destination = npdu.npduDADR
+        assert (destination and (destination.addrNet, destination.addrAddr)) == (
+            (receiver.network, receiver.mac) if receiver.network else None
+        )
+
+
+@given(apdu=st.binary(min_size=1, max_size=50), peer=PEERS, to_all=st.booleans())
+def test_frames_of_a_routed_device(*, apdu: bytes, peer: Peer, to_all: bool) -> None:
+    """What bacpypes3 encodes is read: the APDU, the address behind the router, and whether all got it."""
+    npdu = NPDU(apdu)
+    npdu.npduSADR = RemoteStation(peer.network, peer.mac)
+    if to_all:
+        npdu.npduDADR, npdu.npduHopCount = GlobalBroadcast(), 255
+    data = bytes(npdu.encode().pduData)
+    packet = frames.read_npdu(data, peer.address, is_broadcast=False)
+    assert packet == (apdu, peer, to_all)
+
+
+@given(st.binary(max_size=40), st.sampled_from([*Bvlc, 0x55]), st.binary(max_size=20))
+def test_any_bytes_are_a_packet_or_none(data: bytes, function: int, rest: bytes) -> None:
+    """Neither a wrong length nor any header makes reading fail."""
+    for frame in (data, bytes((0x81, function, 0, 4 + len(data))) + data, data + rest):
+        found = frames.split_datagram(frame, SOURCE)
+        npdu = found[1] if found is not None else data
+        packet = frames.read_npdu(npdu, SOURCE, is_broadcast=False)
+        apdu = packet.apdu if packet is not None else data
+        frames.read_confirmed_request(apdu)
+        frames.read_segment_ack(apdu)
