@@ -10,13 +10,11 @@ from gateway.sinks.bacnet.standard import RejectReason
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from datetime import date, time
 
     from gateway.sinks.bacnet.standard import ErrorClass, ErrorCode
 
-NULL: Final = b"\x00"
-TRUE: Final = b"\x11"
 FALSE: Final = b"\x10"
+"""An encoded BOOLEAN."""
 _UTF8 = b"\x00"  # the character set of a string stands before it
 _INSTANCE_BITS = 22
 _HIGHEST_INSTANCE = (1 << _INSTANCE_BITS) - 1
@@ -88,20 +86,9 @@ def object_data(object_type: int, instance: int) -> bytes:
     return _U32.pack(object_type << _INSTANCE_BITS | instance)
 
 
-def boolean(value: bool) -> bytes:  # noqa: FBT001 - a value like those of the functions below
-    """Return an encoded BOOLEAN."""
-    return TRUE if value else FALSE
-
-
 def unsigned(number: int) -> bytes:
     """Return an encoded Unsigned."""
     return application(2, unsigned_data(number))
-
-
-def signed(number: int) -> bytes:
-    """Return an encoded INTEGER."""
-    magnitude = number if number >= 0 else ~number
-    return application(3, number.to_bytes(magnitude.bit_length() // 8 + 1, "big", signed=True))
 
 
 def real(number: float) -> bytes:
@@ -130,17 +117,6 @@ def bit_string(bits: Iterable[bool]) -> bytes:
 def enumerated(number: int) -> bytes:
     """Return an encoded Enumerated."""
     return application(9, unsigned_data(number))
-
-
-def date_value(day: date) -> bytes:
-    """Return an encoded Date of the years 1900 to 2154."""
-    return application(10, bytes((day.year - 1900, day.month, day.day, day.isoweekday())))
-
-
-def time_value(moment: time) -> bytes:
-    """Return an encoded Time in hundredths of a second."""
-    hundredths = moment.microsecond // 10_000
-    return application(11, bytes((moment.hour, moment.minute, moment.second, hundredths)))
 
 
 def object_identifier(object_type: int, instance: int) -> bytes:
@@ -223,17 +199,13 @@ class TagReader:
         except UnicodeDecodeError:
             raise MalformedError(RejectReason.INVALID_PARAMETER_DATA_TYPE) from None
 
-    def is_opening(self, tag: int) -> bool:
-        """Return whether constructed data with a context tag follows; then its opening tag is read."""
-        return self._is_boundary(tag, _OPENING)
-
     def is_closing(self, tag: int) -> bool:
         """Return whether constructed data ends here; then its closing tag is read."""
         return self._is_boundary(tag, _CLOSING)
 
     def expect_opening(self, tag: int) -> None:
         """Read an opening tag."""
-        if not self.is_opening(tag):
+        if not self._is_boundary(tag, _OPENING):
             raise MalformedError(self._missing_or_invalid())
 
     def skip_constructed(self, tag: int) -> bytes:

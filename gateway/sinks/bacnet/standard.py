@@ -24,7 +24,6 @@ class ConfirmedService(IntEnum):
     READ_PROPERTY_MULTIPLE = 14
     WRITE_PROPERTY = 15
     WRITE_PROPERTY_MULTIPLE = 16
-    SUBSCRIBE_COV_PROPERTY = 28
 
 
 class UnconfirmedService(IntEnum):
@@ -51,9 +50,6 @@ class Property(IntEnum):
     EVENT_STATE = 36
     FIRMWARE_REVISION = 44
     INACTIVE_TEXT = 46
-    LOCAL_DATE = 56
-    LOCAL_TIME = 57
-    LOCATION = 58
     MAX_APDU_LENGTH_ACCEPTED = 62
     MODEL_NAME = 70
     NUMBER_OF_APDU_RETRIES = 73
@@ -76,7 +72,6 @@ class Property(IntEnum):
     STATUS_FLAGS = 111
     SYSTEM_STATUS = 112
     UNITS = 117
-    UTC_OFFSET = 119
     VENDOR_IDENTIFIER = 120
     VENDOR_NAME = 121
     PROTOCOL_REVISION = 139
@@ -89,26 +84,19 @@ class Property(IntEnum):
 class ErrorClass(IntEnum):
     """What an error is about."""
 
-    DEVICE = 0
     OBJECT = 1
     PROPERTY = 2
     RESOURCES = 3
-    SECURITY = 4
-    SERVICES = 5
 
 
 class ErrorCode(IntEnum):
     """Why a request failed."""
 
-    OTHER = 0
     NO_SPACE_TO_ADD_LIST_ELEMENT = 19
     UNKNOWN_OBJECT = 31
     UNKNOWN_PROPERTY = 32
-    VALUE_OUT_OF_RANGE = 37
     WRITE_ACCESS_DENIED = 40
     INVALID_ARRAY_INDEX = 42
-    COV_SUBSCRIPTION_FAILED = 43
-    NOT_COV_PROPERTY = 44
     OPTIONAL_FUNCTIONALITY_NOT_SUPPORTED = 45
     PROPERTY_IS_NOT_AN_ARRAY = 50
     UNKNOWN_SUBSCRIPTION = 79
@@ -117,29 +105,20 @@ class ErrorCode(IntEnum):
 class RejectReason(IntEnum):
     """Why a request cannot be understood."""
 
-    OTHER = 0
-    BUFFER_OVERFLOW = 1
-    INCONSISTENT_PARAMETERS = 2
     INVALID_PARAMETER_DATA_TYPE = 3
     INVALID_TAG = 4
     MISSING_REQUIRED_PARAMETER = 5
     PARAMETER_OUT_OF_RANGE = 6
     TOO_MANY_ARGUMENTS = 7
-    UNDEFINED_ENUMERATION = 8
     UNRECOGNIZED_SERVICE = 9
 
 
 class AbortReason(IntEnum):
     """Why a transaction ends without an answer."""
 
-    OTHER = 0
     BUFFER_OVERFLOW = 1
-    INVALID_APDU_IN_THIS_STATE = 2
-    PREEMPTED_BY_HIGHER_PRIORITY_TASK = 3
     SEGMENTATION_NOT_SUPPORTED = 4
     OUT_OF_RESOURCES = 9
-    TSM_TIMEOUT = 10
-    APDU_TOO_LONG = 11
 
 
 class Segmentation(IntEnum):
