@@ -105,12 +105,20 @@ def handover_document(point_map: PointMap, *, gateway: str, sinks: Mapping[str, 
 
 def _title(rows: Sequence[MapRow], gateway: str) -> str:
     tags = {row["tag"] for row in rows if row["from"] != HEARTBEAT}
-    counts = ((len({row["name"] for row in rows}), "point"), (len(tags), "tag"))
-    points, under = (count_text(number, noun, grouped=True) for number, noun in counts)
-    registers = count_text(sum(row["sink"] is not None for row in rows), "Modbus register", grouped=True)
+    objects = {row["name"] for row in rows if row["object_type"] is not None}
+    counts = [
+        count_text(number, noun, grouped=True)
+        for number, noun in (
+            (len({row["name"] for row in rows}), "point"),
+            (len(tags), "tag"),
+            (sum(row["sink"] is not None for row in rows), "Modbus register"),
+            (len(objects), "BACnet object"),
+        )
+    ]
+    points, under, *places = counts if objects else counts[:-1]
     return (
         f"# Points of gateway {_escaped(gateway)}\n\n"
-        f"Site {_escaped(', '.join(_distinct(rows, 'site')))}: {points} under {under}, {registers}.\n"
+        f"Site {_escaped(', '.join(_distinct(rows, 'site')))}: {points} under {under}, {', '.join(places)}.\n"
     )
 
 

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import re
 from functools import cache, lru_cache
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from gateway.mapping.units import normalised_unit, unit_meanings
+
+if TYPE_CHECKING:
+    from gateway.model import Point
 
 
 class EngineeringUnit(NamedTuple):
@@ -168,6 +171,11 @@ def engineering_unit(unit_of_measure: str | None) -> EngineeringUnit:
         if found is not None:
             return found
     return NO_UNITS
+
+
+def unit_of_point(point: Point) -> EngineeringUnit:
+    """Return the engineering unit of a point's object; `$age` is in seconds if the table states no unit."""
+    return engineering_unit(point.unit_of_measure or ("s" if point.source == "$age" else None))
 
 
 @cache

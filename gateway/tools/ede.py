@@ -12,7 +12,7 @@ import csv
 import io
 from typing import TYPE_CHECKING, NamedTuple
 
-from gateway.mapping.engineering_units import ENGINEERING_UNITS, engineering_unit
+from gateway.mapping.engineering_units import ENGINEERING_UNITS, unit_of_point
 from gateway.model import ObjectType
 from gateway.tools.register_map import quoted_formula
 
@@ -134,7 +134,7 @@ def _object_row(
         "settable": "N",
         "supports COV": "Y",
         "state-text-reference": _reference(shown, texts),
-        "unit-code": engineering_unit(point.unit_of_measure).number if is_number else None,
+        "unit-code": unit_of_point(point).number if is_number else None,
     }
     return tuple(cells.get(column) for column in _COLUMNS)
 

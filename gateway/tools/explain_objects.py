@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gateway.config.problems import show
-from gateway.mapping.engineering_units import NO_UNITS, engineering_unit
+from gateway.mapping.engineering_units import NO_UNITS, unit_of_point
 from gateway.mapping.object_status import object_status
 from gateway.model import ObjectType
 
@@ -21,7 +21,7 @@ _UNKNOWN = "Present_Value keeps the last good value, which is not known here"
 
 def object_rows(update: Update, last_good: Scalar) -> Iterator[list[str]]:
     """Yield a row for each object of the point: type, instance, Present_Value, Status_Flags, Reliability."""
-    unit = engineering_unit(update.point.unit_of_measure)
+    unit = unit_of_point(update.point)
     for shown in update.point.objects:
         status = object_status(update, shown, last_good=last_good)
         value = _value_text(status.present_value, shown)

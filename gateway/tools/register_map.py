@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from gateway.mapping.engineering_units import engineering_unit
+from gateway.mapping.engineering_units import unit_of_point
 from gateway.mapping.registers import is_orderable, is_scalable, modicon_text, type_text
 from gateway.model import HEARTBEAT, ObjectType, StalePolicy, is_computed
 from gateway.text import align_columns, duration_text
@@ -154,7 +154,7 @@ def _object(point: Point, sinks: Collection[str]) -> MapRow:
     return {
         "object_type": shown.type.value,
         "object_instance": shown.instance,
-        "object_unit": engineering_unit(point.unit_of_measure).name if has_unit else None,
+        "object_unit": unit_of_point(point).name if has_unit else None,
         "object_states": states_text(shown) or None,
         "bacnet": None if names.issuperset(sinks) else sorted(names),
     }

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 import pytest
 from bacpypes3.basetypes import EngineeringUnits
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.mapping.engineering_units import ENGINEERING_UNITS, NO_UNITS, engineering_unit
+from gateway.mapping.engineering_units import ENGINEERING_UNITS, NO_UNITS, engineering_unit, unit_of_point
 from gateway.mapping.units import COMMON_UNITS, SPELLINGS
+from gateway.model import OnStale, Point, StalePolicy
 
 _WITHOUT_NUMBER = {"GJ", "klx"}  # the standard has no such units
 
@@ -57,3 +59,10 @@ def test_numbers_and_names_are_those_of_the_standard() -> None:
     known = {re.sub(r"\W", "", name).lower(): number for name, number in EngineeringUnits._enum_map.items()}
     ours = {each.name.replace("-", "").lower(): each.number for each in ENGINEERING_UNITS}
     assert ours.items() <= known.items()
+
+
+def test_an_age_is_in_seconds() -> None:
+    """The age of an asset has its unit also where the table states none."""
+    age = Point("hq", "X", "AGE", "ast-1", "$age", None, None, OnStale(StalePolicy.SENTINEL))
+    assert unit_of_point(age).name == "seconds"
+    assert unit_of_point(replace(age, source="t")) == NO_UNITS

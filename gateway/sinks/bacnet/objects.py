@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
-from gateway.mapping.engineering_units import engineering_unit
+from gateway.mapping.engineering_units import unit_of_point
 from gateway.mapping.object_status import FAULT, NO_FLAGS, OVERRIDDEN, Reliability, object_status
 from gateway.model import ObjectType
 from gateway.sinks.bacnet import codec
@@ -142,7 +142,7 @@ def _event_state(served: ServedObject) -> bytes:
 
 
 def _units(served: ServedObject) -> bytes:
-    return codec.enumerated(engineering_unit(served.point.unit_of_measure).number)
+    return codec.enumerated(unit_of_point(served.point).number)
 
 
 _NOT_LISTED = frozenset(  # clause 12.2.18
