@@ -10,7 +10,7 @@ from gateway.model import OnStale, Point, Register, RegisterTable, StalePolicy, 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from gateway.model import Scalar
+    from gateway.model import BacnetObject, Scalar
 
 
 class NewestValues:
@@ -49,8 +49,9 @@ def make_point(
     unit_of_measure: str | None = None,
     stale_after_ms: int | None = None,
     register: Register | None = None,
+    objects: tuple[BacnetObject, ...] = (),
 ) -> Point:
-    """Return a point with at most one register."""
+    """Return a point with at most one register, or with BACnet objects."""
     return Point(
         site="bench",
         tag=tag,
@@ -61,6 +62,7 @@ def make_point(
         stale_after_ms=stale_after_ms,
         on_stale=OnStale(StalePolicy.SENTINEL),
         registers=() if register is None else (register,),
+        objects=objects,
     )
 
 
