@@ -25,7 +25,12 @@ def _check_ipv4(address: HostPort) -> HostPort:
     return address
 
 
-Ipv4Address = Annotated[Address, AfterValidator(_check_ipv4)]
+_IPV4 = r"[0-9]{1,3}(\.[0-9]{1,3}){3}"
+Ipv4Address = Annotated[
+    Address,
+    AfterValidator(_check_ipv4),
+    WithJsonSchema({"type": "string", "pattern": rf"^{_IPV4}:[0-9]{{1,5}}$"}),
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
@@ -54,7 +59,9 @@ class BacnetConfig:
     """The vendor identifier that ASHRAE has assigned to you; 999 is assigned to nobody."""
     allow: tuple[Network, ...] = (IPv4Network("127.0.0.0/8"),)
     """Networks whose clients are answered."""
-    broadcast: Annotated[IPv4Address, WithJsonSchema({"type": "string", "format": "ipv4"})] | None = None
+    broadcast: Annotated[IPv4Address, WithJsonSchema({"type": "string", "pattern": f"^{_IPV4}$"})] | None = (
+        None
+    )
     """The broadcast address of the network; that of the interface which has `listen` if not written."""
     foreign_device: ForeignDevice | None = None
     """Register at a BBMD, where the BMS is in another network."""
