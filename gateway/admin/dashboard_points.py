@@ -216,7 +216,7 @@ def _described(point: Point, topics: Mapping[str, TopicScheme]) -> dict[str, Any
 
 
 def point_places(point: Point, topics: Mapping[str, TopicScheme]) -> dict[str, list[dict[str, Any]]]:
-    """Return where a point is shown: its MQTT topics, and its registers with their 0-based PDU address."""
+    """Return where a point is shown: its topics, its registers by 0-based PDU address, BACnet objects."""
     sinks = [name for name in topics if point.mqtt is not None and point.mqtt.goes_to(name)]
     return {
         "topics": [{"sink": name, "topic": topic} for name in sinks for topic in topics[name].topics(point)],
@@ -234,5 +234,8 @@ def point_places(point: Point, topics: Mapping[str, TopicScheme]) -> dict[str, l
                 "shows": "quality" if register.shows_quality else "value",
             }
             for register in point.registers
+        ],
+        "objects": [
+            {"sink": each.sink, "type": each.type, "instance": each.instance} for each in point.objects
         ],
     }

@@ -78,11 +78,12 @@ def _until(override: dict[str, Any]) -> str:
 
 
 def _places(override: dict[str, Any]) -> list[str]:
-    """Return a line for each topic and register that shows the value."""
+    """Return a line for each topic, register and BACnet object that shows the value."""
     topics = dict.fromkeys(f"MQTT {one['topic']}" for one in override["topics"])
     registers = [
         f"Modbus {one['sink']}: unit {one['unit']}, {one['table']} {one['address']} ({one['modicon']}),"
         f" {one['type'] if one['bit'] is None else 'bit ' + str(one['bit'])}"
         for one in override["registers"]
     ]
-    return [*topics, *registers]
+    objects = [f"BACnet {one['sink']}: {one['type']} {one['instance']}" for one in override["objects"]]
+    return [*topics, *registers, *objects]

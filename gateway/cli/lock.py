@@ -1,4 +1,6 @@
-"""`gateway lock`: gives registers to every asset without a base, and writes them to registers.lock.
+"""`gateway lock`: gives registers to every asset without a base, and instances to BACnet objects.
+
+It writes them to registers.lock and bacnet.lock.
 
 A new sensor in the place of an old one: write its id into the table in place of the old one's, then
 
@@ -18,13 +20,17 @@ from gateway.cli.table_file import write_table
 from gateway.config.decode import read_document
 from gateway.errors import CommandError
 from gateway.mapping.compile.lock_file import LOCK_NAME, LockFile, add_slots, rename_slot
+from gateway.mapping.compile.object_lock import OBJECT_LOCK_NAME, ObjectLockFile, add_objects
 from gateway.settings import load_settings
-from gateway.text import align_columns, count_text
+from gateway.text import align_columns, count_text, short_list
 from gateway.tools.allocate_registers import assign_slots
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
 
+    from gateway.mapping.compile.lock_file import Slot
+    from gateway.mapping.compile.object_lock import LockedObject
     from gateway.tools.allocate_registers import SlotAssignment
 
 
@@ -50,7 +56,7 @@ def _successor(text: str) -> tuple[str, str]:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Assign and print slots; raise CommandError, and write nothing, if the files have problems."""
+    """Assign and print slots and instances; raise CommandError, and write nothing, if there are problems."""
     successors = dict(arguments.replace)
     document = load_settings(arguments.config)
     inputs, warnings = table_inputs(document)
@@ -61,31 +67,53 @@ def run(arguments: argparse.Namespace) -> int:
         print(f"warning: {warning}", file=sys.stderr)
     if document.problems or assignment.problems:
         raise refusal([*document.problems, *assignment.problems], document.file)
-    file = inputs.folder / LOCK_NAME
+    slots, objects = inputs.folder / LOCK_NAME, inputs.folder / OBJECT_LOCK_NAME
     handed_over = [slot for slot, _ in assignment.slots.values() if slot.asset in successors.values()]
     changed = [*assignment.added, *handed_over]
-    if not changed:
-        print(f"nothing to add to {file}: every asset with registers has a base or a slot")
-        return 0
-    tags = assignment.tags
-    rows = [
-        (slot.asset, tags.get(slot.asset, ""), slot.template, f"{slot.base}-{slot.last}") for slot in changed
-    ]
-    if arguments.dry_run:
-        done = f"would change {count_text(len(changed), 'slot')} in {file}; nothing was written"
-    else:
-        _write(file, assignment, [slot.asset for slot in handed_over])
-        done = f"changed {count_text(len(changed), 'slot')} in {file}; commit it together with the tables"
-    print(align_columns(rows, indent="") + done)
+    if not arguments.dry_run and changed:
+        _write_slots(slots, assignment, [slot.asset for slot in handed_over])
+    if changed:
+        print(_slot_rows(changed, assignment.tags) + _done(arguments, len(changed), "slot", slots))
+    if not arguments.dry_run and assignment.objects:
+        _write_objects(objects, assignment.objects)
+    if assignment.objects:
+        rows = align_columns(_object_rows(assignment.objects), indent="")
+        print(rows + _done(arguments, len(assignment.objects), "object", objects))
+    if not changed and not assignment.objects:
+        print(f"nothing to add to {slots}: every asset with registers has a base or a slot")
+        if inputs.bacnet_sinks:
+            print(f"nothing to add to {objects}: every BACnet object has an instance")
     return 0
 
 
-def _write(file: Path, assignment: SlotAssignment, handed_over: list[str]) -> None:
+def _done(arguments: argparse.Namespace, count: int, noun: str, file: Path) -> str:
+    changes = f"{count_text(count, noun)} in {file}"
+    if arguments.dry_run:
+        return f"would change {changes}; nothing was written"
+    return f"changed {changes}; commit it together with the tables"
+
+
+def _slot_rows(slots: Iterable[Slot], tags: Mapping[str, str]) -> str:
+    rows = [
+        (slot.asset, tags.get(slot.asset, ""), slot.template, f"{slot.base}-{slot.last}") for slot in slots
+    ]
+    return align_columns(rows, indent="")
+
+
+def _object_rows(objects: Iterable[LockedObject]) -> Iterator[tuple[str, str, str]]:
+    """Yield a row for each object type: a building has tens of thousands of objects."""
+    by_type: dict[str, list[LockedObject]] = {}
+    for one in objects:
+        by_type.setdefault(one.object, []).append(one)
+    for kind, found in by_type.items():
+        first, last = found[0].instance, found[-1].instance
+        instances = f"{first}-{last}" if first != last else f"{first}"
+        yield kind, instances, short_list([one.point for one in found])
+
+
+def _write_slots(file: Path, assignment: SlotAssignment, handed_over: list[str]) -> None:
     """Write the new slots, or the new owners of slots, into registers.lock, and read it again first."""
-    try:
-        text = file.read_text(encoding="utf-8-sig") if file.exists() else None
-    except OSError as error:
-        raise CommandError(f"{file}: cannot be read: {error.strerror}") from error
+    text = _read(file)
     for asset in handed_over:
         text = rename_slot(text or "", assignment.slots[asset].place.at("asset").location, asset)
     if assignment.added:
@@ -96,9 +124,33 @@ def _write(file: Path, assignment: SlotAssignment, handed_over: list[str]) -> No
         value = read_document(draft, LockFile).value
         slots = () if value is None else value.slots or ()
         if {slot.asset: slot for slot in slots} != {slot.asset: slot for slot in expected}:
-            raise CommandError(
-                f"{file} is not laid out as this command writes it, so no line can be added: write `slots:`"
-                " on a line of its own, last in the file, and below it one slot a line, `  - {asset: …}`"
-            )
+            raise _layout_error(file, "slots", "one slot a line, `  - {asset: …}`")
 
     write_table(file, text or "", check=check)
+
+
+def _write_objects(file: Path, added: list[LockedObject]) -> None:
+    """Add objects to bacnet.lock, and read it again first."""
+    text = _read(file)
+
+    def check(draft: Path) -> None:
+        value = read_document(draft, ObjectLockFile).value
+        if value is None or value.objects is None or value.objects[-len(added) :] != tuple(added):
+            raise _layout_error(file, "objects", "one object a line, `  - {point: …}`")
+
+    write_table(file, add_objects(text, added), check=check)
+
+
+def _read(file: Path) -> str | None:
+    """Return the text of a lock file, None if there is none."""
+    try:
+        return file.read_text(encoding="utf-8-sig") if file.exists() else None
+    except OSError as error:
+        raise CommandError(f"{file}: cannot be read: {error.strerror}") from error
+
+
+def _layout_error(file: Path, key: str, lines: str) -> CommandError:
+    return CommandError(
+        f"{file} is not laid out as this command writes it, so no line can be added: write `{key}:`"
+        f" on a line of its own, last in the file, and below it {lines}"
+    )

@@ -39,7 +39,9 @@ _MOST_LOGGED = 3
 _SWITCH_INTERVAL_S = 0.0002  # Python's default is 5 ms, which would stall the event loop
 _LOOK_EVERY_S = 0.5
 _SLACK_NS = 1_000_000_000  # file times lag behind the clock by less than this
-_OTHER_NAMES = frozenset({"registers.lock", "..data"})  # Kubernetes swaps `..data` in a mounted folder
+_OTHER_NAMES = frozenset(
+    {"registers.lock", "bacnet.lock", "..data"}  # Kubernetes swaps `..data` in a mounted folder
+)
 
 _FolderState = dict[str, tuple[int, ...]]  # by file name: device, inode, size, time of change
 

@@ -22,9 +22,23 @@ from gateway.mapping.compile.claims import (
 )
 from gateway.mapping.compile.computed import ComputedCompiler
 from gateway.mapping.compile.drafts import draft_heartbeat, draft_point
-from gateway.mapping.compile.lock_file import LOCK_NAME
+from gateway.mapping.compile.instances import LockedInstances
+from gateway.mapping.compile.missing import (
+    RUN_LOCK,
+    ObjectRequest,
+    SlotRequest,
+    report_missing_instances,
+    report_missing_slots,
+)
 from gateway.mapping.compile.register_blocks import NOT_MODICON
-from gateway.mapping.compile.sources import MissingParts, Place, TableInputs, entries, read_sources
+from gateway.mapping.compile.sources import (
+    MissingParts,
+    Place,
+    TableInputs,
+    check_sinks,
+    entries,
+    read_sources,
+)
 from gateway.mapping.compile.templates import (
     CompiledTemplate,
     compile_templates,
@@ -33,10 +47,9 @@ from gateway.mapping.compile.templates import (
 )
 from gateway.mapping.plan import AssetPlan, PathRule, PointMap, without_connection
 from gateway.mapping.registers import HIGHEST_ADDRESS
-from gateway.mapping.table import MqttDefaults
 from gateway.memory import free_in_slices
 from gateway.model import source_keys
-from gateway.text import short_list, unknown_name
+from gateway.text import unknown_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -44,16 +57,15 @@ if TYPE_CHECKING:
     from gateway.config.decode import Document, Problem
     from gateway.mapping.compile.drafts import PointDraft
     from gateway.mapping.compile.sources import Sources
-    from gateway.mapping.compile.templates import Area, Footprint
+    from gateway.mapping.compile.templates import Footprint
     from gateway.mapping.plan import Case, ComputedPoint, Rule
     from gateway.mapping.table import AssetEntry, Defaults, Heartbeat, SinglePoint, Table
-    from gateway.model import Point
+    from gateway.model import BacnetObject, Point
     from gateway.records import AssetSnapshot, AutoTag
 
-__all__ = ["CompiledTables", "Compiler", "SlotRequest", "TableInputs", "load_point_map"]
+__all__ = ["CompiledTables", "Compiler", "TableInputs", "load_point_map"]
 
 _SYSTEM_TAG = "$gateway"  # no table can use it, because a tag cannot start with $
-_RUN_LOCK = "run `gateway lock -c …` (with `--replace OLD=NEW` for a sensor in the place of an old one)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,29 +79,16 @@ class CompiledTables:
 
 def load_point_map(inputs: TableInputs) -> CompiledTables:
     """Read and compile the tables of a folder, `*.yaml` in the order of their names. Never raises."""
-    sources = read_sources(inputs.folder)
+    sources = read_sources(inputs.folder, with_objects=bool(inputs.bacnet_sinks))
     compiler = Compiler(sources, inputs)
     point_map = compiler.compile()
     compiler.report_missing_slots()
+    compiler.report_missing_instances()
     problems, warnings = sources.findings()
     used: list[object] = [sources, compiler]
     del sources, compiler
     free_in_slices(used)
     return CompiledTables(None if problems else point_map, problems, warnings)
-
-
-class SlotRequest(NamedTuple):
-    """An asset whose relative registers have no place yet, and what it needs.
-
-    `place`: of a listed asset, None for an automatic one, which has a `tag` instead.
-    """
-
-    asset: str
-    template: str
-    stride: int
-    areas: frozenset[Area]
-    place: Place | None
-    tag: str | None
 
 
 class _Owner(NamedTuple):
@@ -108,7 +107,8 @@ class _Owner(NamedTuple):
 class Compiler:
     """Compiles the tables of one folder together. Problems are added to the documents that they are in.
 
-    `slot_requests` are the assets whose relative registers have no place: the result is without these.
+    `slot_requests` are the assets whose relative registers have no place, `object_requests` the points whose
+    BACnet objects have no instance: the result is without these.
     """
 
     def __init__(self, sources: Sources, inputs: TableInputs) -> None:
@@ -118,7 +118,9 @@ class Compiler:
         self.listed: dict[str, Place] = {}  # the first place of each asset that uses a template
         self.in_slots: set[str] = set()  # assets that use their slot
         self.slot_requests: list[SlotRequest] = []
-        self.claims = Claims(topics=inputs.mqtt_topics)
+        self.object_requests: list[ObjectRequest] = []
+        self.locked = LockedInstances(sources.object_lock)
+        self.claims = Claims(topics=inputs.mqtt_topics, locked=self.locked)
         self._sources = sources
         self._inputs = inputs
         self._snapshot = inputs.snapshot
@@ -169,24 +171,14 @@ class Compiler:
         )
 
     def report_missing_slots(self) -> None:
-        """After `compile`: report assets without registers, to which `gateway lock` gives slots.
+        """After `compile`: report assets without registers, unless registers.lock has problems."""
+        if self._sources.has_all_slots:
+            report_missing_slots(self.slot_requests, self.templates)
 
-        Automatic ones are used without, with a warning. One command is enough for all assets of a template,
-        so there is one message per template.
-        """
-        if not self._sources.has_all_slots:  # its problems are reported, and may be the cause
-            return
-        by_template: dict[tuple[str, bool], list[SlotRequest]] = {}
-        for request in self.slot_requests:
-            by_template.setdefault((request.template, request.place is None), []).append(request)
-        for (template, _), found in by_template.items():
-            assets = short_list([request.asset for request in found])
-            if (place := found[0].place) is not None:
-                message = f"no `base` and no slot in {LOCK_NAME} for {assets}: write a base, or {_RUN_LOCK}"
-                place.report(message)
-            else:
-                message = f"on MQTT only, without a slot in {LOCK_NAME}: {assets}; {_RUN_LOCK}"
-                self.templates[template].place.warn(message, "auto")
+    def report_missing_instances(self) -> None:
+        """After `compile`: report points without an instance, unless bacnet.lock has problems."""
+        if self.locked.is_complete:
+            report_missing_instances(self.object_requests)
 
     def _add_templates(self, document: Document[Table], table: Table) -> None:
         self._check_default_sinks(Place(document, ("defaults",)), table.defaults)
@@ -201,10 +193,8 @@ class Compiler:
         to = defaults.modbus.to
         if to is not None and (problem := self._inputs.sink_problem(to, kind="modbus")):
             place.report(problem, "modbus", "to")
-        mqtt = defaults.mqtt
-        for index, name in enumerate(mqtt.to if isinstance(mqtt, MqttDefaults) else ()):
-            if problem := self._inputs.sink_problem(name, kind="mqtt"):
-                place.report(problem, "mqtt", "to", index)
+        check_sinks("mqtt", place, self._inputs, written=defaults.mqtt)
+        check_sinks("bacnet", place, self._inputs, written=defaults.bacnet)
 
     def _add_asset(self, entry: AssetEntry, place: Place, *, site: str) -> None:
         is_repeated = self._is_repeated(entry, place, site=site)
@@ -242,7 +232,7 @@ class Compiler:
         needed = used.footprint if drafts is used.drafts else footprint(drafts)
         base = entry.base
         if base is None and needed.areas and used.template.stride is None and entry.id not in self.slots:
-            place.report(f"no `base`: write one, or give the template {used.name} a `stride` and {_RUN_LOCK}")
+            place.report(f"no `base`: write one, or give the template {used.name} a `stride` and {RUN_LOCK}")
             return None
         if base is None:
             return self._slot_base(entry.id, used, needed, place=place, tag=None)
@@ -268,7 +258,7 @@ class Compiler:
         if problem := used.slot_problem(found.slot, needed):
             key, message = problem
             if place is None:
-                found.place.warn(f"{message}. Until then it is on MQTT only", key)
+                found.place.warn(f"{message}. Until then it is not on Modbus", key)
             else:
                 found.place.report(message, key)
             return None
@@ -307,13 +297,28 @@ class Compiler:
                 asset=asset,
                 known=known,
                 registers=tuple([block.at(base or 0) for block in blocks]),
+                objects=self._objects_of(draft, f"{tag}/{name}"),
             )
             yield Claimant(point, draft, blocks, entry)
 
+    def _objects_of(self, draft: PointDraft, name: str) -> tuple[BacnetObject, ...]:
+        """Return the BACnet objects of a point, none without an instance."""
+        if draft.bacnet is None:
+            return ()
+        instance = draft.bacnet.instance
+        if instance is None:
+            instance = self.locked.instance_of(draft.bacnet.shape.type, name)
+        return () if instance is None else draft.bacnet.at(instance)
+
     def _add(self, owner: _Owner, drafts: Mapping[str, PointDraft]) -> None:
         for claimant in self._claimants(owner, drafts):
-            self._points.append(claimant.point)
+            point, bacnet = claimant.point, claimant.draft.bacnet
+            self._points.append(point)
             self.claims.claim(claimant)
+            if bacnet is not None and not point.objects:
+                place, is_automatic = claimant.entry or claimant.draft.place, owner.asset in self._auto_tags
+                request = ObjectRequest(bacnet.shape.type, point.name, place, is_automatic)
+                self.object_requests.append(request)
             if claimant.draft.computation is not None:
                 self._computed.append(claimant)
             if owner.asset:
@@ -343,7 +348,7 @@ class Compiler:
         """Report clashes inside templates before the first asset shows them: a new asset must not."""
         for used in self.templates.values():
             if used.template.auto and used.name not in self._placed:
-                trial = Claims(topics=self._inputs.mqtt_topics)
+                trial = Claims(topics=self._inputs.mqtt_topics, locked=self.locked)
                 owner = _Owner(used.site, f"{{{used.name}}}", used.name, entry=used.place)
                 claimants = list(self._claimants(owner, used.drafts))
                 for claimant in claimants:
@@ -393,7 +398,7 @@ class Compiler:
             drafts, entry = used.drafts, used.place.at()  # an object of its own
             base = self._slot_base(asset, used, used.footprint, place=None, tag=auto_tag.tag)
             if base is None and not any(draft.computation for draft in drafts.values()):
-                drafts = {name: draft for name, draft in drafts.items() if draft.mqtt}
+                drafts = {name: draft for name, draft in drafts.items() if draft.mqtt or draft.bacnet}
             owner = _Owner(used.site, auto_tag.tag, asset, base, entry)
             obstacles = map(self.claims.topic_obstacle, self._claimants(owner, drafts))
             if obstacle := next(filter(None, obstacles), None):

@@ -16,6 +16,7 @@ from gateway.config.decode import STRICT
 from gateway.config.salvage import ANY, Parts
 from gateway.config.value_types import Period
 from gateway.mapping.computed_keys import AggregateKeys, RateKeys, RuntimeKeys
+from gateway.mapping.object_keys import BacnetDefaults, BacnetKeys, Sinks
 from gateway.mapping.paths import compile_path
 from gateway.mapping.registers import HIGHEST_ADDRESS, HIGHEST_BIT, TYPE_NAMES, parse_type
 from gateway.mapping.topics import TOPIC_PATTERN, check_level, check_tag_pattern, check_topic
@@ -116,7 +117,6 @@ Reserve = Annotated[tuple[Address, Address], AfterValidator(_check_reserve)]
 TagPattern = Annotated[
     Text, AfterValidator(check_tag_pattern), _pattern(rf"^(?!\$){_TAG_PART}\{{(name|id)\}}{_TAG_PART}$")
 ]
-Sinks = Annotated[tuple[Text, ...], Field(min_length=1)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
@@ -226,6 +226,8 @@ class Defaults(_Freshness):
     """Defaults of the register blocks."""
     mqtt: bool | MqttDefaults | None = None
     """false: on no MQTT sink, unless a point has its own `mqtt`; or the names of MQTT sinks."""
+    bacnet: bool | BacnetDefaults | None = None
+    """false: on no BACnet sink, unless a point has its own `bacnet`; or the names of BACnet sinks."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
@@ -280,6 +282,8 @@ class PointKeys(_Freshness):
     """What the point is, for programs, such as a Brick class or Haystack markers."""
     mqtt: bool | MqttKeys | None = None
     """false: on no MQTT sink; or the names of sinks, and its own topic."""
+    bacnet: bool | BacnetKeys | None = None
+    """false: on no BACnet sink; or the names of sinks, and its own object type and instance."""
     modbus: ModbusKeys | tuple[ModbusKeys, ...] | None = None
     """The register that shows the point, or a list of several."""
     quality: QualityKeys | tuple[QualityKeys, ...] | None = None

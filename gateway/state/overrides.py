@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from gateway.config.problems import show
 from gateway.errors import EncodingError, GatewayError
 from gateway.mapping.convert import compile_conversion
+from gateway.mapping.objects import object_error
 from gateway.mapping.registers import encoder
 from gateway.model import Quality, ValueKind
 
@@ -24,7 +25,7 @@ def parse_override(point: Point, requested: object) -> Scalar:
     """Return the value to force `point` to: a value of the point, not a reading to be converted.
 
     Raise `GatewayError` for a value that the point could not show by itself: outside its range, in no `map`,
-    text instead of a number. `check_override` checks what its registers can hold.
+    text instead of a number. `check_override` checks what its registers and objects can hold.
     """
     conversion = point.conversion
     if not isinstance(requested, str | int | float | bool):
@@ -59,6 +60,9 @@ def check_override(points: PointMap, point: Point, value: Scalar) -> None:
         except EncodingError as error:
             place = f"{register.sink}, unit {register.unit}, {register.table} {register.address}"
             raise GatewayError(f"{point.name}: cannot be forced to {value!r}: {place}: {error}") from error
+    for shown in point.objects:
+        if (reason := object_error(shown, value)) is not None:
+            raise GatewayError(f"{point.name}: cannot be forced to {value!r}: {shown.sink}: {reason}")
 
 
 def can_show(points: PointMap, point: Point, value: Scalar) -> bool:

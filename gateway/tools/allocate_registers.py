@@ -1,4 +1,4 @@
-"""Registers for assets that have none yet: what `gateway lock` writes, and what `gateway discover` drafts."""
+"""Registers and BACnet instances for what has none yet: what `gateway lock` writes, or discover drafts."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from gateway.errors import CommandError
 from gateway.mapping.compile.claims import slot_ranges, template_ranges
 from gateway.mapping.compile.lock_file import LOCK_NAME, Slot
+from gateway.mapping.compile.object_lock import allocate_instances
 from gateway.mapping.compile.sources import read_sources
 from gateway.mapping.compile.templates import Area, area_text
 from gateway.mapping.compiler import Compiler
@@ -20,16 +21,23 @@ if TYPE_CHECKING:
 
     from gateway.config.decode import Problem
     from gateway.mapping.compile.claims import ReservedRange
+    from gateway.mapping.compile.missing import SlotRequest
+    from gateway.mapping.compile.object_lock import LockedObject
     from gateway.mapping.compile.sources import SlotEntry, Sources
-    from gateway.mapping.compiler import SlotRequest, TableInputs
+    from gateway.mapping.compiler import TableInputs
+    from gateway.records import AssetSnapshot
 
 
 @dataclass(frozen=True, slots=True)
 class SlotAssignment:
-    """The slots of registers.lock, and those to add: none while there are problems. `tags`: of each asset."""
+    """The slots of registers.lock, and those to add; `objects` are to be added to bacnet.lock.
+
+    Nothing is to be added while there are problems. `tags`: of each asset.
+    """
 
     slots: Mapping[str, SlotEntry]
     added: list[Slot]
+    objects: list[LockedObject]
     tags: Mapping[str, str]
     problems: list[Problem]
     warnings: list[Problem]
@@ -38,13 +46,14 @@ class SlotAssignment:
 def assign_slots(inputs: TableInputs, *, successors: Mapping[str, str] | None = None) -> SlotAssignment:
     """Find registers for every asset that has neither base nor slot: listed assets in order, then others.
 
-    Nothing is written. The same files and assets give the same slots.
-    `successors`: new assets by the old ones whose slots they get; then no slot is added. Raises CommandError
+    In the same order, find an instance for every BACnet object that has none. Nothing is written. The same
+    files and assets give the same slots and instances.
+    `successors`: new assets by the old ones whose slots they get; then nothing is added. Raises CommandError
     if a slot cannot be handed over.
     """
-    sources = read_sources(inputs.folder)
+    sources = read_sources(inputs.folder, with_objects=bool(inputs.bacnet_sinks))
     for old, new in (successors or {}).items():
-        _hand_over(sources, old, new)
+        _hand_over(sources, old, new, snapshot=inputs.snapshot)
     compiler = Compiler(sources, inputs)
     point_map = compiler.compile()
     added = [] if sources.findings()[0] or successors else _assign(compiler)
@@ -52,14 +61,25 @@ def assign_slots(inputs: TableInputs, *, successors: Mapping[str, str] | None = 
     for old, new in () if problems else (successors or {}).items():
         _check_successor(compiler, old, new)
     tags = {point.asset: point.tag for point in point_map.points}
-    return SlotAssignment(sources.slots, [] if problems else added, tags, problems, warnings)
+    objects = [] if problems or successors else _assign_instances(compiler)
+    return SlotAssignment(sources.slots, [] if problems else added, objects, tags, problems, warnings)
 
 
-def _hand_over(sources: Sources, old: str, new: str) -> None:
+def _assign_instances(compiler: Compiler) -> list[LockedObject]:
+    requests = [(request.type, request.name) for request in compiler.object_requests]
+    return allocate_instances(requests, [*compiler.locked.by_instance, *compiler.claims.instances()])
+
+
+def _hand_over(sources: Sources, old: str, new: str, *, snapshot: AssetSnapshot | None) -> None:
     slots = sources.slots
     if old not in slots and sources.has_all_slots:
-        close = closest_name(old, slots)
-        advice = f"did you mean {close}?" if close else "write the new id into its table instead"
+        close, made = closest_name(old, slots), snapshot and snapshot.tags.get(old)
+        if close:
+            advice = f"did you mean {close}?"
+        elif made:
+            advice = f"list {new} under `assets` of a table with its tag, {made.tag}: topics and objects stay"
+        else:
+            advice = "write the new id into its table instead: topics and objects belong to the tag"
         raise CommandError(f"--replace: {old} has no slot in {LOCK_NAME}; {advice}")
     if (kept := slots.get(new)) is not None:
         raise CommandError(

@@ -6,6 +6,7 @@ import math
 from typing import TYPE_CHECKING
 
 from gateway.config.problems import show
+from gateway.mapping.objects import object_error
 from gateway.mapping.plan import PointMap
 from gateway.mapping.registers import encoding_errors, register_text
 from gateway.model import Quality, Reading
@@ -72,7 +73,7 @@ def _compare(expectation: Expectation, shown: Update | None) -> list[str]:
         expected = Quality.BAD if expectation.value is None else Quality.GOOD
     if _is_same(value, expectation.value):
         if quality is expected:
-            return []
+            return _misfits(expectation, shown) if quality is Quality.GOOD else []
         if expected is Quality.GOOD and (errors := list(encoding_errors(shown.point, value))):
             return [
                 f"{expectation.place}: {_shown(value)} is right, but {register_text(register)} "
@@ -81,6 +82,13 @@ def _compare(expectation: Expectation, shown: Update | None) -> list[str]:
             ]
     wanted = f"{_shown(expectation.value)} ({expected.name.lower()})"
     return [f"{expectation.place}: expected {wanted}, got {_shown(value)} ({quality.name.lower()})"]
+
+
+def _misfits(expectation: Expectation, shown: Update) -> list[str]:
+    """Return the BACnet objects that cannot show a good value; registers that cannot make it bad."""
+    errors = [(one, object_error(one, shown.value)) for one in shown.point.objects]
+    right = f"{expectation.place}: {_shown(shown.value)} is right, but {{}} on {{}} cannot show it: {{}}"
+    return [right.format(f"{one.type} {one.instance}", one.sink, error) for one, error in errors if error]
 
 
 def _is_same(value: Scalar, expected: Scalar) -> bool:

@@ -81,6 +81,8 @@ SECRET = {"env": "A"}
 LEAST: dict[str, dict[str, Any]] = {  # what a mapping of each kind cannot be without
     "AggregateKeys": {"of": "A/A"},
     "AssetEntry": {"id": "a", "tag": "A", "use": "t"},
+    "BacnetConfig": {"type": "bacnet", "listen": "127.0.0.2:47808", "device": 1},
+    "BacnetDefaults": {"to": ["bac"]},
     "CaseEntry": {"given": {"asset": "a", "telemetry": {"k": 1}}, "expect": {"A/A": 1}},
     "CovKeys": {"delta": 1},
     "Expected": {"value": 1, "quality": "good"},
@@ -131,6 +133,7 @@ VALUES: tuple[Any, ...] = (
     *("never", "hold", "sentinel", "holt", "90s", "1.5h", "90", "0.5", "10 s", "1MiB", "64MiB", "1MB", "48h"),
     *("int16", "float64", "bit", "int8", "string(8)", "string(0)", "string(247)", "ABCD", "ABDC", "input"),
     *("coil", "holding", "127.0.0.1:80", "[::1]:80", "localhost", "10.0.0.0/8", "debug", "json", "console"),
+    *("analog-input", "analog-output", {"object": "analog-input"}, {"instance": 4194303}),
     *("mqtt", "modbus_server", "3.1.1", "5", "mqtt://b:1", "mqtts://b", "http://x", "https://x/y", "/hooks"),
     *("sqlite:///var/x.db", "sqlite://x", "40001", "400001", "gateway.points/1", "gateway.points/2", "good"),
     *([], ["a"], [""], [1], [1, 2], [1, 2, 3], ["10.0.0.0/8"], [{"env": "A"}], [{}], {}, {"a": 1}),

@@ -91,6 +91,11 @@ def registers(folder: Path) -> None:
     (folder / "registers.lock").write_text("two")
 
 
+def instances(folder: Path) -> None:
+    """Write `bacnet.lock`."""
+    (folder / "bacnet.lock").write_text("two")
+
+
 def mounted(folder: Path) -> None:
     """Swap the links of a mounted folder, as Kubernetes does."""
     (folder / "..data").symlink_to("elsewhere")
@@ -116,7 +121,7 @@ def restored(folder: Path) -> None:
 async def test_a_change_of_a_table_is_noticed(folder: Path) -> None:
     """Each kind of change is reported once."""
     async with watching(folder) as calls:
-        for change in (in_place, by_rename, anew, removal, one_more, registers, mounted):
+        for change in (in_place, by_rename, anew, removal, one_more, registers, instances, mounted):
             before = calls.count
             change(folder)
             await calls.until(before + 1)

@@ -33,23 +33,25 @@ SINKS = {"bms": "mqtt", "regs": "modbus_server", "ahu": "modbus_client"}
 SCHEMA = json.loads((REPOSITORY / "config/schema/points.schema.json").read_text(encoding="utf-8"))
 
 
-def examples() -> list[tuple[str, str | None]]:
-    """Return each example table, completed, with the registers.lock that follows it, if any."""
+def examples() -> list[tuple[str, tuple[str, str]]]:
+    """Return each example table, completed, with the name and text of the lock file that follows it."""
     tables = [(name, text) for kind, name, text in BLOCKS if kind == "yaml"]
     return [
-        (text if text.startswith(COMPLETE) else HEAD + text, after if after_name else None)
-        for (name, text), (after_name, after) in pairwise([*tables, ("", "")])
+        (text if text.startswith(COMPLETE) else HEAD + text, after if after[0] else ("", ""))
+        for (name, text), after in pairwise([*tables, ("", "")])
         if not name
     ]
 
 
 @pytest.mark.parametrize(("table", "lock"), examples())
-def test_examples_load(tmp_path: Path, table: str, lock: str | None) -> None:
-    """Each example has no problems, and its cases pass."""
+def test_examples_load(tmp_path: Path, table: str, lock: tuple[str, str]) -> None:
+    """Each example has no problems, and its cases pass; only those about BACnet have such a sink."""
     (tmp_path / "example.yaml").write_text(table, encoding="utf-8")
-    if lock:
-        (tmp_path / "registers.lock").write_text(lock, encoding="utf-8")
-    tables = load_point_map(TableInputs(tmp_path, SINKS, topics={"bms": TopicScheme(prefix="gw/v1")}))
+    name, text = lock
+    if name:
+        (tmp_path / name).write_text(text, encoding="utf-8")
+    sinks = SINKS | ({"bac": "bacnet"} if "bacnet" in table else {})
+    tables = load_point_map(TableInputs(tmp_path, sinks, topics={"bms": TopicScheme(prefix="gw/v1")}))
     assert [str(problem) for problem in tables.problems] == []
     assert tables.point_map is not None
     assert run_cases(tables.point_map) == []

@@ -54,7 +54,7 @@ def test_an_asset_without_a_slot_is_on_mqtt_only(tmp_path: Path) -> None:
     assert found.bases() == {}
     assert found.warnings == [
         (
-            "a.yaml:7:11: templates.iaq.auto: on MQTT only, without a slot in registers.lock: ast-0001,"
+            "a.yaml:7:11: templates.iaq.auto: not on Modbus, without a slot in registers.lock: ast-0001,"
             " ast-0002; run `gateway lock -c …` (with `--replace OLD=NEW` for a sensor in the place of an old"
             " one) (true)"
         )
@@ -200,7 +200,7 @@ def test_a_slot_that_does_not_fit_an_automatic_asset_only_warns(tmp_path: Path) 
     found = load(tmp_path, TEMPLATE, lock=lock, snapshot=known(ROOM))
     assert (found.problems, found.bases(), found.tags()) == ([], {}, {"ast-0001": "Room 1"})
     assert "the template iaq needs 3 registers now" in found.warnings[0]
-    assert "Until then it is on MQTT only" in found.warnings[0]
+    assert "Until then it is not on Modbus" in found.warnings[0]
 
 
 def test_cases_ignore_automatic_assets(tmp_path: Path) -> None:

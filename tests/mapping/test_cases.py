@@ -6,6 +6,7 @@ import argparse
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from support.bacnet_lock import load_objects
 from support.point_tables import EXAMPLES, HEAD, load_good_tables, load_tables
 
 from gateway.cli import points as points_command
@@ -195,6 +196,24 @@ def test_the_shipped_settings_and_examples_go_together(capsys: pytest.CaptureFix
     assert run_command(test_command, "-c", config) == 0
     assert run_command(points_command, "-c", config) == 0
     assert "AHU-1/KWH" in capsys.readouterr().out
+
+
+def test_a_good_value_that_its_bacnet_object_cannot_hold_fails(tmp_path: Path) -> None:
+    """A case fails if the value is right but its object cannot show it."""
+    table = f"""{HEAD}points:
+  - {{tag: X, point: T, asset: a, from: t, bacnet: {{instance: 7, to: [bac]}}}}
+cases:
+  - given: {{asset: a, telemetry: {{t: idle}}}}
+    expect: {{X/T: idle}}
+  - given: {{asset: a, telemetry: {{t: 21.5}}}}
+    expect: {{X/T: 21.5}}
+"""
+    found = load_objects(tmp_path, table)
+    assert found.point_map is not None
+    (failure,) = run_cases(found.point_map)
+    assert failure.replace(f"{tmp_path}/", "").startswith(
+        'a.yaml:8:19: cases[0].expect.X/T: "idle" is right, but analog-input 7 on bac cannot show it: analog-'
+    )
 
 
 def test_a_good_value_that_its_register_cannot_hold_fails(tmp_path: Path) -> None:

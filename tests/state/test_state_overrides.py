@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+from support.bacnet_lock import load_objects
 from support.point_tables import load_good_tables
 from support.room_state import FRESH_MS, NOON, Room, named
 
@@ -14,6 +15,8 @@ from gateway.records import Override
 from gateway.state.building_state import BuildingState
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from gateway.mapping.plan import PointMap
     from gateway.model import Scalar, Update
 
@@ -151,6 +154,23 @@ def test_a_value_that_a_register_cannot_hold_is_refused(
         force(room, "WORD", value)
     force(room, "WORD", None)
     assert room.shown("R/WORD") == (None, None, Quality.FORCED)
+
+
+def test_a_value_that_its_bacnet_object_cannot_hold_is_refused(tmp_path: Path) -> None:
+    """The error names the sink, the object type and what to write."""
+    table = REGISTERS.replace(
+        "modbus: {to: regs, table: input, register: 3, type: uint16}", "bacnet: {instance: 3}"
+    )
+    points = load_objects(tmp_path, table).point_map
+    assert points is not None
+    room = Room(points, BuildingState(points))
+    reason = (
+        r"R/WORD: cannot be forced to 'low': bac: analog-input holds numbers, .*: write a `map`, or `bacnet:"
+    )
+    with pytest.raises(GatewayError, match=reason):
+        force(room, "WORD", "low")
+    force(room, "WORD", 21.5)
+    assert room.shown("R/WORD") == (21.5, 21.5, Quality.FORCED)
 
 
 def test_a_past_end_and_an_unknown_point_are_refused(room: Room, points: PointMap) -> None:

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def write_files(folder: Path, **tables: str) -> Path:
-    """Write settings and tables, each under its name; return the settings."""
+def write_files(folder: Path, *, sinks: str = "", **tables: str) -> Path:
+    """Write settings, with more sinks, and tables, each under its name; return the settings."""
     (folder / "mappings").mkdir()
     for name, text in tables.items():
         (folder / "mappings" / f"{name}.yaml").write_text(text)
@@ -24,7 +24,7 @@ def write_files(folder: Path, **tables: str) -> Path:
         "intake: {signing_secrets: [{env: S}]}\n"
         f'journal: {{url: "sqlite:///{folder}/journal.db"}}\n'
         'sinks: {bms: {type: mqtt, url: "mqtt://127.0.0.1:1883"},'
-        ' regs: {type: modbus_server, listen: "127.0.0.1:5020"}}\n'
+        f' regs: {{type: modbus_server, listen: "127.0.0.1:5020"}}{sinks}}}\n'
         "mappings: mappings\n"
     )
     return file

@@ -20,21 +20,23 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
     from gateway.mapping.compile.drafts import PointDraft
+    from gateway.mapping.compile.instances import LockedInstances
     from gateway.mapping.compile.register_blocks import RegisterBlock
     from gateway.mapping.compile.sources import Place, SlotEntry, Steps
     from gateway.mapping.compile.templates import CompiledTemplate
     from gateway.mapping.topics import TopicScheme
-    from gateway.model import Mqtt, Point, Register
+    from gateway.model import Mqtt, ObjectType, Point, Register
 
 ONE_NAME = "names are unique in the whole gateway, not only in a site; put the site into the tag: "
 """Starts a message about a name that is used in two sites."""
 _SAME_FOR_ALL = "; this key is the same for every asset of the template"
 _TOPIC = ("mqtt", "topic")
+_INSTANCE = ("bacnet", "instance")
 
 
 @dataclass(slots=True, eq=False)
 class Claimant:
-    """A point that claims a name, topics and registers, one for each of the blocks.
+    """A point that claims a name, topics, BACnet objects and registers, one for each of the blocks.
 
     `entry`: the asset that uses a template, None for any other point.
     """
@@ -70,18 +72,20 @@ _Holder = tuple[Claimant, "RegisterBlock"]
 class Claims:
     """Records what points claim, and reports each second claim together with the place of the first."""
 
-    def __init__(self, *, topics: Mapping[str, TopicScheme]) -> None:
-        """`topics`: those of each MQTT sink by its name."""
+    def __init__(self, *, topics: Mapping[str, TopicScheme], locked: LockedInstances) -> None:
+        """`topics`: those of each MQTT sink by its name; `locked`: the instances in bacnet.lock."""
+        self._locked = locked
         self._schemes = topics
         self._names: dict[str, Claimant] = {}
         self._topics: dict[tuple[str, str], _TopicClaim] = {}  # by broker, or by sink if that is unknown
         self._words: dict[Area, dict[int, _Holder]] = defaultdict(dict)
         self._bits: dict[Area, dict[int, dict[int, _Holder]]] = defaultdict(dict)
+        self._objects: dict[tuple[str, ObjectType, int], Claimant] = {}
         self._reported: set[tuple[str, ...]] = set()
         self._clashing: set[frozenset[str]] = set()  # pairs of assets with a reported clash
 
     def claim(self, claimant: Claimant) -> None:
-        """Claim the point's name, topics and registers; report what another point has already."""
+        """Claim the point's name, topics, registers, objects; report what another point has already."""
         point = claimant.point
         other = self._names.setdefault(point.name, claimant)
         if other is not claimant:
@@ -90,6 +94,7 @@ class Claims:
             return
         self._claim_topics(claimant)
         self._claim_registers(claimant)
+        self._claim_objects(claimant)
 
     def topic_obstacle(self, claimant: Claimant) -> str | None:
         """Return why a point cannot have its topics, or None if it can."""
@@ -162,6 +167,28 @@ class Claims:
             if first is not holder:
                 return first
         return None
+
+    def _claim_objects(self, claimant: Claimant) -> None:
+        point, draft = claimant.point, claimant.draft
+        for one in point.objects:
+            what = f"{one.type} {one.instance}"
+            kept = self._locked.by_instance.get((one.type, one.instance))
+            if kept is not None and kept.locked.point != point.name:
+                message = f"{what} belongs to {kept.locked.point} at {kept.place}: write another instance, or"
+                message += " delete that line if no BMS reads its object any more"
+                place = draft.place.owner(*_INSTANCE)
+                self._report_once((str(place), *_INSTANCE), place, message, *_INSTANCE)
+                return
+            other = self._objects.setdefault((one.sink, one.type, one.instance), claimant)
+            if other is not claimant:
+                message = f"{what} for {point.name} on {one.sink} already belongs to {other.point.name} at"
+                self._report(claimant, other, message, *_INSTANCE)
+                return
+
+    def instances(self) -> Iterator[tuple[ObjectType, int]]:
+        """Yield the instances of claimed objects, with repetitions."""
+        for _, kind, instance in self._objects:
+            yield kind, instance
 
     def addresses(self) -> Iterator[tuple[Area, Collection[int]]]:
         """Yield each area with its claimed PDU addresses."""

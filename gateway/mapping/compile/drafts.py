@@ -10,6 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from gateway.mapping.compile.computations import read_computation
+from gateway.mapping.compile.object_drafts import check_object, draft_object
 from gateway.mapping.compile.register_blocks import (
     check_value,
     compile_blocks,
@@ -17,11 +18,12 @@ from gateway.mapping.compile.register_blocks import (
     warn_of_bound,
     warn_of_decimals,
 )
+from gateway.mapping.compile.sources import choose_sinks
 from gateway.mapping.convert import compile_conversion
 from gateway.mapping.paths import compile_path
 from gateway.mapping.plan import PathRule, Rule
 from gateway.mapping.registers import is_scalable
-from gateway.mapping.table import CovKeys, Defaults, MqttDefaults, MqttKeys, OnStaleValue
+from gateway.mapping.table import CovKeys, Defaults, MqttKeys, OnStaleValue
 from gateway.mapping.units import ConversionsByUnit, UnitProblem, unit_conversion
 from gateway.model import (
     HEARTBEAT,
@@ -41,6 +43,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from gateway.mapping.compile.computations import Computation
+    from gateway.mapping.compile.object_drafts import ObjectDraft
     from gateway.mapping.compile.register_blocks import RegisterBlock
     from gateway.mapping.compile.sources import Place, TableInputs
     from gateway.mapping.table import Heartbeat, PointKeys, StaleAfter
@@ -68,6 +71,7 @@ class PointDraft:
     make_rule: Callable[[Point], Rule]
     place: Place
     computation: Computation | None = None
+    bacnet: ObjectDraft | None = None
 
 
 def draft_point(
@@ -112,7 +116,18 @@ def draft_point(
         _check_constants(draft, place, on_stale, needs_numbers=draft.conversion.calculates or bool(keys.cov))
     if any(inputs.is_controller(block.register.sink) for block in blocks):
         _check_stale_value(on_stale, draft.conversion.range, place)
-    return replace(draft, blocks=(*blocks, *of_quality))
+    bacnet = draft_object(
+        keys,
+        place,
+        source=source,
+        conversion=draft.conversion,
+        registers=[block.register for block in blocks],
+        defaults=defaults,
+        inputs=inputs,
+    )
+    if bacnet is not None:
+        check_object(bacnet, place, stale_value=on_stale.value, limits=draft.conversion.range)
+    return replace(draft, blocks=(*blocks, *of_quality), bacnet=bacnet)
 
 
 def _source(keys: PointKeys) -> str:
@@ -251,17 +266,11 @@ def _backfill(keys: PointKeys, place: Place, defaults: Defaults) -> bool:
 
 
 def _mqtt(keys: PointKeys, place: Place, *, defaults: Defaults, inputs: TableInputs) -> Mqtt | None:
-    written = keys.mqtt if keys.mqtt is not None else defaults.mqtt
-    if written is False:
+    names = choose_sinks("mqtt", place, inputs, written=keys.mqtt, default=defaults.mqtt)
+    if names == ():
         return None
-    own = keys.mqtt if isinstance(keys.mqtt, MqttKeys) else MqttKeys()
-    for index, name in enumerate(own.to or ()):
-        if problem := inputs.sink_problem(name, kind="mqtt"):
-            place.report(problem, "mqtt", "to", index)
-    names = own.to
-    if names is None and keys.mqtt is not True and isinstance(defaults.mqtt, MqttDefaults):
-        names = defaults.mqtt.to
-    return Mqtt(None if names is None else frozenset(names), own.topic)
+    topic = keys.mqtt.topic if isinstance(keys.mqtt, MqttKeys) else None
+    return Mqtt(None if names is None else frozenset(names), topic)
 
 
 def _check_constants(draft: PointDraft, place: Place, on_stale: OnStale, *, needs_numbers: bool) -> None:

@@ -29,10 +29,10 @@ _NEW_FILE = """\
 schema: gateway.registers/1
 slots:
 """
-_EMPTY_LIST = re.compile(r"^slots:[ \t]*(\[\]|null|~)[ \t]*$", re.MULTILINE)
+_EMPTY_LIST = re.compile(r"^(\w+:)[ \t]*(\[\]|null|~)[ \t]*$", re.MULTILINE)
 _LIST_ENTRY = re.compile(r"^( *)- ", re.MULTILINE)
 _SCALAR = re.compile(r""""(?:[^"\\]|\\.)*"|'(?:[^']|'')*'|[^,}\s]+""")  # YAML text on one line
-_PLAIN = re.compile(r"(?!(?:true|false|null|yes|no|on|off|y|n)$)[a-z_][a-z0-9_-]*", re.IGNORECASE)
+_PLAIN = re.compile(r"(?!(?:true|false|null|yes|no|on|off|y|n)$)[a-z_][a-z0-9_/-]*", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
@@ -51,8 +51,8 @@ class Slot:
         return self.base + self.stride - 1
 
     def __str__(self) -> str:
-        tag = "" if self.tag is None else f", tag: {_yaml_text(self.tag)}"
-        names = f"asset: {_yaml_text(self.asset)}, template: {_yaml_text(self.template)}"
+        tag = "" if self.tag is None else f", tag: {yaml_text(self.tag)}"
+        names = f"asset: {yaml_text(self.asset)}, template: {yaml_text(self.template)}"
         return f"{{{names}, base: {self.base}, stride: {self.stride}{tag}}}"
 
 
@@ -69,20 +69,25 @@ LOCK_PARTS = Parts(droppable=(("slots", ANY),), essential=("schema",))
 
 def add_slots(text: str | None, added: Iterable[Slot]) -> str:
     """Return the text of registers.lock with more slots at its end. `text`: None if there is no file."""
-    text = _NEW_FILE if text is None else _EMPTY_LIST.sub("slots:", text)
+    return extend_list(_NEW_FILE if text is None else text, added)
+
+
+def extend_list(text: str, added: Iterable[object]) -> str:
+    """Return the text of a file whose only list is last in it, with more entries."""
+    text = _EMPTY_LIST.sub(r"\1", text)
     entry = _LIST_ENTRY.search(text)
     indent = "  " if entry is None else entry[1]
-    return "\n".join([text.rstrip("\n"), *(f"{indent}- {slot}" for slot in added)]) + "\n"
+    return "\n".join([text.rstrip("\n"), *(f"{indent}- {each}" for each in added)]) + "\n"
 
 
 def rename_slot(text: str, place: Location, asset: str) -> str:
     """Return the text of registers.lock with another asset at a place, and no other change."""
     lines = text.split("\n")
     line, start = lines[place.line - 1], place.column - 1
-    lines[place.line - 1] = line[:start] + _SCALAR.sub(lambda _: _yaml_text(asset), line[start:], count=1)
+    lines[place.line - 1] = line[:start] + _SCALAR.sub(lambda _: yaml_text(asset), line[start:], count=1)
     return "\n".join(lines)
 
 
-def _yaml_text(text: str) -> str:
+def yaml_text(text: str) -> str:
     """Return text as a YAML scalar, in quotes if necessary."""
     return text if _PLAIN.fullmatch(text) else json.dumps(text, ensure_ascii=False)

@@ -1,4 +1,4 @@
-"""What the compiler reads: the tables and registers.lock of a folder, and the place of everything in them."""
+"""What the compiler reads: the tables and lock files of a folder, and the place of everything in them."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 from gateway.config.decode import MISSING, Document, Location, Problem, read_document
 from gateway.config.problems import path_text
 from gateway.mapping.compile.lock_file import LOCK_NAME, LOCK_PARTS, LockFile
+from gateway.mapping.compile.object_lock import OBJECT_LOCK_NAME, OBJECT_LOCK_PARTS, ObjectLockFile
 from gateway.mapping.registers import HIGHEST_ADDRESS
 from gateway.mapping.table import PARTS, Table, may_be_null
 from gateway.mapping.topics import TopicScheme
@@ -18,7 +19,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
 
+    from gateway.config.salvage import Parts
     from gateway.mapping.compile.lock_file import Slot
+    from gateway.mapping.object_keys import BacnetDefaults, BacnetKeys
+    from gateway.mapping.table import MqttDefaults, MqttKeys
     from gateway.model import WriteLimits
     from gateway.records import AssetSnapshot
 
@@ -53,8 +57,13 @@ class TableInputs:
         names = [name for name, sink_type in self.sinks.items() if sink_type == "mqtt"]
         return {name: self.topics.get(name, TopicScheme(prefix="")) for name in names}
 
+    @property
+    def bacnet_sinks(self) -> tuple[str, ...]:
+        """The names of the BACnet sinks."""
+        return tuple([name for name, sink_type in self.sinks.items() if sink_type == "bacnet"])
+
     def sink_problem(self, name: str, *, kind: str) -> str | None:
-        """Return why a name is not that of a sink of this kind (mqtt or modbus), or None if it is."""
+        """Return why a name is not that of a sink of this kind (mqtt, modbus, bacnet), or None if it is."""
         if name not in self.sinks:
             known = [sink for sink, sink_type in self.sinks.items() if sink_type.startswith(kind)]
             return unknown_name("sink", name, known)
@@ -127,6 +136,42 @@ class Place:
         return owner.document.with_zeros((*owner.path, *steps))
 
 
+def choose_sinks(
+    kind: str,
+    place: Place,
+    inputs: TableInputs,
+    *,
+    written: bool | MqttKeys | BacnetKeys | None,
+    default: bool | MqttDefaults | BacnetDefaults | None,
+) -> tuple[str, ...] | None:
+    """Return the sinks of a kind that a point goes to, None for all of the kind; report its own wrong names.
+
+    `written`: what the point has under the key of this kind, `default`: what its defaults have there.
+    """
+    check_sinks(kind, place, inputs, written=written)
+    chosen = default if written is None else written
+    if chosen is False:
+        return ()
+    names = None if isinstance(chosen, bool | None) else chosen.to
+    if names is None and not isinstance(written, bool) and not isinstance(default, bool | None):
+        names = default.to
+    return names
+
+
+def check_sinks(
+    kind: str,
+    place: Place,
+    inputs: TableInputs,
+    *,
+    written: bool | MqttKeys | MqttDefaults | BacnetKeys | BacnetDefaults | None,
+) -> None:
+    """Report names that are not those of sinks of a kind, under the key of this kind."""
+    names = None if isinstance(written, bool | None) else written.to
+    for index, name in enumerate(names or ()):
+        if problem := inputs.sink_problem(name, kind=kind):
+            place.report(problem, kind, "to", index)
+
+
 def _problem(place: Place, message: str, steps: Steps) -> Problem:
     path = (*place.path, *steps)
     value = place.document.written(path)
@@ -150,12 +195,14 @@ class SlotEntry(NamedTuple):
 class Sources:
     """The files of a folder, as far as they can be read. `problems` are those of the folder itself.
 
-    `slots` are those of registers.lock by asset; `lock` is None if there is no such file.
+    `slots` are those of registers.lock by asset; `lock` is None if there is no such file, and so is
+    `object_lock`, bacnet.lock.
     """
 
     tables: list[Document[Table]]
     lock: Document[LockFile] | None
     problems: list[Problem]
+    object_lock: Document[ObjectLockFile] | None = None
     slots: dict[str, SlotEntry] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -178,19 +225,29 @@ class Sources:
     def findings(self) -> tuple[list[Problem], list[Problem]]:
         """Return all problems and all warnings so far, file by file in reading order."""
         problems, warnings = [*self.problems], list[Problem]()
-        documents: list[Document[Any]] = [*self.tables, *filter(None, [self.lock])]
-        for document in documents:
+        for document in (*self.tables, self.lock, self.object_lock):
+            if document is None:
+                continue
             problems += _in_reading_order(document.problems)
             warnings += _in_reading_order(document.warnings)
         return problems, warnings
 
 
-def read_sources(folder: Path) -> Sources:
-    """Read every table of the folder and its registers.lock, as far as their problems allow."""
+def read_sources(folder: Path, *, with_objects: bool = False) -> Sources:
+    """Read every table of the folder and its registers.lock, as far as their problems allow.
+
+    `with_objects`: also bacnet.lock, which only an install with a BACnet sink needs.
+    """
     files, problems = _table_files(folder)
-    file = folder / LOCK_NAME
-    lock = read_document(file, LockFile, parts=LOCK_PARTS) if lexists(file) else None  # also a dead link
-    return Sources([read_table(file) for file in files], lock, problems)
+    lock = _read_lock(folder / LOCK_NAME, LockFile, LOCK_PARTS)
+    objects = (
+        _read_lock(folder / OBJECT_LOCK_NAME, ObjectLockFile, OBJECT_LOCK_PARTS) if with_objects else None
+    )
+    return Sources([read_table(file) for file in files], lock, problems, objects)
+
+
+def _read_lock(file: Path, shape: type[T], parts: Parts) -> Document[T] | None:
+    return read_document(file, shape, parts=parts) if lexists(file) else None  # also a dead link
 
 
 def read_table(file: Path) -> Document[Table]:

@@ -11,6 +11,7 @@ from gateway.mapping.compile.computations import SOURCE_KEYS
 from gateway.mapping.compile.drafts import draft_point
 from gateway.mapping.compile.register_blocks import table_of_modicon
 from gateway.mapping.compile.sources import Place
+from gateway.mapping.object_keys import BacnetKeys
 from gateway.mapping.table import Defaults, Match, ModbusDefaults, ModbusKeys, PointKeys, QualityKeys
 from gateway.mapping.topics import names_asset
 from gateway.model import RegisterTable
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
 Area = tuple[str, int, RegisterTable]
 """One table of one Modbus unit of one sink."""
-_Keys = TypeVar("_Keys", PointKeys, ModbusKeys, QualityKeys, Defaults, ModbusDefaults)
+_Keys = TypeVar("_Keys", PointKeys, ModbusKeys, QualityKeys, BacnetKeys, Defaults, ModbusDefaults)
 _Block = TypeVar("_Block", ModbusKeys, QualityKeys)
 _REMOVE = "delete this line when no BMS reads its registers any more and run `gateway lock -c …`"
 
@@ -159,12 +160,18 @@ def _check_automatic(used: CompiledTemplate) -> None:
         if topic is not None and not names_asset(topic):
             message = "would be the same for every asset with `auto`: write {tag} or {asset} into it"
             draft.place.report(message, "mqtt", "topic")
+        if draft.bacnet is not None and draft.bacnet.instance is not None:
+            message = (
+                "would be the same for every asset with `auto`: leave it out, and run `gateway lock -c …`"
+            )
+            draft.place.report(message, "bacnet", "instance")
 
 
 def _merge_point(point: PointKeys, override: PointKeys) -> PointKeys:
     """Return the point with every key that the override has.
 
-    Two single register blocks are merged key by key, and so are tags; a list of blocks replaces all before.
+    Two single register blocks are merged key by key, and so are `bacnet` and tags; a list of blocks replaces
+    all before.
     `from`, or a key that computes the point, replaces what the point has of these.
     """
     given: dict[str, Any] = {}
@@ -175,6 +182,8 @@ def _merge_point(point: PointKeys, override: PointKeys) -> PointKeys:
         given["modbus"] = _merge_block(point.modbus, override.modbus)
     if isinstance(point.quality, QualityKeys) and isinstance(override.quality, QualityKeys):
         given["quality"] = _merge_block(point.quality, override.quality)
+    if isinstance(point.bacnet, BacnetKeys) and isinstance(override.bacnet, BacnetKeys):
+        given["bacnet"] = _with(point.bacnet, _written(override.bacnet, BacnetKeys))
     if point.tags and override.tags:
         given["tags"] = point.tags | override.tags
     return _with(point, given)

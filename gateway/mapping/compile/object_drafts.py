@@ -1,0 +1,68 @@
+"""Object drafts: the BACnet object of a point, checked, before it has an instance."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from gateway.mapping.compile.sources import choose_sinks
+from gateway.mapping.object_keys import BacnetKeys
+from gateway.mapping.objects import EXACT_TO, ObjectShape, object_error, object_shape
+from gateway.model import BacnetObject, ObjectType
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from gateway.mapping.compile.sources import Place, TableInputs
+    from gateway.mapping.table import Defaults, PointKeys
+    from gateway.model import Conversion, Register, Scalar
+
+
+class ObjectDraft(NamedTuple):
+    """The same for every asset of a template. `instance`: the table's own, None for that of bacnet.lock."""
+
+    sinks: tuple[str, ...]
+    shape: ObjectShape
+    instance: int | None
+
+    def at(self, instance: int) -> tuple[BacnetObject, ...]:
+        """Return the object with its instance, once per sink."""
+        kind, values, texts = self.shape
+        return tuple([BacnetObject(sink, kind, instance, values, texts) for sink in self.sinks])
+
+
+def draft_object(
+    keys: PointKeys,
+    place: Place,
+    *,
+    source: str,
+    conversion: Conversion,
+    registers: Iterable[Register],
+    defaults: Defaults,
+    inputs: TableInputs,
+) -> ObjectDraft | None:
+    """Return the object of a point, None if it has none. Keys with problems are reported."""
+    names = choose_sinks("bacnet", place, inputs, written=keys.bacnet, default=defaults.bacnet)
+    sinks = tuple(name for name in inputs.bacnet_sinks if names is None or name in names)
+    own = keys.bacnet if isinstance(keys.bacnet, BacnetKeys) else BacnetKeys()
+    if not sinks and own.object is None:
+        return None
+    is_measure = keys.unit is not None or keys.cov is not None
+    try:
+        shape = object_shape(own.object, source, conversion, registers, is_measure=is_measure)
+    except ValueError as error:
+        place.report(str(error), "bacnet", "object")
+        return None
+    return ObjectDraft(sinks, shape, own.instance) if sinks and not place.is_silent else None
+
+
+def check_object(
+    draft: ObjectDraft, place: Place, *, stale_value: Scalar, limits: tuple[float, float] | None
+) -> None:
+    """Report a value for stale times that the object cannot hold; warn of a range beyond exact numbers."""
+    kind = draft.shape.type
+    if problem := object_error(draft.shape, stale_value):
+        place.report(problem, "on_stale", "value")
+    for index, bound in enumerate(limits or ()):
+        if kind is ObjectType.ANALOG_INPUT and abs(bound) > EXACT_TO:
+            message = f"{kind} skips whole numbers beyond {EXACT_TO:,}: write `bacnet: {{object: %s}}`"
+            place.warn(message % ObjectType.LARGE_ANALOG_VALUE, "range", index)

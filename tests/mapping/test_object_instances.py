@@ -1,0 +1,169 @@
+"""bacnet.lock: instances of BACnet objects, which never move and are never given twice."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from support.bacnet_lock import assign_objects, instances, load_objects, lock_objects
+from support.point_tables import table_of_points
+from support.registers_lock import known
+
+from gateway.records import KnownAsset
+
+AUTOMATIC = """\
+schema: gateway.points/1
+site: hq
+templates:
+  iaq:
+    auto: true
+    match: {model: x}
+    points: {T: {from: t}, OCC: {from: occ, map: {vacant: 0, occupied: 1}}}
+assets:
+  - {id: two, tag: B, use: iaq}
+  - {id: one, tag: A, use: iaq}
+points:
+  - {tag: ROOF, point: OA-T, asset: roof, from: t}
+"""
+ROOM = KnownAsset(id="auto", name="Hall", model="x")
+
+
+def test_instances_are_given_in_the_order_of_the_tables_then_to_automatic_assets(tmp_path: Path) -> None:
+    """From 1 on for each type; the same on a second run, which adds nothing."""
+    load_objects(tmp_path, AUTOMATIC)
+    lock_objects(tmp_path, snapshot=known(ROOM))
+    found = load_objects(tmp_path, AUTOMATIC, snapshot=known(ROOM))
+    assert instances(found) == {
+        "B/T": "analog-input 1",
+        "B/OCC": "binary-input 1",
+        "A/T": "analog-input 2",
+        "A/OCC": "binary-input 2",
+        "ROOF/OA-T": "analog-input 3",
+        "Hall/T": "analog-input 4",
+        "Hall/OCC": "binary-input 3",
+    }
+    assert (tmp_path / "bacnet.lock").read_text().splitlines()[3:7] == [
+        "schema: gateway.objects/1",
+        "objects:",
+        "  - {point: B/T, object: analog-input, instance: 1}",
+        "  - {point: B/OCC, object: binary-input, instance: 1}",
+    ]
+    assert assign_objects(tmp_path, snapshot=known(ROOM)).objects == []
+
+
+def test_points_without_an_instance_are_one_problem(tmp_path: Path) -> None:
+    """It names a few, their number and the command."""
+    found = load_objects(tmp_path, table_of_points(*(f"tag: A, point: P{n}" for n in range(9))))
+    assert found.problems == [
+        (
+            "a.yaml:5:5: points[0]: no BACnet instance in bacnet.lock for 9 points (A/P0, A/P1, A/P2, A/P3,"
+            " A/P4 and 4 more): run `gateway lock -c …`"
+        )
+    ]
+
+
+def test_an_instance_in_the_tables_is_given_to_no_other_point(tmp_path: Path) -> None:
+    """The lowest free ones are given around it."""
+    load_objects(
+        tmp_path,
+        table_of_points(
+            *(f"tag: A, point: P{n}" for n in range(3)), "tag: B, point: P, bacnet: {instance: 2}"
+        ),
+    )
+    assert [(one.point, one.instance) for one in assign_objects(tmp_path).objects] == [
+        ("A/P0", 1),
+        ("A/P1", 3),
+        ("A/P2", 4),
+    ]
+
+
+LOCK = "  - {point: GONE/P, object: analog-input, instance: 1}\n"
+
+
+@pytest.mark.parametrize(
+    ("keys", "lock", "problem"),
+    [
+        (
+            "bacnet: {instance: 1}",
+            LOCK,
+            "a.yaml:5:62: points[0].bacnet.instance: analog-input 1 belongs to GONE/P at bacnet.lock:3:5: ",
+        ),
+        (
+            "bacnet: false",
+            LOCK + LOCK.replace("instance: 1", "instance: 2"),
+            "bacnet.lock:4:13: objects[1].point: this point has an instance as analog-input already at",
+        ),
+        (
+            "bacnet: false",
+            LOCK + LOCK.replace("GONE", "A"),
+            "bacnet.lock:4:50: objects[1].instance: analog-input 1 belongs to GONE/P at bacnet.lock:3:5 (1)",
+        ),
+        (
+            "cov: 1",  # its missing instance is not reported: the line may be the one with the problem
+            LOCK.replace("analog-input", "analog-imput"),
+            "bacnet.lock:3:29: objects[0].object: one of analog-input, binary-input, multi-state-input, char",
+        ),
+    ],
+)
+def test_entries_and_tables_that_contradict_are_refused(
+    tmp_path: Path, keys: str, lock: str, problem: str
+) -> None:
+    """Each problem has its place, also in bacnet.lock, and nothing is given while there is one."""
+    found = load_objects(
+        tmp_path, table_of_points(f"tag: A, point: P, {keys}", "tag: A, point: Q"), lock=lock
+    )
+    assert found.problems[0].startswith(problem)
+    assert assign_objects(tmp_path).objects == []
+
+
+KINDS = {
+    "": "",
+    "map": "map: {a: 1, b: 2}",
+    "large": "bacnet: {object: large-analog-value}",
+    "own": "bacnet: {instance: 3}",
+    "off": "bacnet: false",
+}
+TABLES = st.lists(
+    st.dictionaries(st.sampled_from("abcdef"), st.sampled_from(list(KINDS)), min_size=1),
+    min_size=1,
+    max_size=5,
+)
+
+
+@given(tables=TABLES)
+@settings(max_examples=40, deadline=None)
+def test_instances_never_move_and_are_never_given_twice(tables: list[dict[str, str]]) -> None:
+    """Whatever is added, removed or changed of type: an entry stays, and no other point has its object."""
+    given_to: dict[str, str] = {}
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        for table in tables:
+            own = [point for point, kind in table.items() if kind == "own"]
+            kinds = {point: "" if point in own[1:] else kind for point, kind in table.items()}
+            text = table_of_points(
+                *(
+                    f"tag: {point.upper()}, point: P, {KINDS[kind]}".rstrip(", ")
+                    for point, kind in kinds.items()
+                )
+            )
+            load_objects(folder, text)
+            if any(
+                ": analog-input 3 belongs to" in problem for problem in load_objects(folder, text).problems
+            ):
+                continue  # it is given to another point already
+            lock_objects(folder)
+            found = load_objects(folder, text)
+            assert found.problems == []
+            shown = instances(found)
+            assert (
+                len(set(shown.values()))
+                == len(shown)
+                == len([kind for kind in kinds.values() if kind != "off"])
+            )
+            for point, instance in shown.items():
+                if kinds[point[0].lower()] != "own":
+                    assert given_to.setdefault(instance, point) == point
+                    assert given_to.setdefault(f"{point} {instance.split()[0]}", instance) == instance
