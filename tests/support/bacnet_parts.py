@@ -75,7 +75,7 @@ class RawClient:
 
     def __init__(self, port: int, *, host: str = "127.0.0.3", within_s: float = 5.0) -> None:
         """`port` is the device's."""
-        self._device = (HOST, port)
+        self.device = (HOST, port)
         self._within_s = within_s
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self._socket.setblocking(False)  # noqa: FBT003 - has no keyword
@@ -91,7 +91,7 @@ class RawClient:
 
     def send(self, frame: bytes, *, to: str = HOST) -> None:
         """Send a frame."""
-        self._socket.sendto(frame, (to, self._device[1]))
+        self._socket.sendto(frame, (to, self.device[1]))
 
     async def receive(self) -> bytes:
         """Return the next frame."""
@@ -105,7 +105,7 @@ class RawClient:
 
     async def is_heard(self) -> bool:
         """Return whether the device answers a Who-Is, or nobody listens there."""
-        self._socket.connect(self._device)
+        self._socket.connect(self.device)
         try:
             return bool(await self.ask(frames.broadcast(frames.unconfirmed_request(8, b""))))
         except ConnectionRefusedError:
