@@ -20,7 +20,11 @@ if TYPE_CHECKING:
     from gateway.sinks.bacnet.objects import HasProperties, PropertyTable
 
 _OPERATIONAL = 0  # BACnetDeviceStatus
-_PROTOCOL_VERSION, _PROTOCOL_REVISION = 1, 14
+_PROTOCOL_VERSION = 1
+PROTOCOL_REVISION: Final = 14
+"""That of 135-2012, which requires no Network Port objects."""
+VENDOR_NAME: Final = "Building gateway"
+MODEL_NAME: Final = "Building telemetry gateway"
 _SERVICE_BITS, _TYPE_BITS = 41, 55  # as many as revision 14 of the protocol has
 SEGMENTATION: Final = Segmentation.TRANSMIT
 """Answers may come in segments; requests may not."""
@@ -92,15 +96,15 @@ DEVICE_PROPERTIES: Final[PropertyTable] = {
     Property.OBJECT_NAME: ServedProperty(lambda device: codec.character_string(device.name)),
     Property.OBJECT_TYPE: ServedProperty(lambda _: codec.enumerated(ObjectKind.DEVICE)),
     Property.SYSTEM_STATUS: ServedProperty(lambda _: codec.enumerated(_OPERATIONAL)),
-    Property.VENDOR_NAME: ServedProperty(lambda _: codec.character_string("Building gateway")),
+    Property.VENDOR_NAME: ServedProperty(lambda _: codec.character_string(VENDOR_NAME)),
     Property.VENDOR_IDENTIFIER: ServedProperty(lambda device: codec.unsigned(device.vendor_id)),
-    Property.MODEL_NAME: ServedProperty(lambda _: codec.character_string("Building telemetry gateway")),
+    Property.MODEL_NAME: ServedProperty(lambda _: codec.character_string(MODEL_NAME)),
     Property.FIRMWARE_REVISION: ServedProperty(lambda _: codec.character_string(gateway.__version__)),
     Property.APPLICATION_SOFTWARE_VERSION: ServedProperty(
         lambda _: codec.character_string(gateway.__version__)
     ),
     Property.PROTOCOL_VERSION: ServedProperty(lambda _: codec.unsigned(_PROTOCOL_VERSION)),
-    Property.PROTOCOL_REVISION: ServedProperty(lambda _: codec.unsigned(_PROTOCOL_REVISION)),
+    Property.PROTOCOL_REVISION: ServedProperty(lambda _: codec.unsigned(PROTOCOL_REVISION)),
     Property.PROTOCOL_SERVICES_SUPPORTED: ServedProperty(
         lambda device: _bits(device.services, _SERVICE_BITS)
     ),

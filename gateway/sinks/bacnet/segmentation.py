@@ -17,7 +17,8 @@ SEGMENT_TIMEOUT_S: Final = 2.0
 """How long an acknowledgement of segments may take (APDU_Segment_Timeout)."""
 RETRIES: Final = 3
 """How often a message is repeated that nobody acknowledges (Number_Of_APDU_Retries)."""
-_WINDOW = 16  # segments before an acknowledgement: 24 KB, which the receive buffer of any client holds
+WINDOW: Final = 16
+"""Segments before an acknowledgement: 24 KB, which the receive buffer of any client holds."""
 _MOST_OF_A_PEER = 16
 _MOST = 128
 
@@ -74,7 +75,7 @@ class SegmentedAnswer:
         if not 0 < newly_received <= self._end() - self._first:
             return []
         self._first += newly_received
-        self._window = min(max(ack.window, 1), _WINDOW)
+        self._window = min(max(ack.window, 1), WINDOW)
         self._attempts = 0
         return self.send_window()
 
@@ -92,7 +93,7 @@ class SegmentedAnswer:
             self.request.service,
             self._parts[number],
             sequence=number,
-            window=_WINDOW,
+            window=WINDOW,
             more_follow=number + 1 < len(self._parts),
         )
 

@@ -37,7 +37,8 @@ if TYPE_CHECKING:
     from gateway.sinks.bacnet.objects import ServedObject
     from gateway.status import BacnetStatus, ClientsStatus
 
-_UNCONFIRMED_BITS_FROM = 26  # in BACnetServicesSupported, for services of the first revisions
+UNCONFIRMED_BITS_FROM: Final = 26
+"""Where they begin in BACnetServicesSupported, for services of the first revisions."""
 _READS: dict[int, Callable[[Device, bytes], bytes]] = {
     ConfirmedService.READ_PROPERTY: read_property,
     ConfirmedService.READ_PROPERTY_MULTIPLE: read_property_multiple,
@@ -51,7 +52,7 @@ _UNCONFIRMED: dict[int, Callable[[Device, bytes], bytes | None]] = {
     UnconfirmedService.WHO_IS: answer_who_is,
 }
 EXECUTED_SERVICES: Final = frozenset(
-    {*_READS, ConfirmedService.SUBSCRIBE_COV, *(_UNCONFIRMED_BITS_FROM + service for service in _UNCONFIRMED)}
+    {*_READS, ConfirmedService.SUBSCRIBE_COV, *(UNCONFIRMED_BITS_FROM + service for service in _UNCONFIRMED)}
 )
 """What is executed, by the numbers of BACnetServicesSupported."""
 _NPDU_FUNCTIONS = frozenset({Bvlc.ORIGINAL_UNICAST, Bvlc.ORIGINAL_BROADCAST, Bvlc.FORWARDED_NPDU})
