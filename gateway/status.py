@@ -149,6 +149,7 @@ class BacnetStatus:
     notifications: int = 0  # sent
     dropped_subscriptions: int = 0  # of subscribers that did not answer
     refused_subscriptions: int = 0  # beyond the limits
+    failed_requests: int = 0  # by a fault of the gateway; the log has it
     registration: str | None = None  # at a BBMD: "registered" or why not; None without `foreign_device`
 
     @property

@@ -50,7 +50,10 @@ class BacnetRig:
         self.status = SinkStatus(type="bacnet")
         self.port = config.pop("port", None) or free_port()
         self._config = BacnetConfig(
-            type="bacnet", device=DEVICE, listen=HostPort(config.pop("host", HOST), self.port), **config
+            type="bacnet",
+            device=config.pop("device", DEVICE),
+            listen=HostPort(config.pop("host", HOST), self.port),
+            **config,
         )
 
     @property
@@ -93,10 +96,23 @@ class RawClient:
         """Send a frame."""
         self._socket.sendto(frame, (to, self.device[1]))
 
+    def send_all(self, sent: Iterable[bytes]) -> None:
+        """Send frames as fast as it goes."""
+        for frame in sent:
+            self.send(frame)
+
     async def receive(self) -> bytes:
         """Return the next frame."""
         async with asyncio.timeout(self._within_s):
             return await asyncio.get_running_loop().sock_recv(self._socket, 2048)
+
+    def is_quiet(self) -> bool:
+        """Return whether nothing has come that was not received."""
+        try:
+            self._socket.recv(2048)
+        except BlockingIOError:
+            return True
+        return False
 
     async def ask(self, frame: bytes, *, to: str = HOST) -> bytes:
         """Send a frame and return the next one that comes."""

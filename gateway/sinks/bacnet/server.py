@@ -26,7 +26,7 @@ from gateway.sinks.bacnet.property_access import (
 from gateway.sinks.bacnet.segmentation import SegmentedAnswers
 from gateway.sinks.bacnet.standard import AbortReason, ConfirmedService, RejectReason, UnconfirmedService
 from gateway.sinks.bacnet.subscriptions import Subscriptions
-from gateway.sinks.bacnet.udp_sockets import UdpSockets, broadcast_address
+from gateway.sinks.bacnet.udp_sockets import EVERYWHERE, UdpSockets, broadcast_address
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -83,6 +83,7 @@ class BacnetServer:
         self._config = config
         self._broadcast: str | None = None
         self._clients = clients
+        self._status = status
         self._log = _log.bind(sink=sink)
         self._logged: set[str] = set()  # failures
         self._is_allowed = lru_cache(_MOST_HOSTS)(self._find_allowed)
@@ -127,7 +128,7 @@ class BacnetServer:
         self._broadcast = str(configured) if configured is not None else broadcast_address(host)
         if self._broadcast is None:
             self._log.warning(
-                "bacnet.no_broadcasts", reason=f"the network of {host} has no broadcast address"
+                "bacnet.no_broadcasts", reason=f"no network with broadcasts has {host}", write="`broadcast`"
             )
         self._sockets.listen_for_broadcasts(self._broadcast)
 
@@ -165,6 +166,7 @@ class BacnetServer:
             if is_broadcast or not self._answer_plain_read(datagram, source):
                 self._handle(datagram, source, is_broadcast=is_broadcast)
         except Exception as error:  # noqa: BLE001 - what fails for one client must not stop the others
+            self._status.failed_requests += 1
             reason = internal_error_text(error)
             if reason not in self._logged:
                 self._logged.add(reason)
@@ -190,7 +192,7 @@ class BacnetServer:
         if found is None:
             return
         function, data, sender = found
-        if function == Bvlc.FORWARDED_NPDU and not (is_broadcast or self._is_bbmd(source)):
+        if function == Bvlc.FORWARDED_NPDU and not (is_broadcast or self._may_forward(source)):
             return  # its address could be anybody's
         if function in _NPDU_FUNCTIONS:
             is_broadcast |= function != Bvlc.ORIGINAL_UNICAST
@@ -270,6 +272,10 @@ class BacnetServer:
 
     def _is_bbmd(self, source: tuple[str, int]) -> bool:
         return self._registration is not None and source == self._registration.bbmd
+
+    def _may_forward(self, source: tuple[str, int]) -> bool:
+        """Return whether datagrams of others may come from there, or look like broadcasts."""
+        return self._is_bbmd(source) or self._config.listen.host == EVERYWHERE
 
     def _find_allowed(self, host: str) -> bool:
         address = IPv4Address(host)

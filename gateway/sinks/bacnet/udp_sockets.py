@@ -9,7 +9,7 @@ import asyncio
 import fcntl
 import socket
 import struct
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from functools import partial
 from ipaddress import IPv4Address
 from typing import TYPE_CHECKING, Final
@@ -36,7 +36,6 @@ class UdpSockets:
 
     def __init__(self, receive: Callable[[bytes, tuple[str, int], bool], None]) -> None:
         """`receive` gets each datagram, its sender, and whether it came to a broadcast address."""
-        self.unsent = 0
         self._receive = receive
         self._loop = asyncio.get_running_loop()
         self._closing = ExitStack()
@@ -76,11 +75,9 @@ class UdpSockets:
         self._closing.close()
 
     def send(self, datagram: bytes, address: tuple[str, int]) -> None:
-        """Send a datagram, or count it as unsent."""
-        try:
+        """Send a datagram."""
+        with suppress(OSError):  # no room, no route, an address that no datagram can go to
             self._socket.sendto(datagram, address)
-        except OSError:  # no room, no route, an address that no datagram can go to
-            self.unsent += 1
 
     def _read(self, opened: socket.socket, is_broadcast: bool) -> None:  # noqa: FBT001 - bound once, above
         ends_s = self._loop.time() + _LONGEST_TURN_S
