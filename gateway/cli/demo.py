@@ -17,12 +17,13 @@ from gateway.cli.demo_files import API_KEY, ORGANIZATION, SECRET, demo_token, fr
 from gateway.cli.loading import inputs_of, read_config
 from gateway.clock import now_ms
 from gateway.demo.demo_building import DEMO_BUILDING, api_item
-from gateway.demo.how_to import poll_command, send_command
+from gateway.demo.how_to import bacnet_command, poll_command, send_command
 from gateway.demo.own_building import automatic_assets, demo_sinks, own_building
 from gateway.demo.simulated_api import SimulatedApi
 from gateway.demo.simulated_infodeck import SimulatedInfodeck
 from gateway.errors import CommandError
 from gateway.logs import configure_logging
+from gateway.mapping.compile.object_lock import OBJECT_LOCK_NAME
 from gateway.mapping.compile.sources import read_sources
 from gateway.mapping.compiler import load_point_map
 from gateway.settings import resolve_secrets
@@ -85,7 +86,8 @@ async def _demo(folder: Path, for_s: float | None, *, mappings: Path | None) -> 
         api = SimulatedApi(organization=ORGANIZATION, api_key=API_KEY, bearer_token=token)
         await stack.enter_async_context(api)
         tables = [] if mappings is None else read_sources(mappings).tables
-        sinks = demo_sinks(tables)
+        has_instances = mappings is None or (mappings / OBJECT_LOCK_NAME).exists()
+        sinks = demo_sinks(tables, has_instances=has_instances)
         config = write_files(folder, ports, api=api.url, token=token, mappings=mappings, sinks=sinks)
         settings, found, points = _load(config, tables, mappings=mappings)
         building = DEMO_BUILDING if mappings is None else own_building(points)
@@ -169,10 +171,14 @@ def _how_to(
     servers = {name: one.listen.port for name, one in settings.sinks.items() if one.type == "modbus_server"}
     if (poll := poll_command(points.points, ports=servers)) is not None:
         yield "poll", poll
+    devices = {name: str(one.listen) for name, one in settings.bacnet_devices.items()}
+    if (discover := bacnet_command(points.points, devices=devices)) is not None:
+        yield "bacnet", discover
     if building.known:
         yield "send", send_command(building.known[-1], config=config)
     others = [f"{name}: topics {topics.prefix}/#" for name, topics in [*settings.mqtt_topics.items()][1:]]
     others += [f"{name}: Modbus server on port {port}" for name, port in [*servers.items()][1:]]
+    others += [f"{name}: BACnet device at {address}" for name, address in [*devices.items()][1:]]
     if others:
         yield "more sinks", ", ".join(others)
 

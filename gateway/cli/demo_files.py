@@ -7,6 +7,7 @@ import socket
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from importlib.resources import files
+from itertools import count
 from typing import TYPE_CHECKING
 
 import orjson
@@ -27,6 +28,9 @@ _MQTT_SINK = (
     '  "{name}": {{type: mqtt, url: "mqtt://127.0.0.1:{port}", prefix: gw/{prefix}, protocol: "3.1.1"}}\n'
 )
 _MODBUS_SINK = '  "{name}": {{type: modbus_server, listen: "127.0.0.1:{port}"}}\n'
+_BACNET_SINK = '  "{name}": {{type: bacnet, listen: "127.0.0.2:{port}", device: {device}}}\n'
+_DEVICE = 3101
+_BACNET_PORT = 47808
 _TOKEN_FOR_S = 365 * 24 * 3600
 _SETTINGS = """\
 # The settings of a running `gateway demo`; they are gone when it ends.
@@ -54,6 +58,7 @@ class Ports:
     modbus: int
     intake: int
     admin: int
+    bacnet: int
 
     @property
     def webhook(self) -> str:
@@ -67,7 +72,7 @@ def write_files(
     """Write settings and secrets, and return the settings' file.
 
     `mappings` are the user's tables, None for the demo's own. Of `sinks`, by name, those of the kind `mqtt`
-    publish to the demo's broker, and those of the kind `modbus` are Modbus servers.
+    publish to the demo's broker, those of the kind `modbus` are Modbus servers, and of `bacnet` devices.
     """
     for name, secret in (
         ("signing-secret", SECRET),
@@ -96,15 +101,18 @@ def write_files(
 
 
 def _sink_lines(sinks: Mapping[str, str], ports: Ports) -> Iterator[str]:
-    """Yield the line of each sink; the first of each kind has the usual prefix or port."""
-    prefix, port = "v1", ports.modbus
+    """Yield the line of each sink; the first of each kind has the usual prefix, port or device instance."""
+    prefix, modbus, bacnet, devices = "v1", ports.modbus, ports.bacnet, count(_DEVICE)
     for name, kind in sinks.items():
         if kind == "mqtt":
             yield _MQTT_SINK.format(name=name, port=ports.mqtt, prefix=prefix or name)
             prefix = ""
+        elif kind == "modbus":
+            yield _MODBUS_SINK.format(name=name, port=modbus or _free_port(0))
+            modbus = 0
         else:
-            yield _MODBUS_SINK.format(name=name, port=port or _free_port(0))
-            port = 0
+            yield _BACNET_SINK.format(name=name, port=bacnet or _free_udp_port(0), device=next(devices))
+            bacnet = 0
 
 
 def demo_token(now_s: float) -> str:
@@ -116,7 +124,8 @@ def demo_token(now_s: float) -> str:
 
 def free_ports() -> Ports:
     """Return the usual ports, or for each that is taken, one that is free now."""
-    return Ports(**{name: _free_port(port) for name, port in _USUAL_PORTS.items()})
+    ports = {name: _free_port(port) for name, port in _USUAL_PORTS.items()}
+    return Ports(**ports, bacnet=_free_udp_port(_BACNET_PORT))
 
 
 def _free_port(usual: int) -> int:
@@ -126,3 +135,12 @@ def _free_port(usual: int) -> int:
             probe.bind(("127.0.0.1", port))
             return int(probe.getsockname()[1])
     raise CommandError("no port is free on 127.0.0.1")
+
+
+def _free_udp_port(usual: int) -> int:
+    """Return a port that no program of this machine has, whatever its address: broadcasts go to all."""
+    for port in (usual, 0):
+        with socket.socket(type=socket.SOCK_DGRAM) as probe, suppress(OSError):
+            probe.bind(("", port))
+            return int(probe.getsockname()[1])
+    raise CommandError("no UDP port is free")

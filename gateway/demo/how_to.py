@@ -1,4 +1,4 @@
-"""Commands for other programs at a running demo: how to poll and how to send."""
+"""Commands for other programs at a running demo: how to poll, how to discover, and how to send."""
 
 from __future__ import annotations
 
@@ -46,6 +46,20 @@ def poll_command(points: Iterable[Point], *, ports: Mapping[str, int]) -> str | 
 def _is_shown_by_mbpoll(register: Register) -> bool:
     orders = {ByteOrder.ABCD} if register.words == 1 else {ByteOrder.ABCD, ByteOrder.CDAB}
     return register.type in _FORMATS and register.bit is None and register.order in orders
+
+
+def bacnet_command(points: Iterable[Point], *, devices: Mapping[str, str]) -> str | None:
+    """Return the command of bacpypes3 that finds a device and reads a measured point, None if there is none.
+
+    `devices` are the addresses, `ip:port`, by sink.
+    """
+    for point in points:
+        for shown in () if point.is_pseudo else point.objects:
+            address = devices[shown.sink]
+            requests = f"whois {address}\\nread {address} {shown.type},{shown.instance} present-value\\n"
+            shell = "python3 -m bacpypes3 --address 127.0.0.3/8:0"
+            return f"printf '{requests}' | {shell}    ({point.name}; pip install bacpypes3)"
+    return None
 
 
 def program() -> str:

@@ -27,10 +27,11 @@ _MOST_EVENTS_PER_S = 100  # of a large building, each asset reports the more rar
 _UNKNOWN_TYPE, _LOCATION = "at-demo", "loc-demo"
 
 
-def demo_sinks(tables: Iterable[Document[Table]]) -> dict[str, str]:
-    """Return the sinks of the demo by name, each with its kind, `mqtt` or `modbus`: all that tables name.
+def demo_sinks(tables: Iterable[Document[Table]], *, has_instances: bool) -> dict[str, str]:
+    """Return the sinks of the demo by name, each with its kind, `mqtt`, `modbus` or `bacnet`: all named ones.
 
-    A name that no sink can have is left out. If tables name no sink of a kind, there is the demo's own.
+    A name that no sink can have is left out. If tables name no sink of a kind, there is the demo's own; one
+    of the kind `bacnet` only with `has_instances`, since every object needs an instance.
     """
     named = {name: kind for table in tables for name, kind in _named(table.written(()))}
     sinks = {name: kind for name, kind in named.items() if re.fullmatch(SINK_NAME, name)}
@@ -38,6 +39,8 @@ def demo_sinks(tables: Iterable[Document[Table]]) -> dict[str, str]:
         sinks["mqtt" if "bms" in sinks else "bms"] = "mqtt"
     if "modbus" not in sinks.values():
         sinks["modbus" if "regs" in sinks else "regs"] = "modbus"
+    if has_instances and "bacnet" not in sinks.values():
+        sinks["bacnet" if "bac" in sinks else "bac"] = "bacnet"
     return sinks
 
 
@@ -48,7 +51,7 @@ def _named(value: Any) -> Iterator[tuple[str, str]]:
     elif isinstance(value, dict):
         for key, inner in value.items():
             blocks = inner if isinstance(inner, list) else [inner]
-            for block in blocks if key in {"mqtt", "modbus"} else ():
+            for block in blocks if key in {"mqtt", "modbus", "bacnet"} else ():
                 names = block.get("to") if isinstance(block, dict) else None
                 for name in names if isinstance(names, list) else [names]:
                     if isinstance(name, str):

@@ -103,7 +103,7 @@ class Screen:
 
     def _table(self) -> Table:
         table = Table(box=None, pad_edge=False)
-        for heading in ("point", "value", "unit", "quality", "age", "MQTT topic", "Modbus"):
+        for heading in ("point", "value", "unit", "quality", "age", "MQTT topic", "Modbus", "BACnet"):
             justify: Literal["left", "right"] = "right" if heading in {"value", "age"} else "left"
             table.add_column(heading, justify=justify, no_wrap=True)
         for point in self.points[:_MOST_ROWS]:
@@ -128,6 +128,7 @@ class Screen:
             age,
             self._topics(point),
             _register(point),
+            _object(point),
         )
 
     def _topics(self, point: Point) -> str:
@@ -157,3 +158,12 @@ def _register(point: Point) -> str:
     first = point.value_registers[0]
     bit = "" if first.bit is None else f".{first.bit}"
     return f"{first.table} {first.address}{bit} {first.type}"
+
+
+def _object(point: Point) -> str:
+    """Return the type, by its initials as BMSs show it, and the instance."""
+    if not point.objects:
+        return ""
+    first = point.objects[0]
+    initials = "".join(word[0] for word in first.type.split("-"))
+    return f"{initials.upper()} {first.instance}"

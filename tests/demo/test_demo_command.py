@@ -8,13 +8,13 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import aiohttp
 import pytest
 import yaml
 from support.daemon import REPOSITORY
-from support.processes import run_gateway
+from support.processes import run_gateway, run_script
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,9 +22,17 @@ if TYPE_CHECKING:
 _WITHIN_S = 30.0
 
 
+class Demo(NamedTuple):
+    """The process, its settings' path, and what it prints."""
+
+    process: subprocess.Popen[bytes]
+    config: Path
+    printed: str
+
+
 @pytest.fixture(scope="module")
-def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[subprocess.Popen[bytes], Path]]:
-    """Run the demo until its points are shown; return the process and its settings' path."""
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
+    """Run the demo until its points are shown."""
     path = tmp_path_factory.mktemp("demo") / "out"
     with path.open("wb") as out:
         process = subprocess.Popen(
@@ -40,16 +48,16 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[subprocess.
         assert time.monotonic() < deadline, printed
         time.sleep(0.05)
     (config,) = re.findall(r"gateway check -c (\S+gateway\.yaml)", printed)
-    yield process, Path(config)
+    yield Demo(process, Path(config), printed)
     process.terminate()
     assert process.wait(timeout=20) == 0
     assert "Traceback" not in path.read_text()
     assert not Path(config).exists()
 
 
-def test_other_commands_work_against_it(demo: tuple[subprocess.Popen[bytes], Path]) -> None:
+def test_other_commands_work_against_it(demo: Demo) -> None:
     """Its settings are valid, and a sent event can be explained."""
-    _, config = demo
+    config = demo.config
     checked = run_gateway("check", "-c", config)
     assert (checked.returncode, checked.stderr) == (0, "")
     sent = run_gateway(
@@ -60,11 +68,9 @@ def test_other_commands_work_against_it(demo: tuple[subprocess.Popen[bytes], Pat
     assert "L03-RM301/ZN-T" in explained.stdout
 
 
-async def test_its_infodeck_knows_the_building_and_the_webhook(
-    demo: tuple[subprocess.Popen[bytes], Path],
-) -> None:
+async def test_its_infodeck_knows_the_building_and_the_webhook(demo: Demo) -> None:
     """The API lists assets, types and locations; the webhook and its log are managed with the token."""
-    _, config = demo
+    config = demo.config
     infodeck = yaml.safe_load(config.read_text())["infodeck"]
     base = f"{infodeck['api']}/organizations/{infodeck['organization']}"
     key = {"X-Api-Key": (config.parent / infodeck["api_key"]["file"]).read_text()}
@@ -91,16 +97,24 @@ async def test_its_infodeck_knows_the_building_and_the_webhook(
     assert {entry["statusCode"] for entry in deliveries} == {200}
 
 
-def test_its_secrets_are_for_their_owner_alone(demo: tuple[subprocess.Popen[bytes], Path]) -> None:
+def test_a_bacnet_client_finds_and_reads_it(demo: Demo, tmp_path: Path) -> None:
+    """The printed command shows the device and the value of the first room."""
+    (command,) = re.findall(r"^bacnet: +(.*?)    \(L01-RM101/ZN-T", demo.printed, re.MULTILINE)
+    device, value = run_script(command, folder=tmp_path).splitlines()
+    assert re.fullmatch(r"3101 127\.0\.0\.2(:\d+)?", device)
+    assert 15 < float(value) < 30
+
+
+def test_its_secrets_are_for_their_owner_alone(demo: Demo) -> None:
     """Nobody else may read the secrets or their folder."""
-    _, config = demo
+    config = demo.config
     secrets = [config.parent / name for name in ("signing-secret", "api-key", "bearer-token")]
     assert [path.stat().st_mode & 0o077 for path in (config.parent, *secrets)] == [0, 0, 0, 0]
 
 
-def test_it_serves_this_machine_alone(demo: tuple[subprocess.Popen[bytes], Path]) -> None:
-    """All its ports listen on 127.0.0.1."""
-    process, _ = demo
+def test_it_serves_this_machine_alone(demo: Demo) -> None:
+    """All its TCP ports listen on 127.0.0.1."""
+    process = demo.process
     links = [str(link.readlink()) for link in Path(f"/proc/{process.pid}/fd").iterdir()]
     own = {link.removeprefix("socket:[").removesuffix("]") for link in links if link.startswith("socket:")}
     listening = []

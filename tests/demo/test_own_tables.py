@@ -15,7 +15,7 @@ from support.waiting import until
 TABLE = """\
 schema: gateway.points/1
 site: clinic
-defaults: {stale_after: 1m, modbus: {to: plc1, unit: 3, table: holding}}
+defaults: {stale_after: 1m, modbus: {to: plc1, unit: 3, table: holding}, bacnet: false}
 templates:
   valve:
     match: {asset_type: at-valve, name: "VLV *"}
@@ -34,7 +34,7 @@ templates:
       RUN: {from: running, mqtt: {to: [cloud]}, modbus: {table: coil, register: 0, type: bit}}
 assets:
   - {id: pump-1, tag: P-1, use: pump, base: 100}
-  - {id: pump-2, tag: P-2, use: pump, base: 108}
+  - {id: pump-2, tag: P-2, use: pump, base: 108, points: {FLOW: {bacnet: {to: [field], instance: 7}}}}
 """
 SETTINGS = """\
 infodeck: {organization: o}
@@ -45,6 +45,7 @@ sinks:
   cloud: {type: mqtt, url: "mqtt://127.0.0.1"}
   plc1: {type: modbus_client, host: 127.0.0.1}
   panel: {type: modbus_server, listen: 127.0.0.1:5020}
+  field: {type: bacnet, listen: 127.0.0.2:47808, device: 3101}
 """
 POINTS = [f"{tag}/{point}" for tag in ("P-1", "P-2") for point in ("FLOW", "PRESS", "RUN")]
 
@@ -70,6 +71,9 @@ async def test_every_point_has_good_values(tmp_path: Path) -> None:
     polled = re.search(r"^\[100\]:\s+(\S+)$", run_script(lines["poll"]), re.MULTILINE)
     assert polled is not None
     assert 0 <= float(polled[1]) <= 40
+    device, value = run_script(lines["bacnet"], folder=tmp_path).splitlines()
+    assert device.startswith("3101 127.0.0.2")
+    assert 0 <= float(value) <= 40
     assert ': 200 {"received":true}' in run_script(lines["send"])
     demo.send_signal(signal.SIGTERM)
     assert demo.wait(timeout=60) == 0
