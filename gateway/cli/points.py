@@ -70,18 +70,20 @@ def _write_ede_files(point_map: PointMap, settings: Settings, folder: Path) -> i
     """Write the files of each BACnet sink and print their names; return the exit code."""
     if not settings.bacnet_devices:
         raise CommandError("EDE files describe BACnet devices: gateway.yaml has no sink of `type: bacnet`")
+    project = ", ".join(dict.fromkeys(point.site for point in point_map.points))
+    author, today = f"{settings.name}, gateway {__version__}", datetime.now().astimezone().date()
     for sink, config in settings.bacnet_devices.items():
         device = EdeDevice(sink, config.device, config.name_in_network(settings.name, sink))
-        project = ", ".join(dict.fromkeys(point.site for point in point_map.points))
-        author = f"{settings.name}, gateway {__version__}"
-        files = ede_files(
-            point_map.points, device, project=project, author=author, today=datetime.now().astimezone().date()
-        )
+        name = _NOT_IN_NAMES.sub("-", f"{settings.name}-{sink}")
+        files = ede_files(point_map.points, device, project=project, author=author, today=today)
         for suffix, text in files.items():
-            file = folder / f"{_NOT_IN_NAMES.sub('-', f'{settings.name}-{sink}')}{suffix}"
-            try:
-                file.write_bytes(text.encode())
-            except OSError as error:
-                raise CommandError(f"{file}: cannot be written: {error.strerror}") from error
-            print(file)
+            _write(folder / f"{name}{suffix}", text)
     return 0
+
+
+def _write(file: Path, text: str) -> None:
+    try:
+        file.write_bytes(text.encode())
+    except OSError as error:
+        raise CommandError(f"{file}: cannot be written: {error.strerror}") from error
+    print(file)

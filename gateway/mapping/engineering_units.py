@@ -120,7 +120,7 @@ _TABLE = (  # number, name, spellings: powers as m3, products with *
     (137, "kilowatt-hours-per-square-meter", "kWh/m2"),
     (146, "megawatt-hours", "MWh"),
     (147, "kilo-btus", "kBTU"),
-    (157, "kilo-btus-per-hour", "kilobritish_thermal_unit/hour"),
+    (157, "kilo-btus-per-hour", "kBTU/h kilobritish_thermal_unit/hour"),
     (159, "milliseconds", "ms"),
     (165, "cubic-meters-per-minute", "m3/min"),
     (173, "siemens", "S"),
