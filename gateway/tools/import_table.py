@@ -10,7 +10,8 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from gateway.config.problems import MISSING
-from gateway.mapping.compiler import TableInputs, load_point_map
+from gateway.mapping.compile.sources import read_sources
+from gateway.mapping.compiler import Compiler, TableInputs
 from gateway.mapping.computed_keys import COMPUTED_KEYS
 from gateway.model import PSEUDO_SOURCES
 from gateway.text import sanitise_line
@@ -86,16 +87,23 @@ def import_points(
 def compile_points(
     sheet: Sheet, points: Sequence[SheetPoint], *, site: str, inputs: TableInputs | None = None
 ) -> tuple[str, PointMap | None]:
-    """Return the table's text and its points; add the compiler's problems to those of the sheet."""
+    """Return the table's text and its points; add the compiler's problems to those of the sheet.
+
+    BACnet objects need no instance: they get theirs from `gateway lock` once the table is in place.
+    """
     lines, rows = _table_lines(points, site=site)
     text = "\n".join(lines) + "\n"
     inputs = inputs or TableInputs(Path(), _sinks_of(points))
     with TemporaryDirectory(prefix="gateway-import-") as folder:
         (Path(folder) / "table.yaml").write_text(text, encoding="utf-8")
-        compiled = load_point_map(replace(inputs, folder=Path(folder)))
-    for problem in compiled.problems:
+        sources = read_sources(Path(folder))
+        compiler = Compiler(sources, replace(inputs, folder=Path(folder)))
+        point_map = compiler.compile()
+    compiler.report_missing_slots()
+    problems, _ = sources.findings()
+    for problem in problems:
         _report(sheet, problem, [point for point in points if point.every is None], rows)
-    return text, compiled.point_map
+    return text, None if problems else point_map
 
 
 def _choose_site(sheet: Sheet, points: Sequence[SheetPoint], site: str | None) -> str:

@@ -48,7 +48,7 @@ def test_a_list_is_the_same_after_its_import(folder: Path) -> None:
     assert ";plc;1;input;4;5;30005;" in listed
     (folder / "sheet.csv").write_text(listed, encoding="utf-8")
     shown = gateway(folder, *arguments, "--force").stderr
-    assert shown == "headings in row 1, 1 row with points\n  others  as they are named: 43 columns\n\n"
+    assert shown == "headings in row 1, 1 row with points\n  others  as they are named: 48 columns\n\n"
     again = gateway(folder, "points", "-c", "gateway.yaml", "--format", "csv", "--excel", "comma").stdout
     assert again == listed
 

@@ -18,8 +18,10 @@ from openpyxl.cell.cell import ILLEGAL_CHARACTERS_RE
 from support.point_tables import EXAMPLES
 
 from gateway.errors import ConfigError
+from gateway.mapping.compile.object_lock import add_objects
 from gateway.mapping.compiler import TableInputs, load_point_map
 from gateway.mapping.topics import TopicScheme
+from gateway.tools.allocate_registers import assign_slots
 from gateway.tools.headings import folded_words
 from gateway.tools.import_table import import_points
 from gateway.tools.register_map import COLUMNS, csv_text, quoted_formula, register_map
@@ -35,7 +37,12 @@ if TYPE_CHECKING:
     from gateway.model import Point
     from gateway.tools.register_map import MapRow
 
-SINKS = {"bms": "mqtt", "no": "mqtt", "regs": "modbus_server", "ahu": "modbus_server"}
+SINKS = {
+    **dict.fromkeys(("bms", "no"), "mqtt"),
+    **dict.fromkeys(("regs", "ahu"), "modbus_server"),
+    **dict.fromkeys(("b1", "b2"), "bacnet"),
+}
+BACNET = ("b1", "b2")
 TOPICS = {"bms": TopicScheme(prefix="gw/v1"), "no": TopicScheme(prefix="c")}
 INPUTS = TableInputs(Path(), SINKS, topics=TOPICS)
 
@@ -69,6 +76,7 @@ mqtt = st.one_of(
     st.booleans(),
     st.fixed_dictionaries({"to": st.sampled_from([["bms"], ["no", "bms"], ["no"]])}),
 )
+bacnet = st.sampled_from([True, False, {"to": ["b1"]}, {"to": ["b2", "b1"], "object": "large-analog-value"}])
 
 
 @st.composite
@@ -94,6 +102,7 @@ def measuring_keys(draw: Any) -> dict[str, Any]:
         "on_stale": on_stale,
         "description": cell_text,
         "mqtt": mqtt,
+        "bacnet": bacnet,
         "tags": st.dictionaries(
             cell_text,
             st.one_of(st.booleans(), number, cell_text, st.lists(cell_text, min_size=1, max_size=2)),
@@ -116,6 +125,7 @@ def measuring_keys(draw: Any) -> dict[str, Any]:
             st.dictionaries(any_text, st.sampled_from([0, 1, True, False]), min_size=1, max_size=3)
         )
         keys = {key: value for key, value in keys.items() if key not in {"gain", "offset", "decimals"}}
+        keys["on_stale"] = {"value": draw(st.sampled_from([*keys["map"].values()]))}
     return keys
 
 
@@ -223,10 +233,12 @@ def check_equal(one: PointMap, other: PointMap) -> None:
 
 
 def compiled(table: str) -> PointMap:
-    """Compile one valid table."""
+    """Compile one valid table, with the instances that `gateway lock` gives its objects."""
     with TemporaryDirectory() as folder:
         (Path(folder) / "a.yaml").write_text(table, encoding="utf-8")
-        result = load_point_map(TableInputs(Path(folder), SINKS, topics=TOPICS))
+        inputs = TableInputs(Path(folder), SINKS, topics=TOPICS)
+        (Path(folder) / "bacnet.lock").write_text(add_objects(None, assign_slots(inputs).objects))
+        result = load_point_map(inputs)
         assert result.problems == []
         assert result.point_map is not None
         return result.point_map
@@ -269,7 +281,7 @@ WAYS: dict[str, Callable[[list[Any]], bytes]] = {
 def test_any_table_comes_back_the_same(table: str, way: str) -> None:
     """A table, printed as CSV and imported, has the same value in every field of every point."""
     first = compiled(table)
-    rows = register_map(first, topics=TOPICS)
+    rows = register_map(first, topics=TOPICS, bacnet=BACNET)
     assume(rows)
     assume(way != "Excel's Unicode text" or not has_names_that_excel_changes(rows))
     try:
@@ -287,7 +299,7 @@ def test_the_shipped_tables_come_back_the_same(example: Path, way: str) -> None:
     """The shipped tables come back the same, without a note."""
     first = compiled(example.read_text(encoding="utf-8"))
     imported = import_points(
-        read_sheet(WAYS[way](register_map(first, topics=TOPICS))), name="l.csv", inputs=INPUTS
+        read_sheet(WAYS[way](register_map(first, topics=TOPICS, bacnet=BACNET))), name="l.csv", inputs=INPUTS
     )
     assert imported.notes == ()
     check_equal(first, compiled(imported.text))
@@ -327,7 +339,7 @@ def typed_cell(cell: Any) -> Any:
 def test_a_list_is_read_under_any_headings(table: str, data: st.DataObject, titles: list[str]) -> None:
     """A list whose columns stand in any order under any synonyms, below titles, has the same points."""
     first = compiled(table)
-    rows = register_map(first, topics=TOPICS)
+    rows = register_map(first, topics=TOPICS, bacnet=BACNET)
     assume(rows)
     columns = data.draw(st.permutations(COLUMNS))
     headings = [data.draw(st.sampled_from(sorted(NAMES[column]))) for column in columns]
