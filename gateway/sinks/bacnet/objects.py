@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 from gateway.mapping.engineering_units import unit_of_point
 from gateway.mapping.object_status import FAULT, NO_FLAGS, OVERRIDDEN, Reliability, object_status
+from gateway.mapping.objects import object_error
 from gateway.model import ObjectType
 from gateway.sinks.bacnet import codec
 from gateway.sinks.bacnet.standard import Property
@@ -64,6 +65,7 @@ class ServedObject:
     __slots__ = (
         "cov_increment",
         "identifier",
+        "last_held",
         "number",
         "point",
         "present_value",
@@ -84,6 +86,7 @@ class ServedObject:
         self.properties = PROPERTIES[shape.type]
         self.identifier = codec.object_data(shape.type.number, shape.instance)
         self.cov_increment = point.cov.delta if point.cov is not None and shape.type in _ANALOG else 0.0
+        self.last_held: Scalar = None  # the last good value that the object can hold
         self.apply(None, None)
 
     @property
@@ -94,9 +97,12 @@ class ServedObject:
     def apply(self, update: Update | None, last_good: Scalar) -> str | None:
         """Show an update, None if the point has none; return the reason if the object cannot hold its value.
 
-        `last_good` is shown if the update has no value, or one that the object cannot hold.
+        `last_good` is shown if the update has no value, or one that the object cannot hold; and if it cannot
+        hold that either, the good value before it.
         """
-        status = object_status(update, self.shape, last_good=last_good)
+        if object_error(self.shape, last_good) is None:
+            self.last_held = last_good
+        status = object_status(update, self.shape, last_good=self.last_held)
         self.present_value, self.number = _ENCODERS[self.shape.type](status.present_value)
         self.status_flags = _STATUS_FLAGS[status.flags]
         self.reliability = _RELIABILITIES[status.reliability]
