@@ -56,6 +56,7 @@ if TYPE_CHECKING:
 
     from gateway.config.decode import Document, Problem
     from gateway.mapping.compile.drafts import PointDraft
+    from gateway.mapping.compile.object_drafts import ObjectDraft
     from gateway.mapping.compile.sources import Sources
     from gateway.mapping.compile.templates import Footprint
     from gateway.mapping.plan import Case, ComputedPoint, Rule
@@ -297,18 +298,16 @@ class Compiler:
                 asset=asset,
                 known=known,
                 registers=tuple([block.at(base or 0) for block in blocks]),
-                objects=self._objects_of(draft, f"{tag}/{name}"),
+                objects=self._objects_of(draft.bacnet, f"{tag}/{name}") if draft.bacnet else (),
             )
             yield Claimant(point, draft, blocks, entry)
 
-    def _objects_of(self, draft: PointDraft, name: str) -> tuple[BacnetObject, ...]:
+    def _objects_of(self, draft: ObjectDraft, name: str) -> tuple[BacnetObject, ...]:
         """Return the BACnet objects of a point, none without an instance."""
-        if draft.bacnet is None:
-            return ()
-        instance = draft.bacnet.instance
+        instance = draft.instance
         if instance is None:
-            instance = self.locked.instance_of(draft.bacnet.shape.type, name)
-        return () if instance is None else draft.bacnet.at(instance)
+            instance = self.locked.instance_of(draft.shape.type, name)
+        return () if instance is None else draft.at(instance)
 
     def _add(self, owner: _Owner, drafts: Mapping[str, PointDraft]) -> None:
         for claimant in self._claimants(owner, drafts):

@@ -12,6 +12,9 @@ from support.bacnet_lock import assign_objects, instances, load_objects, lock_ob
 from support.point_tables import table_of_points
 from support.registers_lock import known
 
+from gateway.config.decode import read_document
+from gateway.mapping.compile.object_lock import LockedObject, ObjectLockFile, add_objects, read_object_lock
+from gateway.model import ObjectType
 from gateway.records import KnownAsset
 
 AUTOMATIC = """\
@@ -167,3 +170,43 @@ def test_instances_never_move_and_are_never_given_twice(tables: list[dict[str, s
                 if kinds[point[0].lower()] != "own":
                     assert given_to.setdefault(instance, point) == point
                     assert given_to.setdefault(f"{point} {instance.split()[0]}", instance) == instance
+
+
+NAMES = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_size=6) | st.sampled_from(
+    [
+        "A/T",
+        "no",
+        "null",
+        "1",
+        "1.5",
+        "~",
+        'a"b',
+        "a\\b",
+        "a, b",
+        "a: b",
+        "a #b",
+        "Büro 1/T",
+        "\ufeffx",
+        "x\u2028y",
+    ]
+)
+ENTRIES = st.builds(LockedObject, point=NAMES, object=st.sampled_from(ObjectType), instance=st.integers(0, 3))
+EDITS = st.sampled_from(
+    ["", " ", "\n", "#", '"', "9", "-", "x", "}", ",", "\t", "\r", "\u00a0", "\ufeff", "instance: 1"]
+)
+
+
+@given(entries=st.lists(ENTRIES, max_size=4), edit=EDITS, at=st.integers(0, 400), cut=st.integers(0, 2))
+def test_lines_mean_the_same_as_in_yaml(entries: list[LockedObject], edit: str, at: int, cut: int) -> None:
+    """Whatever a file has, also after an edit by hand, its values, places and problems are those of YAML."""
+    text = add_objects(None, entries)
+    at = max(0, len(text) - at)
+    with tempfile.TemporaryDirectory() as name:
+        file = Path(name) / "bacnet.lock"
+        file.write_text(text[:at] + edit + text[at + cut :], encoding="utf-8", newline="")
+        found, expected = read_object_lock(file), read_document(file, ObjectLockFile)
+        assert found is not None
+        assert [*map(str, found.problems)] == [*map(str, expected.problems)]
+        assert found.value == expected.value or not (found.value and found.value.objects)
+        for index in range(len(entries) if found.value else 0):
+            assert found.location(("objects", index)) == expected.location(("objects", index))

@@ -94,7 +94,8 @@ class Claims:
             return
         self._claim_topics(claimant)
         self._claim_registers(claimant)
-        self._claim_objects(claimant)
+        if claimant.point.objects:
+            self._claim_objects(claimant)
 
     def topic_obstacle(self, claimant: Claimant) -> str | None:
         """Return why a point cannot have its topics, or None if it can."""

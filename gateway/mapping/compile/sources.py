@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 from gateway.config.decode import MISSING, Document, Location, Problem, read_document
 from gateway.config.problems import path_text
 from gateway.mapping.compile.lock_file import LOCK_NAME, LOCK_PARTS, LockFile
-from gateway.mapping.compile.object_lock import OBJECT_LOCK_NAME, OBJECT_LOCK_PARTS, ObjectLockFile
+from gateway.mapping.compile.object_lock import OBJECT_LOCK_NAME, read_object_lock
 from gateway.mapping.registers import HIGHEST_ADDRESS
 from gateway.mapping.table import PARTS, Table, may_be_null
 from gateway.mapping.topics import TopicScheme
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
 
-    from gateway.config.salvage import Parts
     from gateway.mapping.compile.lock_file import Slot
+    from gateway.mapping.compile.object_lock import ObjectLockFile
     from gateway.mapping.object_keys import BacnetDefaults, BacnetKeys
     from gateway.mapping.table import MqttDefaults, MqttKeys
     from gateway.model import WriteLimits
@@ -239,15 +239,10 @@ def read_sources(folder: Path, *, with_objects: bool = False) -> Sources:
     `with_objects`: also bacnet.lock, which only an install with a BACnet sink needs.
     """
     files, problems = _table_files(folder)
-    lock = _read_lock(folder / LOCK_NAME, LockFile, LOCK_PARTS)
-    objects = (
-        _read_lock(folder / OBJECT_LOCK_NAME, ObjectLockFile, OBJECT_LOCK_PARTS) if with_objects else None
-    )
+    file = folder / LOCK_NAME
+    lock = read_document(file, LockFile, parts=LOCK_PARTS) if lexists(file) else None  # also a dead link
+    objects = read_object_lock(folder / OBJECT_LOCK_NAME) if with_objects else None
     return Sources([read_table(file) for file in files], lock, problems, objects)
-
-
-def _read_lock(file: Path, shape: type[T], parts: Parts) -> Document[T] | None:
-    return read_document(file, shape, parts=parts) if lexists(file) else None  # also a dead link
 
 
 def read_table(file: Path) -> Document[Table]:
