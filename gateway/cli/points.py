@@ -83,6 +83,7 @@ def _write_ede_files(point_map: PointMap, settings: Settings, folder: Path) -> i
 
 def _write(file: Path, text: str) -> None:
     try:
+        file.parent.mkdir(exist_ok=True)
         file.write_bytes(text.encode())
     except OSError as error:
         raise CommandError(f"{file}: cannot be written: {error.strerror}") from error

@@ -51,15 +51,16 @@ def printed(*arguments: object, code: int = 0) -> str:
 
 def test_ede_files_of_each_device(building: Path) -> None:
     """Each device has its four files, with the objects that it has."""
-    names = printed("points", "-c", building, "--format", "ede", "--to", building.parent).split()
-    assert [name.removeprefix(f"{building.parent}/") for name in names] == [
+    names = printed("points", "-c", building, "--format", "ede", "--to", building.parent / "ede").split()
+    assert [name.removeprefix(f"{building.parent}/ede/") for name in names] == [
         f"edge-1-{sink}{end}.csv"
         for sink in ("bac", "two")
         for end in ("_EDE", "_StateTexts", "_ObjTypes", "_Units")
     ]
     objects = {
         sink: [
-            line.split(";") for line in (building.parent / f"edge-1-{sink}_EDE.csv").read_text().split("\n")
+            line.split(";")
+            for line in (building.parent / "ede" / f"edge-1-{sink}_EDE.csv").read_text().split("\n")
         ]
         for sink in ("bac", "two")
     }
@@ -126,7 +127,10 @@ def test_an_event_is_explained_down_to_its_objects(building: Path) -> None:
 def test_what_cannot_be_written_is_refused(building: Path) -> None:
     """A missing folder, `--to` without EDE files, and EDE files without a device are errors."""
     refused = [
-        (["--format", "ede", "--to", building.parent / "none"], "none/edge-1-bac_EDE.csv: cannot be written"),
+        (
+            ["--format", "ede", "--to", building.parent / "no" / "ne"],
+            "ne/edge-1-bac_EDE.csv: cannot be written",
+        ),
         (["--to", building.parent], "--to is about --format ede"),
     ]
     for arguments, message in refused:

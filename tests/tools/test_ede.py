@@ -3,60 +3,11 @@
 from __future__ import annotations
 
 from datetime import date
-from typing import NamedTuple
+
+from support.ede_reader import EDE_HEADER, read_ede, read_ede_records
 
 from gateway.model import BacnetObject, Conversion, ObjectType, OnStale, Point, StalePolicy
 from gateway.tools.ede import EdeDevice, ede_files
-
-_HEADER = (
-    *("PROJECT_NAME", "VERSION_OF_REFERENCEFILE", "TIMESTAMP_OF_LAST_CHANGE"),
-    *("AUTHOR_OF_LAST_CHANGE", "VERSION_OF_LAYOUT"),
-)
-
-
-class EdeObject(NamedTuple):
-    """One line of the main file, in the order of the columns of layout 2.3."""
-
-    keyname: str
-    device: str
-    name: str
-    type: str
-    instance: str
-    description: str
-    default: str
-    lowest: str
-    highest: str
-    settable: str
-    cov: str
-    high_limit: str
-    low_limit: str
-    state_texts: str
-    unit: str
-    vendor_address: str
-    notification_class: str
-
-
-def records(text: str) -> list[list[str]]:
-    """Return the cells of all lines that are no comments; a quoted cell may hold semicolons."""
-    found: list[list[str]] = []
-    for line in text.removesuffix("\r\n").split("\r\n"):
-        cells, quoted = [""], False
-        for mark in line:
-            quoted ^= mark == '"'
-            if mark == ";" and not quoted:
-                cells.append("")
-            elif mark != '"':
-                cells[-1] += mark
-        if not line.startswith("#"):
-            found.append(cells)
-    return found
-
-
-def read_main(text: str) -> tuple[dict[str, str], list[EdeObject]]:
-    """Return the header and the objects of a main file."""
-    lines = records(text)
-    header = {cells[0]: cells[1] for cells in lines if cells[0] in _HEADER}
-    return header, [EdeObject(*cells) for cells in lines if cells[0] not in _HEADER]
 
 
 def point_of(name: str, shown: BacnetObject | None, **keys: object) -> Point:
@@ -80,7 +31,7 @@ MODES = BacnetObject("bac", ObjectType.MULTI_STATE_INPUT, 7, (0, 1, 2), ("Aus", 
 
 def test_the_main_file_has_every_object_of_the_device() -> None:
     """The device is an object, too; numbers have unit and range, states their texts."""
-    header, objects = read_main(
+    header, objects = read_ede(
         files_of(
             point_of(
                 "ZN-T", BacnetObject("bac", ObjectType.ANALOG_INPUT, 1), unit_of_measure="°C",
@@ -94,7 +45,7 @@ def test_the_main_file_has_every_object_of_the_device() -> None:
             point_of("NONE", None),
         )["_EDE.csv"]
     )  # fmt: skip
-    assert header == dict(zip(_HEADER, ("hq", "1", "1 Dec 2026", "edge-1", "2.3"), strict=True))
+    assert header == dict(zip(EDE_HEADER, ("hq", "1", "1 Dec 2026", "edge-1", "2.3"), strict=True))
     assert {each.device for each in objects} == {"3101"}
     assert [(each.keyname, each.name, each.type, each.instance) for each in objects] == [
         ("edge-1-bac", "edge-1-bac", "8", "3101"),
@@ -122,22 +73,25 @@ def test_state_texts_are_listed_once() -> None:
         point_of("B", BacnetObject("bac", ObjectType.MULTI_STATE_INPUT, 8, (3, 4, 5), MODES.texts)),
         point_of("C", BacnetObject("bac", ObjectType.BINARY_INPUT, 1, (0, 1), ("", "on"))),
     )
-    assert [each.state_texts for each in read_main(files["_EDE.csv"])[1][1:]] == ["1", "1", "2"]
-    assert records(files["_StateTexts.csv"]) == [["1", "Aus", "Ein; Hand", "Auto"], ["2", "state 1", "on"]]
+    assert [each.state_texts for each in read_ede(files["_EDE.csv"])[1][1:]] == ["1", "1", "2"]
+    assert read_ede_records(files["_StateTexts.csv"]) == [
+        ["1", "Aus", "Ein; Hand", "Auto"],
+        ["2", "state 1", "on"],
+    ]
 
 
 def test_types_and_units_are_explained() -> None:
     """The two lists give the names of the standard for the numbers in the main file."""
     files = files_of()
-    assert dict(records(files["_ObjTypes.csv"]))["13"] == "Multistate Input"
-    assert dict(records(files["_Units.csv"]))["62"] == "degrees-celsius"
+    assert dict(read_ede_records(files["_ObjTypes.csv"]))["13"] == "Multistate Input"
+    assert dict(read_ede_records(files["_Units.csv"]))["62"] == "degrees-celsius"
 
 
 def test_text_is_never_a_formula() -> None:
     """What a spreadsheet would run has a quote in front; negative numbers stay numbers."""
     shown = BacnetObject("bac", ObjectType.ANALOG_INPUT, 1)
     point = point_of("T", shown, description="=1+1", conversion=Conversion(range=(-1, 1)))
-    found = read_main(files_of(point)["_EDE.csv"])[1][1]
+    found = read_ede(files_of(point)["_EDE.csv"])[1][1]
     assert (found.description, found.lowest) == ("'=1+1", "-1")
 
 
