@@ -44,5 +44,7 @@ def run(arguments: argparse.Namespace) -> int:
     points = loaded.point_map.points
     registers = sum(bool(point.registers) for point in points)
     assets = count_text(len(loaded.point_map.by_asset), "asset")
-    print(f"ok: {assets}, {count_text(len(points), 'point')}, {registers} with a register")
+    objects = sum(bool(point.objects) for point in points)
+    on_bacnet = f", {objects} on BACnet" if objects else ""
+    print(f"ok: {assets}, {count_text(len(points), 'point')}, {registers} with a register{on_bacnet}")
     return 0

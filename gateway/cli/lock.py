@@ -26,7 +26,7 @@ from gateway.text import align_columns, count_text, short_list
 from gateway.tools.allocate_registers import assign_slots
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
     from gateway.mapping.compile.lock_file import Slot
@@ -67,37 +67,44 @@ def run(arguments: argparse.Namespace) -> int:
         print(f"warning: {warning}", file=sys.stderr)
     if document.problems or assignment.problems:
         raise refusal([*document.problems, *assignment.problems], document.file)
-    slots, objects = inputs.folder / LOCK_NAME, inputs.folder / OBJECT_LOCK_NAME
     handed_over = [slot for slot, _ in assignment.slots.values() if slot.asset in successors.values()]
-    changed = [*assignment.added, *handed_over]
-    if not arguments.dry_run and changed:
-        _write_slots(slots, assignment, [slot.asset for slot in handed_over])
-    if changed:
-        print(_slot_rows(changed, assignment.tags) + _done(arguments, len(changed), "slot", slots))
-    if not arguments.dry_run and assignment.objects:
-        _write_objects(objects, assignment.objects)
+    slots, objects = inputs.folder / LOCK_NAME, inputs.folder / OBJECT_LOCK_NAME
+    if assignment.added or handed_over:
+        _change_slots(slots, assignment, handed_over, is_trial=arguments.dry_run)
     if assignment.objects:
-        rows = align_columns(_object_rows(assignment.objects), indent="")
-        print(rows + _done(arguments, len(assignment.objects), "object", objects))
-    if not changed and not assignment.objects:
+        _add_objects(objects, assignment.objects, is_trial=arguments.dry_run)
+    if not (assignment.added or handed_over or assignment.objects):
         print(f"nothing to add to {slots}: every asset with registers has a base or a slot")
         if inputs.bacnet_sinks:
             print(f"nothing to add to {objects}: every BACnet object has an instance")
     return 0
 
 
-def _done(arguments: argparse.Namespace, count: int, noun: str, file: Path) -> str:
-    changes = f"{count_text(count, noun)} in {file}"
-    if arguments.dry_run:
-        return f"would change {changes}; nothing was written"
-    return f"changed {changes}; commit it together with the tables"
-
-
-def _slot_rows(slots: Iterable[Slot], tags: Mapping[str, str]) -> str:
+def _change_slots(file: Path, assignment: SlotAssignment, handed_over: list[Slot], *, is_trial: bool) -> None:
+    """Write and print new slots, and slots with new owners."""
+    changed, tags = [*assignment.added, *handed_over], assignment.tags
     rows = [
-        (slot.asset, tags.get(slot.asset, ""), slot.template, f"{slot.base}-{slot.last}") for slot in slots
+        (slot.asset, tags.get(slot.asset, ""), slot.template, f"{slot.base}-{slot.last}") for slot in changed
     ]
-    return align_columns(rows, indent="")
+    what = f"{count_text(len(changed), 'slot')} in {file}"
+    if is_trial:
+        print(align_columns(rows, indent="") + f"would change {what}; nothing was written")
+        return
+    _write_slots(file, assignment, [slot.asset for slot in handed_over])
+    print(align_columns(rows, indent="") + f"changed {what}; commit it together with the tables")
+
+
+def _add_objects(file: Path, added: list[LockedObject], *, is_trial: bool) -> None:
+    """Write and print new objects."""
+    rows, what = (
+        align_columns(_object_rows(added), indent=""),
+        f"{count_text(len(added), 'object')} to {file}",
+    )
+    if is_trial:
+        print(f"{rows}would add {what}; nothing was written")
+        return
+    _write_objects(file, added)
+    print(f"{rows}added {what}; commit it together with the tables")
 
 
 def _object_rows(objects: Iterable[LockedObject]) -> Iterator[tuple[str, str, str]]:

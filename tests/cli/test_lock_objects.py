@@ -45,13 +45,18 @@ def test_one_run_writes_registers_and_instances(config: Path) -> None:
         f"changed {ROOMS} slots in {folder}/registers.lock; commit it together with the tables",
         f"analog-input  1-{ROOMS}  RM0/T, RM1/T, RM2/T, RM3/T, RM4/T and {ROOMS - 5} more",
         f"binary-input  1-{ROOMS}  RM0/OCC, RM1/OCC, RM2/OCC, RM3/OCC, RM4/OCC and {ROOMS - 5} more",
-        f"changed {2 * ROOMS} objects in {folder}/bacnet.lock; commit it together with the tables",
+        f"added {2 * ROOMS} objects to {folder}/bacnet.lock; commit it together with the tables",
     ]
-    assert [line.replace("would change", "changed") for line in tried.stdout.splitlines()] == [
+    assert [
+        line.replace("would change", "changed").replace("would add", "added")
+        for line in tried.stdout.splitlines()
+    ] == [
         line.replace("commit it together with the tables", "nothing was written")
         for line in done.stdout.splitlines()
     ]
-    assert gateway(config, "check").returncode == 0
+    assert gateway(config, "check").stdout == (
+        f"ok: {ROOMS} assets, {2 * ROOMS} points, {ROOMS} with a register, {2 * ROOMS} on BACnet\n"
+    )
     written = [(folder / name).read_text() for name in ("registers.lock", "bacnet.lock")]
     again = gateway(config, "lock")
     assert again.stdout.splitlines() == [
@@ -73,8 +78,7 @@ def test_only_the_file_that_lacks_something_is_written(tmp_path: Path) -> None:
     lock.write_text(text)
     done = gateway(config, "lock")
     assert (
-        done.stdout
-        == f"analog-input  2  A/P\nchanged 1 object in {lock}; commit it together with the tables\n"
+        done.stdout == f"analog-input  2  A/P\nadded 1 object to {lock}; commit it together with the tables\n"
     )
     assert lock.read_text() == text + "- {point: A/P, object: analog-input, instance: 2}\n"
     assert not (tmp_path / "mappings" / "registers.lock").exists()
