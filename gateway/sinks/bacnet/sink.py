@@ -84,14 +84,14 @@ class BacnetSink:
         try:
             server.listen()
         except OSError as error:
-            reason = f"{system_reason(error)}; {_advice(error)}, or change `listen`"
-            raise GatewayError(f"{place} listen on {self._config.listen}: {reason}") from error
+            advice = _advice(error, "`listen` must be an address of this machine")
+            raise GatewayError(f"{place} listen on {self._config.listen}: {advice}") from error
         self.port = server.port
         try:
             server.listen_for_broadcasts()
         except OSError as error:
-            advice = "write the broadcast address of its network as `broadcast`"
-            raise GatewayError(f"{place} receive broadcasts: {system_reason(error)}; {advice}") from error
+            advice = _advice(error, "write the broadcast address of its network as `broadcast`")
+            raise GatewayError(f"{place} receive broadcasts: {advice}") from error
 
     async def __aexit__(
         self,
@@ -147,7 +147,6 @@ def _revision() -> int:
     return now_ms() // 1000
 
 
-def _advice(error: OSError) -> str:
-    if error.errno == errno.EADDRINUSE:
-        return "another BACnet program of this machine has the port: stop it"
-    return "the address must be one of this machine"
+def _advice(error: OSError, otherwise: str) -> str:
+    in_use = "another BACnet program of this machine has the port: stop it, or change `listen`"
+    return f"{system_reason(error)}; {in_use if error.errno == errno.EADDRINUSE else otherwise}"

@@ -94,7 +94,7 @@ async def test_a_port_in_use_is_never_shared(option: int | None) -> None:
 @pytest.mark.parametrize(
     ("config", "message"),
     [
-        ({"host": "198.51.100.77"}, "must be one of this machine"),
+        ({"host": "198.51.100.77"}, "`listen` must be an address of this machine"),
         (
             {"broadcast": IPv4Address("198.51.100.255")},
             "write the broadcast address of its network",
