@@ -178,8 +178,9 @@ class Compiler:
 
     def report_missing_instances(self) -> None:
         """After `compile`: report points without an instance, unless bacnet.lock has problems."""
-        if self.locked.is_complete:
-            report_missing_instances(self.object_requests)
+        if self.object_requests and self.locked.is_complete:
+            gone = {point for _, point in self.locked.by_point}.difference(each.name for each in self._points)
+            report_missing_instances(self.object_requests, may_be_renamed=bool(gone))
 
     def _add_templates(self, document: Document[Table], table: Table) -> None:
         self._check_default_sinks(Place(document, ("defaults",)), table.defaults)

@@ -31,6 +31,7 @@ assets:
 points:
   - {tag: ROOF, point: OA-T, asset: roof, from: t}
 """
+LOCK = "  - {point: GONE/P, object: analog-input, instance: 1}\n"
 ROOM = KnownAsset(id="auto", name="Hall", model="x")
 
 
@@ -68,6 +69,14 @@ def test_points_without_an_instance_are_one_problem(tmp_path: Path) -> None:
     ]
 
 
+def test_a_renamed_point_can_keep_its_instance(tmp_path: Path) -> None:
+    """Where bacnet.lock has points that are in no table, the message says how."""
+    (reported,) = load_objects(tmp_path, table_of_points("tag: NEW, point: P"), lock=LOCK).problems
+    assert "; if points were renamed, write their new names there first, or they get new" in reported
+    found = load_objects(tmp_path, lock=LOCK.replace("GONE", "NEW"))
+    assert instances(found) == {"NEW/P": "analog-input 1"}
+
+
 def test_an_instance_in_the_tables_is_given_to_no_other_point(tmp_path: Path) -> None:
     """The lowest free ones are given around it."""
     load_objects(
@@ -81,9 +90,6 @@ def test_an_instance_in_the_tables_is_given_to_no_other_point(tmp_path: Path) ->
         ("A/P1", 3),
         ("A/P2", 4),
     ]
-
-
-LOCK = "  - {point: GONE/P, object: analog-input, instance: 1}\n"
 
 
 @pytest.mark.parametrize(

@@ -176,7 +176,7 @@ class Claims:
             kept = self._locked.by_instance.get((one.type, one.instance))
             if kept is not None and kept.locked.point != point.name:
                 message = f"{what} belongs to {kept.locked.point} at {kept.place}: write another instance, or"
-                message += " delete that line if no BMS reads its object any more"
+                message += " if that point was renamed, its new name there"
                 place = draft.place.owner(*_INSTANCE)
                 self._report_once((str(place), *_INSTANCE), place, message, *_INSTANCE)
                 return
