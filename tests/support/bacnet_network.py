@@ -35,10 +35,6 @@ class SimulatedTime:
         """Return the seconds since the start."""
         return self.now_s
 
-    def call_soon(self, callback: Callable[..., object], *args: object) -> Call:
-        """Call `callback` behind all calls that are due."""
-        return self.call_later(0, callback, *args)
-
     def call_later(self, delay: float, callback: Callable[..., object], *args: object) -> Call:
         """Call `callback` after `delay` seconds."""
         call = Call()

@@ -32,7 +32,7 @@ class BbmdRegistration:
         self,
         config: ForeignDevice,
         *,
-        send: Callable[[bytes, tuple[str, int]], None],
+        send: Callable[[bytes, tuple[str, int]], object],
         timers: LoopTimers,
         status: BacnetStatus,
         bound_log: structlog.BoundLogger,

@@ -26,6 +26,7 @@ MOST_IN_FLIGHT: Final = 16
 """Confirmed notifications that one subscriber has not answered yet, at most."""
 LONGEST_SILENCE_S: Final = 60.0
 """A subscriber that answers nothing for so long loses its subscriptions."""
+_NO_ROOM_S = 0.01  # until the network has taken some of what is to be sent
 _SLICE = 200  # notifications between two turns of the event loop: a few milliseconds
 _UNCONFIRMED_HEADER = frames.unconfirmed_request(UnconfirmedService.UNCONFIRMED_COV_NOTIFICATION, b"")
 _WITHOUT_END = codec.context(3, codec.unsigned_data(0))
@@ -48,15 +49,12 @@ class LoopTimers(Timers, Protocol):
     def time(self) -> float:
         """Return the seconds of a clock that nobody sets."""
 
-    def call_soon(self, callback: Callable[[], object]) -> object:
-        """Call `callback` in the next turn of the loop."""
-
 
 class SendNotification(Protocol):
     """Sends an APDU to a peer."""
 
-    def __call__(self, apdu: bytes, peer: Peer, *, expects_reply: bool = False) -> None:
-        """Send at once, without waiting."""
+    def __call__(self, apdu: bytes, peer: Peer, *, expects_reply: bool = False) -> bool:
+        """Send at once, or return False if there is no room for it now."""
 
 
 class Subscription:
@@ -264,10 +262,11 @@ class Notifier:
         if subscription.is_active and subscription.has_news:
             self.notify(subscription)
 
-    def _send_soon(self) -> None:
+    def _send_soon(self, delay_s: float = 0.0) -> None:
+        """Send in the next turn of the loop, or later."""
         if not self._is_sending_soon:
             self._is_sending_soon = True
-            self._timers.call_soon(self._send_slice)
+            self._timers.call_later(delay_s, self._send_slice)
 
     def _send_slice(self) -> None:
         """Send some of what is ready; the rest in the next turn of the loop, so that others get theirs."""
@@ -278,16 +277,25 @@ class Notifier:
             if not subscription.is_active:
                 continue
             if not subscription.is_confirmed:
-                subscription.is_under_way = False
-                apdu = _UNCONFIRMED_HEADER + _notification(subscription, now_s)
-                self._status.notifications += 1
-                self._send(apdu, subscription.subscriber.peer)
+                if not self._send_unconfirmed(subscription, now_s):
+                    ready.appendleft(subscription)
+                    self._send_soon(_NO_ROOM_S)
+                    return
             elif subscription.subscriber.has_room:
                 self._send_confirmed(subscription, now_s)
             else:
                 subscription.subscriber.waiting[subscription] = None
         if ready:
             self._send_soon()
+
+    def _send_unconfirmed(self, subscription: Subscription, now_s: float) -> bool:
+        """Send a notification that nobody answers; return False if there is no room for it now."""
+        apdu = _UNCONFIRMED_HEADER + _notification(subscription, now_s)
+        if not self._send(apdu, subscription.subscriber.peer):
+            return False
+        self._status.notifications += 1
+        subscription.is_under_way = False
+        return True
 
     def _send_waiting(self, subscriber: Subscriber) -> None:
         now_s = self._timers.time()

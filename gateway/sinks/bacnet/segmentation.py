@@ -101,7 +101,7 @@ class SegmentedAnswer:
 class SegmentedAnswers:
     """The answers that are being sent in segments: one per peer and invoke id, a limited number in all."""
 
-    def __init__(self, send: Callable[[bytes, Peer], None], timers: Timers) -> None:
+    def __init__(self, send: Callable[[bytes, Peer], object], timers: Timers) -> None:
         """`send` sends an APDU."""
         self._send = send
         self._timers = timers

@@ -153,9 +153,9 @@ class BacnetServer:
             self.subscriptions.notify_change(served)
         self._clients.connected = self.subscriptions.subscribers
 
-    def send(self, apdu: bytes, peer: Peer, *, expects_reply: bool = False) -> None:
-        """Send an APDU to one device."""
-        self._sockets.send(frames.unicast(apdu, peer, expects_reply=expects_reply), peer.address)
+    def send(self, apdu: bytes, peer: Peer, *, expects_reply: bool = False) -> bool:
+        """Send an APDU to one device; return False if there is no room for it now."""
+        return self._sockets.send(frames.unicast(apdu, peer, expects_reply=expects_reply), peer.address)
 
     def _receive(self, datagram: bytes, source: tuple[str, int], is_broadcast: bool) -> None:  # noqa: FBT001
         """Handle a datagram. Whatever is in it, the server goes on."""

@@ -74,10 +74,14 @@ class UdpSockets:
         """Close all sockets."""
         self._closing.close()
 
-    def send(self, datagram: bytes, address: tuple[str, int]) -> None:
-        """Send a datagram."""
-        with suppress(OSError):  # no room, no route, an address that no datagram can go to
-            self._socket.sendto(datagram, address)
+    def send(self, datagram: bytes, address: tuple[str, int]) -> bool:
+        """Send a datagram; return False if there is no room for it now."""
+        with suppress(OSError):  # no route, an address that no datagram can go to
+            try:
+                self._socket.sendto(datagram, address)
+            except BlockingIOError:
+                return False
+        return True
 
     def _read(self, opened: socket.socket, is_broadcast: bool) -> None:  # noqa: FBT001 - bound once, above
         ends_s = self._loop.time() + _LONGEST_TURN_S

@@ -44,6 +44,7 @@ class _Device:
 
     def __init__(self, objects: Iterable[ServedObject], *, most: int = 10_000) -> None:
         self.time = SimulatedTime()
+        self.has_room = True  # in the network, for what is sent
         self.status = BacnetStatus()
         self.subscribers = {peer: SimulatedSubscriber(peer) for peer in (_PEER, _OTHER)}
         self.subscriptions = Subscriptions(
@@ -79,9 +80,11 @@ class _Device:
         """Let time pass."""
         self.time.run(until_s=self.time.now_s + seconds)
 
-    def _send(self, apdu: bytes, peer: Peer, *, expects_reply: bool = False) -> None:
+    def _send(self, apdu: bytes, peer: Peer, *, expects_reply: bool = False) -> bool:
         assert expects_reply is (apdu[0] >> 4 == 0)
-        self.subscribers[peer].receive(apdu)
+        if self.has_room:
+            self.subscribers[peer].receive(apdu)
+        return self.has_room
 
     def _answer_soon(self, apdu: bytes, peer: Peer) -> None:
         self.time.call_later(0.01, self.subscriptions.receive_answer, apdu, peer)
@@ -198,6 +201,22 @@ def test_slow_subscriber() -> None:
     assert len(set(subscriber.sent)) == 2
     assert subscriber.sent.count(subscriber.sent[0]) == RETRIES + 1
     assert subscriber.values[RETRIES + 1] == (1, 5.0)
+
+
+@pytest.mark.parametrize("confirmed", [False, True])
+def test_full_network(*, confirmed: bool) -> None:
+    """What the network has no room for is sent when it has, with the newest values."""
+    objects = [analog_input(instance, value=0) for instance in range(300)]
+    device = _Device(objects)
+    device.has_room = False
+    for served in objects:
+        device.subscribe(served, confirmed=confirmed)
+    device.wait()
+    for served in objects:
+        device.show(served, 1)
+    device.has_room = True
+    device.wait(APDU_TIMEOUT_S + 1)
+    assert dict(device.subscribers[_PEER].values) == dict.fromkeys(range(300), 1.0)
 
 
 def test_silent_subscriber() -> None:
