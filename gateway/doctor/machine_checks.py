@@ -19,6 +19,7 @@ from gateway.doctor.diagnosis import Finding, ok, problem, warning
 from gateway.errors import ConfigError, GatewayError, TransientError, system_reason
 from gateway.infodeck.request_errors import Failure, Stage, failure_of
 from gateway.journal.journal_file import disk_reserve
+from gateway.sinks.bacnet.config import BacnetConfig
 from gateway.sinks.broker.config import BrokerConfig
 from gateway.sinks.broker.mqtt_connection import connect
 from gateway.sinks.modbus_client.config import ModbusClientConfig
@@ -209,7 +210,7 @@ async def check_ports(facts: Facts) -> list[Finding]:
     servers = {name: sink for name, sink in settings.sinks.items() if isinstance(sink, ModbusServerConfig)}
     listeners = {"intake.listen": settings.intake.listen}
     listeners |= {f"sinks.{name}.listen": sink.listen for name, sink in servers.items()}
-    findings = [finding for name, sink in servers.items() for finding in _allowed(name, sink)]
+    findings = [finding for name, sink in servers.items() for finding in allowed_findings(name, sink)]
     if daemon.is_silent:
         return findings  # a gateway that hangs holds them all
     if daemon.status is None and not daemon.is_other:  # otherwise reported by the check of the gateway
@@ -263,7 +264,7 @@ async def _other_intake(intake: IntakeSettings) -> Finding | None:
     return problem(f"{intake.listen}{intake.path} {how}", _RESTART)
 
 
-def _allowed(name: str, config: ModbusServerConfig) -> Iterator[Finding]:
+def allowed_findings(name: str, config: ModbusServerConfig | BacnetConfig) -> Iterator[Finding]:
     """Report where `listen` and `allow` let every machine in, or no other machine."""
     are_here = all(network.is_loopback for network in config.allow)
     if config.listen.is_loopback and not are_here:
@@ -275,7 +276,7 @@ def _allowed(name: str, config: ModbusServerConfig) -> Iterator[Finding]:
         return
     if are_here:
         yield warning(f"sinks.{name}.allow lets in no other machine", _NAME_CONTROLLERS)
-    elif _EVERYONE & set(config.allow) and config.tls is None:
+    elif _EVERYONE & set(config.allow) and (isinstance(config, BacnetConfig) or config.tls is None):
         yield warning(f"sinks.{name}.allow lets every machine poll {config.listen}", _NAME_CONTROLLERS)
 
 

@@ -36,7 +36,13 @@ schema: gateway.points/1
 site: hq
 defaults: {stale_after: 90m, modbus: {to: regs, unit: 1, table: input}}
 points:
-  - {tag: R-0, point: ZN-T, asset: ast-0, from: temperature, unit: degC, modbus: {register: 0, type: float32}}
+  - tag: R-0
+    point: ZN-T
+    asset: ast-0
+    from: temperature
+    unit: degC
+    modbus: {register: 0, type: float32}
+    bacnet: {instance: 1}
 """
 
 

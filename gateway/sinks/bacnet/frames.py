@@ -26,6 +26,7 @@ class Bvlc(IntEnum):
     """Functions of the BACnet virtual link."""
 
     RESULT = 0x00
+    READ_BROADCAST_DISTRIBUTION_TABLE = 0x02
     FORWARDED_NPDU = 0x04
     REGISTER_FOREIGN_DEVICE = 0x05
     DELETE_FOREIGN_DEVICE_TABLE_ENTRY = 0x08

@@ -1,0 +1,183 @@
+"""Checks of BACnet devices: who may read them, their port, their instance in the network, their BBMD.
+
+Nothing is changed anywhere: a Who-Is is answered, and so is the request for a BBMD's table.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import socket
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from gateway.doctor.diagnosis import Finding, ok, problem
+from gateway.doctor.machine_checks import allowed_findings
+from gateway.errors import system_reason
+from gateway.sinks.bacnet import codec, frames
+from gateway.sinks.bacnet.frames import Bvlc
+from gateway.sinks.bacnet.standard import ObjectKind, UnconfirmedService
+from gateway.sinks.bacnet.udp_sockets import EVERYWHERE, broadcast_address
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Self
+
+    from gateway.config.value_types import HostPort
+    from gateway.doctor.facts import Facts
+    from gateway.sinks.bacnet.config import BacnetConfig
+    from gateway.sinks.bacnet.frames import Packet, Peer
+
+_ANSWERS_WITHIN_S = 1.0
+_LONGEST = 2048
+_I_AM = frames.unconfirmed_request(UnconfirmedService.I_AM, b"\xc4")
+
+Address = tuple[str, int]
+
+
+async def check_bacnet(facts: Facts) -> list[Finding]:
+    """Check each BACnet device; the sinks run side by side."""
+    devices = facts.settings.bacnet_devices.items()
+    found = await asyncio.gather(*(_device(name, config, facts) for name, config in devices))
+    return [finding for findings in found for finding in findings]
+
+
+async def _device(name: str, config: BacnetConfig, facts: Facts) -> list[Finding]:
+    faults = list(allowed_findings(name, config))
+    is_running = facts.daemon.status is not None or facts.daemon.is_silent
+    if not is_running and (taken := _port_finding(name, config.listen)) is not None:
+        return [*faults, taken]  # nothing can be sent from an address that is none of this machine
+    others, fault = await asyncio.gather(_others(config), _bbmd_fault(name, config, facts))
+    faults += [_duplicate(name, config, other) for other in others]
+    faults += filter(None, [fault])
+    where = f"{name}: device {config.device} at {config.listen}"
+    return faults or [ok(f"{where}; no other device of its network has this instance")]
+
+
+def _port_finding(name: str, address: HostPort) -> Finding | None:
+    try:
+        with socket.socket(type=socket.SOCK_DGRAM) as probe:
+            probe.bind((address.host, address.port))
+    except OSError as error:
+        remedy = "give an address of this machine"
+        if error.errno == errno.EADDRINUSE:
+            remedy = (
+                f"see who has it: ss -lunp 'sport = :{address.port}'; two BACnet programs on one machine need"
+                " an address each, or another port"
+            )
+        return problem(
+            f"sinks.{name}.listen: {address} cannot be listened on: {system_reason(error)}", remedy
+        )
+    return None
+
+
+def _duplicate(name: str, config: BacnetConfig, other: str) -> Finding:
+    return problem(
+        f"{name}: {other} is device {config.device}, too",
+        f"give one of them another instance, here sinks.{name}.device: a BMS takes one for the other",
+    )
+
+
+async def _others(config: BacnetConfig) -> list[str]:
+    """Return the other devices that have the instance, by their answers to a Who-Is."""
+    broadcast = str(config.broadcast or broadcast_address(config.listen.host) or "")
+    if not broadcast:
+        return []  # reported by the gateway
+    limit = codec.unsigned_data(config.device)
+    limits = codec.context(0, limit) + codec.context(1, limit)
+    who_is = frames.broadcast(frames.unconfirmed_request(UnconfirmedService.WHO_IS, limits))
+    with _Probe(config.listen.host) as probe:
+        probe.bind((broadcast, config.listen.port))  # many devices answer to all
+        probe.send(who_is, (broadcast, config.listen.port))
+        answers = await probe.answers()
+    packets = [packet for datagram, source in answers if (packet := _packet(datagram, source)) is not None]
+    expected = _I_AM + codec.object_data(ObjectKind.DEVICE, config.device)
+    devices = {packet.peer for packet in packets if packet.apdu.startswith(expected)}
+    return sorted(str(peer) for peer in devices if not _is_own(peer, config.listen))
+
+
+def _packet(datagram: bytes, source: Address) -> Packet | None:
+    found = frames.split_datagram(datagram, source)
+    return None if found is None else frames.read_npdu(found[1], found[2], is_broadcast=False)
+
+
+def _is_own(peer: Peer, listen: HostPort) -> bool:
+    if peer.network or peer.port != listen.port:
+        return False
+    return peer.host == listen.host or (listen.host == EVERYWHERE and _is_here(peer.host))
+
+
+def _is_here(host: str) -> bool:
+    """Return whether an address is one of this machine."""
+    with suppress(OSError), socket.socket(type=socket.SOCK_DGRAM) as probe:
+        probe.bind((host, 0))
+        return True
+    return False
+
+
+async def _bbmd_fault(name: str, config: BacnetConfig, facts: Facts) -> Finding | None:
+    """Report a BBMD that does not answer; of a running gateway, what it says of its registration."""
+    if config.foreign_device is None:
+        return None
+    bbmd = config.foreign_device.bbmd
+    state = facts.daemon.at(f"sinks.{name}.bacnet.registration", "")
+    if not state:
+        is_answering = await _is_answering((bbmd.host, bbmd.port), config.listen.host)
+        state = "registered" if is_answering else "no BBMD answers"
+    if state == "registered":
+        return None
+    return problem(
+        f"{name}: {state}: {bbmd}",
+        f"is sinks.{name}.foreign_device.bbmd the address of a BBMD that accepts foreign devices, and is UDP"
+        " open both ways? Until then, no BMS of another network finds the gateway",
+    )
+
+
+async def _is_answering(bbmd: Address, host: str) -> bool:
+    with _Probe(host) as probe:
+        for _ in range(2):  # a datagram may be lost
+            probe.send(frames.bvlc(Bvlc.READ_BROADCAST_DISTRIBUTION_TABLE, b""), bbmd)
+            if any(source == bbmd for _, source in await probe.answers()):
+                return True
+    return False
+
+
+class _Probe:
+    """Sends from a free port of an address, and collects what comes within a moment."""
+
+    def __init__(self, host: str) -> None:
+        self._sockets: list[socket.socket] = []
+        self.bind((host, 0))
+
+    def bind(self, address: Address) -> None:
+        """Receive at an address as well, if it is one of this machine; others may receive there, too."""
+        opened = socket.socket(type=socket.SOCK_DGRAM)
+        self._sockets.append(opened)
+        opened.settimeout(0)
+        opened.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
+        opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        with suppress(OSError):
+            opened.bind(address)
+
+    def send(self, datagram: bytes, address: Address) -> None:
+        """Send a datagram; one that cannot be sent is lost, as any may be."""
+        with suppress(OSError):
+            self._sockets[0].sendto(datagram, address)
+
+    async def answers(self) -> list[tuple[bytes, Address]]:
+        """Wait, and return the datagrams that came, with their senders."""
+        await asyncio.sleep(_ANSWERS_WITHIN_S)
+        return [answer for opened in self._sockets for answer in _received(opened)]
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for opened in self._sockets:
+            opened.close()
+
+
+def _received(opened: socket.socket) -> Iterator[tuple[bytes, Address]]:
+    with suppress(OSError):  # no more, or refused by the other machine
+        while True:
+            yield opened.recvfrom(_LONGEST)
