@@ -111,7 +111,8 @@ def table_inputs(
 ) -> tuple[TableInputs | None, list[Problem]]:
     """Return what the tables are compiled with, and warnings. With faulty settings, what remains of these.
 
-    None if the type of a sink is unknown: then every point on it would be a problem, too.
+    None if the type of a sink is unknown: then every point on it would be a problem, too. Tables of another
+    `folder` need no BACnet instances: they may be older than the sink.
     """
     settings, snapshot = document.value, None
     warnings: list[Problem] = []
@@ -122,7 +123,7 @@ def table_inputs(
             message = f"nothing is known of Infodeck's assets, automatic ones are left out: {error}"
             warnings.append(document.problem(("journal", "url"), message))
         inputs = inputs_of(settings, snapshot)
-        return (inputs if folder is None else replace(inputs, folder=folder)), warnings
+        return (inputs if folder is None else replace(inputs, folder=folder, needs_instances=False)), warnings
     written, named = document.written(["mappings"]), document.written(["sinks"])
     tables = folder or document.file.parent / (written if isinstance(written, str) else "../mappings")
     names = named if isinstance(named, dict) else {}

@@ -84,7 +84,8 @@ def load_point_map(inputs: TableInputs) -> CompiledTables:
     compiler = Compiler(sources, inputs)
     point_map = compiler.compile()
     compiler.report_missing_slots()
-    compiler.report_missing_instances()
+    if inputs.needs_instances:
+        compiler.report_missing_instances()
     problems, warnings = sources.findings()
     used: list[object] = [sources, compiler]
     del sources, compiler

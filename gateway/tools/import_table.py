@@ -10,8 +10,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from gateway.config.problems import MISSING
-from gateway.mapping.compile.sources import read_sources
-from gateway.mapping.compiler import Compiler, TableInputs
+from gateway.mapping.compiler import TableInputs, load_point_map
 from gateway.mapping.computed_keys import COMPUTED_KEYS
 from gateway.model import PSEUDO_SOURCES
 from gateway.text import sanitise_line
@@ -96,14 +95,10 @@ def compile_points(
     inputs = inputs or TableInputs(Path(), _sinks_of(points))
     with TemporaryDirectory(prefix="gateway-import-") as folder:
         (Path(folder) / "table.yaml").write_text(text, encoding="utf-8")
-        sources = read_sources(Path(folder))
-        compiler = Compiler(sources, replace(inputs, folder=Path(folder)))
-        point_map = compiler.compile()
-    compiler.report_missing_slots()
-    problems, _ = sources.findings()
-    for problem in problems:
+        compiled = load_point_map(replace(inputs, folder=Path(folder), needs_instances=False))
+    for problem in compiled.problems:
         _report(sheet, problem, [point for point in points if point.every is None], rows)
-    return text, None if problems else point_map
+    return text, compiled.point_map
 
 
 def _choose_site(sheet: Sheet, points: Sequence[SheetPoint], site: str | None) -> str:

@@ -114,6 +114,15 @@ def test_a_moved_object_breaks_a_bms(building: Path, has_list: bool) -> None:  #
     assert "1 off, 2 on, 3 auto  ->  1 on, 2 off, 3 auto" in report
 
 
+def test_tables_from_before_bacnet_can_be_compared(building: Path) -> None:
+    """Old tables without instances have no objects, and new objects break nothing."""
+    (building.parent / "old").mkdir()
+    (building.parent / "old" / "a.yaml").write_text(TABLE.replace("bacnet: {instance: 7}", "bacnet: true"))
+    report = printed("diff", building.parent / "old", building.parent / "mappings", "-c", building)
+    assert "new object of a known point" in report
+    assert "bac analog-input 7" in report
+
+
 def test_an_event_is_explained_down_to_its_objects(building: Path) -> None:
     """A reading out of range shows with the flags and the reliability that a client reads."""
     event = {"id": "evt_1", "type": "asset.telemetry.updated", "created": 1_780_000_000}

@@ -42,7 +42,8 @@ class TableInputs:
 
     `sinks` has each sink's type by its name, such as mqtt or modbus_client. `topics` are those of the MQTT
     sinks, so that no two points share one; the default ones if unknown. `snapshot` has the assets in
-    Infodeck, None if the API was not asked. `limits` are what each Modbus client may write.
+    Infodeck, None if the API was not asked. `limits` are what each Modbus client may write. Without
+    `needs_instances`, a point that has no BACnet instance yet is no problem: it has no object.
     """
 
     folder: Path
@@ -50,6 +51,7 @@ class TableInputs:
     topics: Mapping[str, TopicScheme] = field(default_factory=dict)
     snapshot: AssetSnapshot | None = None
     limits: Mapping[str, WriteLimits] = field(default_factory=dict)
+    needs_instances: bool = True
 
     @property
     def mqtt_topics(self) -> dict[str, TopicScheme]:
