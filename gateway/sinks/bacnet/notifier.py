@@ -24,8 +24,8 @@ APDU_TIMEOUT_S: Final = 3.0
 """How long the answer to a request of the server may take (APDU_Timeout)."""
 MOST_IN_FLIGHT: Final = 16
 """Confirmed notifications that one subscriber has not answered yet, at most."""
-LONGEST_SILENCE_S: Final = 60.0
-"""A subscriber that answers nothing for so long loses its subscriptions."""
+LONGEST_SILENCE_S: Final = 600.0
+"""A subscriber that answers nothing for so long loses its subscriptions: longer than a switch restarts."""
 _NO_ROOM_S = 0.01  # until the network has taken some of what is to be sent
 _SLICE = 200  # notifications between two turns of the event loop: a few milliseconds
 _UNCONFIRMED_HEADER = frames.unconfirmed_request(UnconfirmedService.UNCONFIRMED_COV_NOTIFICATION, b"")

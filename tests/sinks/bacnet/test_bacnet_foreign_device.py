@@ -20,7 +20,6 @@ _BBMD = ("192.0.2.1", 47808)
 _I_AM = b"I-Am"
 _REGISTER = bytes.fromhex("81050006012c")
 _GRANTED, _REFUSED, _BROADCAST_REFUSED = bytes(2), bytes((0, 0x30)), bytes((0, 0x60))
-_BBMD_FUNCTIONS = {1: 0x10, 2: 0x20, 5: 0x30, 6: 0x40, 8: 0x50, 9: 0x60}
 
 
 class _Bbmd:
@@ -135,15 +134,3 @@ async def test_forwarded_requests() -> None:
             with pytest.raises(TimeoutError):
                 await client.ask(forwarded)
             assert (await client.ask(frames.bvlc(Bvlc.ORIGINAL_UNICAST, who_is)))[6] == 0x10
-
-
-async def test_functions_of_a_bbmd() -> None:
-    """What only a BBMD does is refused with the code for it, and only when it comes to this device alone."""
-    rig = BacnetRig([make_object("ZN-T")])
-    async with rig.make_sink():
-        with RawClient(rig.port, within_s=0.3) as client:
-            for function, code in _BBMD_FUNCTIONS.items():
-                frame = bytes((0x81, function, 0, 6, 0, 60))
-                assert await client.ask(frame) == bytes((0x81, 0, 0, 6, 0, code))
-            with pytest.raises(TimeoutError):
-                await client.ask(bytes.fromhex("81050006003c"), to="127.255.255.255")

@@ -220,7 +220,7 @@ def test_full_network(*, confirmed: bool) -> None:
 
 
 def test_silent_subscriber() -> None:
-    """A subscriber that answers nothing loses its subscriptions after a minute; others keep theirs."""
+    """A subscriber that answers nothing loses its subscriptions after ten minutes; others keep theirs."""
     objects = [analog_input(instance, value=0) for instance in range(100)]
     device = _Device(objects)
     device.subscribers[_PEER].answers = lambda _: None
@@ -232,13 +232,13 @@ def test_silent_subscriber() -> None:
     device.wait(25)
     assert (device.status.subscriptions, device.status.dropped_subscriptions) == (100, 100)
     assert len(device.subscribers[_OTHER].sent) == 100
-    assert len(device.subscribers[_PEER].sent) < 100
+    assert len(device.subscribers[_PEER].sent) < 300  # one at a time, after the first ones
     device.wait(2 * APDU_TIMEOUT_S)
     assert device.subscriptions.subscribers == 1
 
 
 def test_returning_subscriber() -> None:
-    """A subscriber that answers again within a minute keeps its subscriptions and gets all present values."""
+    """A subscriber that answers again in time keeps its subscriptions and gets all present values."""
     objects = [analog_input(instance, value=0) for instance in range(40)]
     device = _Device(objects)
     subscriber = device.subscribers[_PEER]
