@@ -18,9 +18,7 @@ if TYPE_CHECKING:
 @pytest.fixture
 def device(installation: Installation) -> dict[str, Any]:
     """Add a BACnet sink; return its settings."""
-    settings = {"type": "bacnet", "listen": f"127.0.0.2:{free_port()}", "device": 3101}
-    installation.change("sinks.bac", settings)
-    return settings
+    return installation.add_bacnet()
 
 
 async def test_a_port_that_another_program_has(installation: Installation, device: dict[str, Any]) -> None:

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 from support.building import gateway
 from support.commands import gateway as run_here
-from support.ports import free_port
 from support.waiting import until
 
 from gateway.doctor.checks import CHECKS
@@ -19,7 +18,7 @@ if TYPE_CHECKING:
 
 async def test_every_line_of_a_healthy_set_up_is_ok(installation: Installation) -> None:
     """Every check has a finding, all are ok, and the exit code is 0."""
-    installation.change("sinks.bac", {"type": "bacnet", "listen": f"127.0.0.2:{free_port()}", "device": 3101})
+    installation.add_bacnet()
     await asyncio.to_thread(installation.start)
     sent = await asyncio.to_thread(gateway, installation, "send", "--asset", "ast-0", "temperature=21.5")
     assert sent.returncode == 0, sent.stderr

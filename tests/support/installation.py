@@ -36,13 +36,7 @@ schema: gateway.points/1
 site: hq
 defaults: {stale_after: 90m, modbus: {to: regs, unit: 1, table: input}}
 points:
-  - tag: R-0
-    point: ZN-T
-    asset: ast-0
-    from: temperature
-    unit: degC
-    modbus: {register: 0, type: float32}
-    bacnet: {instance: 1}
+  - {tag: R-0, point: ZN-T, asset: ast-0, from: temperature, unit: degC, modbus: {register: 0, type: float32}}
 """
 
 
@@ -125,6 +119,14 @@ class Installation(Daemon):
         file.touch(mode=0o600)
         file.write_bytes(value)
         return file
+
+    def add_bacnet(self) -> dict[str, Any]:
+        """Add a BACnet sink, on which the point is an object; return its settings."""
+        table = self.tables / "hq.yaml"
+        table.write_text(table.read_text().replace("{tag: R-0,", "{tag: R-0, bacnet: {instance: 1},"))
+        settings = {"type": "bacnet", "listen": f"127.0.0.2:{free_port()}", "device": 3101}
+        self.change("sinks.bac", settings)
+        return settings
 
     @property
     def public_url(self) -> str:
