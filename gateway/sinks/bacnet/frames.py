@@ -94,8 +94,6 @@ class ConfirmedRequest(NamedTuple):
 class SegmentAck(NamedTuple):
     """The receiver of segments has all up to `sequence`, and accepts `window` more."""
 
-    is_negative: bool
-    is_from_server: bool
     invoke_id: int
     sequence: int
     window: int
@@ -204,7 +202,7 @@ def read_segment_ack(apdu: bytes) -> SegmentAck | None:
     """Return the acknowledgement of segments, None if it is cut off."""
     if len(apdu) < 4:  # noqa: PLR2004 - type, invoke id, sequence, window
         return None
-    return SegmentAck(bool(apdu[0] & 2), bool(apdu[0] & 1), apdu[1], apdu[2], apdu[3])
+    return SegmentAck(*apdu[1:4])
 
 
 def confirmed_request(service: int, invoke_id: int, body: bytes) -> bytes:

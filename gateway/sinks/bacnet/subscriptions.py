@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 _CHECK_S = 1.0  # between looks at what has ended and what was not answered
 _SHARE_OF_A_PEER = 4  # one peer may have a quarter of all subscriptions
-_HIGHEST_PROCESS_ID = 0xFFFF_FFFF
+_HIGHEST_NUMBER = 0xFFFF_FFFF
 
 _log = structlog.get_logger()
 
@@ -93,7 +93,7 @@ class Subscriptions:
         is_confirmed = reader.optional_boolean(2)
         lifetime_s = reader.optional_unsigned(3)
         reader.end()
-        if process_id > _HIGHEST_PROCESS_ID:
+        if max(process_id, lifetime_s or 0) > _HIGHEST_NUMBER:
             raise MalformedError(RejectReason.PARAMETER_OUT_OF_RANGE)
         key = peer, process_id, codec.object_data(object_type, instance)
         if is_confirmed is not None:
@@ -191,6 +191,10 @@ class Subscriptions:
 
     def _check(self) -> None:
         """End what has lived long enough, repeat what was not answered."""
+        self._is_checking = False
+        if not self._subscribers:
+            return
+        self._check_later()
         now_s = self._timers.time()
         for ended in [each for each in self._by_key.values() if each.ends_at_s <= now_s]:
             self._end(ended)
@@ -199,9 +203,6 @@ class Subscriptions:
                 self._notifier.repeat_unanswered(subscriber, now_s)
             elif not subscriber.subscriptions:
                 del self._subscribers[peer]
-        self._is_checking = False
-        if self._subscribers:
-            self._check_later()
 
 
 def _error_code(apdu: bytes) -> int | None:

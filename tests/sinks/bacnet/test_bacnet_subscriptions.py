@@ -369,6 +369,7 @@ def test_refused_objects(identifier: bytes, code: ErrorCode) -> None:
         (b"", RejectReason.MISSING_REQUIRED_PARAMETER),
         (subscribe_request(_SERVED, lifetime_s=60), RejectReason.MISSING_REQUIRED_PARAMETER),
         (subscribe_request(_SERVED, process=1 << 32), RejectReason.PARAMETER_OUT_OF_RANGE),
+        (subscribe_request(_SERVED, confirmed=True, lifetime_s=1 << 32), RejectReason.PARAMETER_OUT_OF_RANGE),
         (subscribe_request(_SERVED) + b"\x49\x00", RejectReason.TOO_MANY_ARGUMENTS),
     ],
 )
