@@ -159,9 +159,20 @@ def _sink(sink: object) -> str:
     parts = [f"{value_at(sink, 'type', '')}, {state}, {behind if lag else 'nothing waits'}, {written}"]
     if letters := value_at(sink, "dead_letters", 0):
         parts.append(f"{letters} refused")
+    if value_at(sink, "bacnet", {}):
+        parts += _bacnet(sink)
     if state != "up":
         parts.append(value_at(sink, "last_error", ""))
     return "; ".join(filter(None, parts))
+
+
+def _bacnet(sink: object) -> Iterator[str]:
+    subscriptions = count_text(value_at(sink, "bacnet.subscriptions", 0), "subscription")
+    yield f"{value_at(sink, 'clients.requests', 0)} requests, {subscriptions}"
+    if dropped := value_at(sink, "bacnet.dropped_subscriptions", 0):
+        yield f"{count_text(dropped, 'subscription')} dropped: the client did not answer"
+    if registration := value_at(sink, "bacnet.registration", ""):
+        yield f"BBMD: {registration}"
 
 
 def _infodeck(daemon: DaemonStatus, last: str) -> str:

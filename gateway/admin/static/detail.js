@@ -53,6 +53,7 @@ const placesCard = (point, registers) => element("div", { className: "card" }, f
   ["Unit", point.unit],
   ["Stale after", point.stale_after_s === null ? "never" : span(point.stale_after_s)],
   ...point.topics.map((place) => [place.sink, element("code", {}, place.topic)]),
+  ...point.objects.map((place) => [place.sink, element("code", {}, `${place.type} ${place.instance}`)]),
 ]), registers);
 
 // Request what the registers hold and why a value is bad; the stream has only the value.

@@ -93,11 +93,11 @@ function titleRow() {
 }
 
 function save() {
-  const titles = ["point", "description", "value", "unit", "quality", "time", "event", "asset", "asset_name", "location", "topics", "registers"];
+  const titles = ["point", "description", "value", "unit", "quality", "time", "event", "asset", "asset_name", "location", "topics", "registers", "objects"];
   const placeOf = ({ sink, unit, table, address, modicon }) => `${sink} unit ${unit} ${table} ${address} (${modicon})`;
   const rows = found.map((number) => {
     const [point, shown] = [state.points[number], state.shown[number]];
-    return [point.name, point.description, shown?.value, point.unit, qualityOf(number), shown && isoTime(shown.timeMs), shown?.event, point.asset, point.asset_name, point.location, point.topics.map((place) => place.topic).join(" "), point.registers.map(placeOf).join("; ")];
+    return [point.name, point.description, shown?.value, point.unit, qualityOf(number), shown && isoTime(shown.timeMs), shown?.event, point.asset, point.asset_name, point.location, point.topics.map((place) => place.topic).join(" "), point.registers.map(placeOf).join("; "), point.objects.map((place) => `${place.sink} ${objectText(place)}`).join("; ")];
   });
   saveCsv("points", [titles, ...rows]);
 }
@@ -108,11 +108,12 @@ function fill(select, all, options) {
   select.value = options.includes(before) ? before : "";
 }
 
-const sinksOf = (point) => [...point.topics, ...point.registers].map((place) => place.sink);
+const objectText = ({ type, instance }) => `${type} ${instance}`;
+const sinksOf = (point) => [...point.topics, ...point.registers, ...point.objects].map((place) => place.sink);
 const qualityOf = (number) => state.shown[number]?.quality ?? "waiting";
 
 function textOf(point) {
-  point.text ??= [point.name, point.description, point.asset, point.asset_name, point.location, ...point.topics.map((place) => place.topic), ...point.registers.map((register) => register.modicon)]
+  point.text ??= [point.name, point.description, point.asset, point.asset_name, point.location, ...point.topics.map((place) => place.topic), ...point.registers.map((register) => register.modicon), ...point.objects.map(objectText)]
     .filter(Boolean).join("\n").toLowerCase();
   return point.text;
 }

@@ -31,10 +31,19 @@ function sinkCard([name, sink]) {
       ["Retries", sink.retries || null],
       ["Reconnects", sink.reconnects || null],
       ["Refused values", sink.dead_letters || null],
-      ["Clients", sink.clients && `${sink.clients.connected} connected, ${sink.clients.requests.toLocaleString()} requests, ${sink.clients.refused} refused`],
+      ["Clients", sink.clients && clientsText(sink)],
+      ["BBMD", sink.bacnet?.registration],
     ]),
     sink.last_error ? element("p", { className: sink.state === "up" ? "soft" : "error" }, `${sink.state === "up" ? "Last error" : "Error"}${sink.last_error_ms ? `, ${ago(sink.last_error_ms, now)}` : ""}: ${sink.last_error}`) : "",
     element("h3", {}, "Updates a second"),
     plot(rate, { describe: (value) => `${value.toFixed(1)}/s`, from: `${span(rate.length / 2)} ago`, to: "now", low: 0, label: `Updates a second of ${name}` }),
   );
+}
+
+function clientsText({ clients, bacnet }) {
+  const requests = `${clients.requests.toLocaleString()} requests`;
+  if (!bacnet) return `${clients.connected} connected, ${requests}, ${clients.refused} refused`;
+  const last = clients.last ? `, last from ${clients.last}` : "";
+  const dropped = bacnet.dropped_subscriptions ? `, ${bacnet.dropped_subscriptions} dropped` : "";
+  return `${requests}${last}, ${clients.refused} ignored, ${counted(bacnet.subscriptions, "subscription")} of ${counted(clients.connected, "client")}${dropped}`;
 }

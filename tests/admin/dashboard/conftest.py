@@ -28,15 +28,18 @@ def browser() -> Iterator[Browser]:
 
 
 @contextmanager
-def running_daemon(folder: Path, tables: Path = REPOSITORY / "mappings") -> Iterator[Daemon]:
-    """Run broker and daemon; actions need TOKEN."""
+def running_daemon(
+    folder: Path, tables: Path = REPOSITORY / "mappings", *, more_sinks: str = ""
+) -> Iterator[Daemon]:
+    """Run broker and daemon; actions need TOKEN. `more_sinks` are lines of the settings."""
     with Mosquitto(folder) as broker:
         gateway = Daemon(folder, broker.port, tables)
         token = folder / "token"
         token.touch(mode=0o600)
         token.write_text(TOKEN + "\n")
         settings = gateway.config.read_text()
-        gateway.config.write_text(settings.replace("admin: {", "admin: {token: {file: token}, "))
+        settings = settings.replace("admin: {", "admin: {token: {file: token}, ")
+        gateway.config.write_text(settings.replace("mappings: ", f"{more_sinks}mappings: "))
         gateway.start()
         try:
             yield gateway
