@@ -9,6 +9,7 @@ import pytest
 from bacpypes3.apdu import APDU, ReadPropertyMultipleACK
 from bacpypes3.basetypes import PropertyIdentifier
 from bacpypes3.pdu import PDU
+from support.bacnet_frames import find_malformed
 from support.bacnet_parts import DEVICE, BacnetRig, RawClient, make_object
 from support.mqtt_parts import make_update
 
@@ -131,6 +132,15 @@ async def test_elements_of_arrays(client: RawClient) -> None:
     assert await client.read(0, 1, PROPERTY_LIST, 1) == codec.enumerated(PRESENT_VALUE)
 
 
+async def test_the_usual_read_is_answered_like_any_other(client: RawClient) -> None:
+    """It has a short way, and the same answer as with a zero in front of the property's number."""
+    for identifier in CLASSES:
+        wanted = codec.context(0, codec.object_data(*identifier))
+        for number in range(256):
+            usual, unusual = (codec.context(1, zero + bytes((number,))) for zero in (b"", b"\0"))
+            assert await client.request(READ, wanted + usual) == await client.request(READ, wanted + unusual)
+
+
 async def test_the_wildcard_instance_is_this_device(client: RawClient) -> None:
     """The answer has the true instance."""
     body = codec.context(0, codec.object_data(8, 4_194_303)) + codec.context(1, bytes((77,)))
@@ -147,21 +157,21 @@ NO_OBJECT, DEVICE_OBJECT = (codec.context(0, codec.object_data(*each)) for each 
 VALUE = codec.opening(3) + codec.real(3) + codec.closing(3)
 
 
-@pytest.mark.parametrize(
-    ("service", "body", "expected"),
-    [
-        (READ, _reference(NO_OBJECT, PRESENT_VALUE), (1, 31)),  # object, unknown-object
-        (READ, _reference(ANALOG_INPUT, 87), (2, 32)),  # property, unknown-property: priority-array
-        (READ, _reference(ANALOG_INPUT, ALL), (2, 32)),
-        (READ, _reference(ANALOG_INPUT, PRESENT_VALUE, 1), (2, 50)),  # property-is-not-an-array
-        (READ, _reference(DEVICE_OBJECT, 76, 8), (2, 42)),  # invalid-array-index
-        (WRITE, _reference(ANALOG_INPUT, PRESENT_VALUE) + VALUE, (2, 40)),  # write-access-denied
-        (WRITE, _reference(ANALOG_INPUT, 81) + VALUE + codec.context(4, b"\x10"), (2, 40)),
-        (WRITE, _reference(NO_OBJECT, PRESENT_VALUE) + VALUE, (1, 31)),
-        (WRITE, _reference(ANALOG_INPUT, 9999) + VALUE, (2, 32)),
-        (WRITE, _reference(ANALOG_INPUT, PRESENT_VALUE, 1) + VALUE, (2, 50)),
-    ],
-)
+ERRORS = [
+    (READ, _reference(NO_OBJECT, PRESENT_VALUE), (1, 31)),  # object, unknown-object
+    (READ, _reference(ANALOG_INPUT, 87), (2, 32)),  # property, unknown-property: priority-array
+    (READ, _reference(ANALOG_INPUT, ALL), (2, 32)),
+    (READ, _reference(ANALOG_INPUT, PRESENT_VALUE, 1), (2, 50)),  # property-is-not-an-array
+    (READ, _reference(DEVICE_OBJECT, 76, 8), (2, 42)),  # invalid-array-index
+    (WRITE, _reference(ANALOG_INPUT, PRESENT_VALUE) + VALUE, (2, 40)),  # write-access-denied
+    (WRITE, _reference(ANALOG_INPUT, 81) + VALUE + codec.context(4, b"\x10"), (2, 40)),
+    (WRITE, _reference(NO_OBJECT, PRESENT_VALUE) + VALUE, (1, 31)),
+    (WRITE, _reference(ANALOG_INPUT, 9999) + VALUE, (2, 32)),
+    (WRITE, _reference(ANALOG_INPUT, PRESENT_VALUE, 1) + VALUE, (2, 50)),
+]
+
+
+@pytest.mark.parametrize(("service", "body", "expected"), ERRORS)
 async def test_errors(client: RawClient, service: int, body: bytes, expected: tuple[int, int]) -> None:
     """Each failure has the class and code that the standard names."""
     apdu = await client.request(service, body)
@@ -189,22 +199,22 @@ async def test_a_refused_write_of_several_names_the_first(client: RawClient) -> 
     assert apdu == frames.error(1, WRITE_MULTIPLE, bytes.fromhex("0e 91 02 91 28 0f") + failed)
 
 
-@pytest.mark.parametrize(
-    ("service", "body", "reason"),
-    [
-        (READ, b"", 5),  # missing-required-parameter
-        (READ, ANALOG_INPUT, 5),
-        (READ, PRESENT + ANALOG_INPUT, 4),  # invalid-tag
-        (READ, ANALOG_INPUT + PRESENT + b"\x29\x01\x00", 7),  # too-many-arguments
-        (READ, codec.context(0, b"\0\0\0") + PRESENT, 3),  # invalid-parameter-data-type
-        (READ_MULTIPLE, b"", 5),
-        (READ_MULTIPLE, ANALOG_INPUT + codec.opening(1) + codec.context(0, b"\x55"), 5),
-        (WRITE, _reference(ANALOG_INPUT, 85) + VALUE + codec.context(4, b"\x11"), 6),  # out-of-range
-        (17, b"", 9),  # DeviceCommunicationControl: unrecognized-service
-        (20, b"", 9),  # ReinitializeDevice
-        (200, b"", 9),
-    ],
-)
+REJECTED = [
+    (READ, b"", 5),  # missing-required-parameter
+    (READ, ANALOG_INPUT, 5),
+    (READ, PRESENT + ANALOG_INPUT, 4),  # invalid-tag
+    (READ, ANALOG_INPUT + PRESENT + b"\x29\x01\x00", 7),  # too-many-arguments
+    (READ, codec.context(0, b"\0\0\0") + PRESENT, 3),  # invalid-parameter-data-type
+    (READ_MULTIPLE, b"", 5),
+    (READ_MULTIPLE, ANALOG_INPUT + codec.opening(1) + codec.context(0, b"\x55"), 5),
+    (WRITE, _reference(ANALOG_INPUT, 85) + VALUE + codec.context(4, b"\x11"), 6),  # out-of-range
+    (17, b"", 9),  # DeviceCommunicationControl: unrecognized-service
+    (20, b"", 9),  # ReinitializeDevice
+    (200, b"", 9),
+]
+
+
+@pytest.mark.parametrize(("service", "body", "reason"), REJECTED)
 async def test_what_is_not_understood_is_rejected(
     client: RawClient, service: int, body: bytes, reason: int
 ) -> None:
@@ -220,3 +230,19 @@ async def test_what_would_need_segments_is_aborted(client: RawClient) -> None:
     body = codec.context(0, codec.object_data(8, DEVICE)) + codec.opening(1) + whole * 9 + codec.closing(1)
     apdu = await client.request(READ_MULTIPLE, body)
     assert apdu == frames.abort(1, 4)
+
+
+async def test_tshark_finds_nothing_wrong_with_any_answer(client: RawClient) -> None:
+    """Values of all properties, errors, rejections, aborts, and who and what the device is."""
+    for identifier in CLASSES:
+        for group in (ALL, PROPERTY_LIST, 9999):
+            await read_multiple(client, identifier, group)
+        for number in range(256):
+            wanted = codec.context(0, codec.object_data(*identifier)) + codec.context(1, bytes((number,)))
+            await client.request(READ, wanted)
+    for service, body, _ in (*ERRORS, *REJECTED):
+        await client.request(service, body)
+    for service, body in ((8, b""), (7, codec.context(3, b"\0L03/MODE"))):
+        await client.ask(frames.broadcast(frames.unconfirmed_request(service, body)))
+    await client.ask(frames.bvlc(frames.Bvlc.REGISTER_FOREIGN_DEVICE, b"\0\x3c"))
+    assert find_malformed(client.received) == []
