@@ -8,7 +8,7 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from gateway.config.decode import STRICT
-from gateway.mapping.objects import HIGHEST_INSTANCE
+from gateway.mapping.object_types import HIGHEST_INSTANCE
 from gateway.model import ObjectType
 
 Sinks = Annotated[tuple[Annotated[str, Field(min_length=1)], ...], Field(min_length=1)]

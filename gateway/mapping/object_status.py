@@ -6,7 +6,7 @@ import math
 from enum import IntEnum
 from typing import TYPE_CHECKING, NamedTuple, cast
 
-from gateway.mapping.objects import object_error
+from gateway.mapping.object_types import object_error
 from gateway.model import ObjectType, Quality
 
 if TYPE_CHECKING:

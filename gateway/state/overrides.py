@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from gateway.config.problems import show
 from gateway.errors import EncodingError, GatewayError
 from gateway.mapping.convert import compile_conversion
-from gateway.mapping.objects import object_error
+from gateway.mapping.object_types import object_error
 from gateway.mapping.registers import encoder
 from gateway.model import Quality, ValueKind
 

@@ -6,7 +6,7 @@ import math
 from typing import TYPE_CHECKING
 
 from gateway.config.problems import show
-from gateway.mapping.objects import object_error
+from gateway.mapping.object_types import object_error
 from gateway.mapping.plan import PointMap
 from gateway.mapping.registers import encoding_errors, register_text
 from gateway.model import Quality, Reading

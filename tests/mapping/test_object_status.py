@@ -16,7 +16,7 @@ from gateway.mapping.object_status import (
     StatusFlags,
     object_status,
 )
-from gateway.mapping.objects import object_error
+from gateway.mapping.object_types import object_error
 from gateway.model import BacnetObject, Conversion, ObjectType, OnStale, Point, Quality, StalePolicy, Update
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.mapping.convert import compile_conversion
-from gateway.mapping.objects import ObjectShape, object_error, object_shape
+from gateway.mapping.object_types import ObjectShape, object_error, object_shape
 from gateway.model import Conversion, ObjectType, Quality, Register, RegisterTable, Scalar, ValueKind
 
 ANALOG, LARGE = ObjectType.ANALOG_INPUT, ObjectType.LARGE_ANALOG_VALUE

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from gateway.mapping.compile.sources import choose_sinks
 from gateway.mapping.object_keys import BacnetKeys
-from gateway.mapping.objects import EXACT_TO, ObjectShape, object_error, object_shape
+from gateway.mapping.object_types import EXACT_TO, ObjectShape, object_error, object_shape
 from gateway.model import BacnetObject, ObjectType
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ from gateway.config.salvage import ANY, Parts, Remains
 from gateway.config.yaml_tree import Node
 from gateway.mapping.compile.lock_file import extend_list, yaml_text
 from gateway.mapping.object_keys import Instance
-from gateway.mapping.objects import HIGHEST_INSTANCE
+from gateway.mapping.object_types import HIGHEST_INSTANCE
 from gateway.mapping.table import Text
 from gateway.model import ObjectType
 

@@ -10,7 +10,7 @@ from pydantic.dataclasses import dataclass
 
 from gateway.config.decode import STRICT
 from gateway.config.value_types import Address, HostPort, Network, Period
-from gateway.mapping.objects import HIGHEST_INSTANCE
+from gateway.mapping.object_types import HIGHEST_INSTANCE
 
 _RESERVED_VENDOR = 999  # never assigned to a vendor
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 from gateway.mapping.engineering_units import unit_of_point
 from gateway.mapping.object_status import FAULT, NO_FLAGS, OVERRIDDEN, Reliability, object_status
-from gateway.mapping.objects import object_error
+from gateway.mapping.object_types import object_error
 from gateway.model import ObjectType
 from gateway.sinks.bacnet import codec
 from gateway.sinks.bacnet.standard import Property
