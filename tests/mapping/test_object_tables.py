@@ -183,14 +183,15 @@ def test_the_same_instance_of_another_sink_or_type_is_no_clash(tmp_path: Path, s
 
 
 def test_an_instance_in_a_template_of_two_assets_is_refused(tmp_path: Path) -> None:
-    """It is one mistake, at the key of the template, which is the same for both."""
+    """It is one mistake, at the key of the template, and the message says where to write it instead."""
     found = load_objects(
         tmp_path, TEMPLATE + "  - {id: two, tag: B, use: iaq}\n  - {id: three, tag: C, use: iaq}\n"
     )
     assert found.problems == [
         (
             "a.yaml:6:79: templates.iaq.points.T.bacnet.instance: large-analog-value 7 for B/T on bac already"
-            " belongs to A/T at a.yaml:8:5; this key is the same for every asset of the template (7)"
+            " belongs to A/T at a.yaml:8:5; this key is the same for every asset of the template: write it at"
+            " each asset instead, `points: {T: {bacnet: {instance: …}}}` (7)"
         )
     ]
 

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 ONE_NAME = "names are unique in the whole gateway, not only in a site; put the site into the tag: "
 """Starts a message about a name that is used in two sites."""
 _SAME_FOR_ALL = "; this key is the same for every asset of the template"
+_AT_EACH_ASSET = ": write it at each asset instead, `points: {%s: {bacnet: {instance: …}}}`"
 _TOPIC = ("mqtt", "topic")
 _INSTANCE = ("bacnet", "instance")
 
@@ -256,7 +257,9 @@ class Claims:
             place = place if is_shared else claimant.entry or place
             other_place = other.entry or other_place
         key = next((steps[:end] for end in (len(steps), len(steps) - 1) if place.has(*steps[:end])), ())
-        message = f"{message} {other_place}{_SAME_FOR_ALL if is_shared else ''}"
+        message = f"{message} {other_place}"
+        if is_shared:
+            message += _SAME_FOR_ALL + (_AT_EACH_ASSET % claimant.point.point if steps == _INSTANCE else "")
         self._report_once(clash or (str(place), *map(str, steps)), place, message, *key)
 
     def _report_once(self, clash: tuple[str, ...], place: Place, message: str, *steps: str | int) -> None:
