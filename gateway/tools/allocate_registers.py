@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass, replace
+from itertools import count
 from typing import TYPE_CHECKING
 
 from gateway.errors import CommandError
 from gateway.mapping.compile.claims import slot_ranges, template_ranges
 from gateway.mapping.compile.lock_file import LOCK_NAME, Slot
-from gateway.mapping.compile.object_lock import allocate_instances
+from gateway.mapping.compile.object_lock import OBJECT_LOCK_NAME, LockedObject
 from gateway.mapping.compile.sources import read_sources
 from gateway.mapping.compile.templates import Area, area_text
 from gateway.mapping.compiler import Compiler
+from gateway.mapping.object_types import HIGHEST_INSTANCE
 from gateway.mapping.registers import HIGHEST_ADDRESS
+from gateway.model import ObjectType
 from gateway.text import closest_name, short_list
 
 if TYPE_CHECKING:
@@ -22,7 +25,6 @@ if TYPE_CHECKING:
     from gateway.config.decode import Problem
     from gateway.mapping.compile.claims import ReservedRange
     from gateway.mapping.compile.missing import SlotRequest
-    from gateway.mapping.compile.object_lock import LockedObject
     from gateway.mapping.compile.sources import SlotEntry, Sources
     from gateway.mapping.compiler import TableInputs
     from gateway.records import AssetSnapshot
@@ -66,8 +68,26 @@ def assign_slots(inputs: TableInputs, *, successors: Mapping[str, str] | None = 
 
 
 def _assign_instances(compiler: Compiler) -> list[LockedObject]:
-    requests = [(request.type, request.name) for request in compiler.object_requests]
-    return allocate_instances(requests, [*compiler.locked.by_instance, *compiler.claims.instances()])
+    """Return an instance for each object that has none: the next above those of its type in bacnet.lock.
+
+    One that is free below may have been another point's. Those in tables are skipped. Raises CommandError
+    if none is left.
+    """
+    highest = dict.fromkeys(ObjectType, 0)
+    for kind, instance in compiler.locked.by_instance:
+        highest[kind] = max(highest[kind], instance)
+    in_tables = set(compiler.claims.instances())
+    added = []
+    for kind, name in dict.fromkeys((request.type, request.name) for request in compiler.object_requests):
+        free = count(highest[kind] + 1)
+        highest[kind] = next(instance for instance in free if (kind, instance) not in in_tables)
+        if highest[kind] > HIGHEST_INSTANCE:
+            raise CommandError(
+                f"{name}: {OBJECT_LOCK_NAME} has the last instance of {kind}, {HIGHEST_INSTANCE}:"
+                " write an `instance` into the table"
+            )
+        added.append(LockedObject(point=name, object=kind, instance=highest[kind]))
+    return added
 
 
 def _hand_over(sources: Sources, old: str, new: str, *, snapshot: AssetSnapshot | None) -> None:

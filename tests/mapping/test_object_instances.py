@@ -13,6 +13,7 @@ from support.point_tables import table_of_points
 from support.registers_lock import known
 
 from gateway.config.decode import read_document
+from gateway.errors import CommandError
 from gateway.mapping.compile.object_lock import LockedObject, ObjectLockFile, add_objects, read_object_lock
 from gateway.model import ObjectType
 from gateway.records import KnownAsset
@@ -77,19 +78,30 @@ def test_a_renamed_point_can_keep_its_instance(tmp_path: Path) -> None:
     assert instances(found) == {"NEW/P": "analog-input 1"}
 
 
-def test_an_instance_in_the_tables_is_given_to_no_other_point(tmp_path: Path) -> None:
-    """The lowest free ones are given around it."""
+def test_new_instances_are_above_those_of_bacnet_lock(tmp_path: Path) -> None:
+    """Free ones below may have been other points'; those in tables are skipped, but do not move others up."""
     load_objects(
         tmp_path,
         table_of_points(
-            *(f"tag: A, point: P{n}" for n in range(3)), "tag: B, point: P, bacnet: {instance: 2}"
+            *(f"tag: A, point: P{n}" for n in range(3)),
+            *(f"tag: B, point: P{n}, bacnet: {{instance: {n}}}" for n in (2, 8, 4001)),
+            "tag: A, point: ON, bits: 1",
         ),
+        lock=LOCK.replace("instance: 1", "instance: 6"),
     )
     assert [(one.point, one.instance) for one in assign_objects(tmp_path).objects] == [
-        ("A/P0", 1),
-        ("A/P1", 3),
-        ("A/P2", 4),
+        ("A/P0", 7),
+        ("A/P1", 9),
+        ("A/P2", 10),
+        ("A/ON", 1),
     ]
+
+
+def test_a_type_without_further_instances_is_refused(tmp_path: Path) -> None:
+    """The message names a point and what to write."""
+    load_objects(tmp_path, table_of_points("tag: A, point: P"), lock=LOCK.replace(": 1}", ": 4194302}"))
+    with pytest.raises(CommandError, match=r"A/P: bacnet\.lock has the last instance of analog-input, 41"):
+        assign_objects(tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,6 @@ The running gateway only reads it. `gateway lock` writes what `add_objects` retu
 from __future__ import annotations
 
 import re
-from collections import defaultdict
-from itertools import count, filterfalse
 from os.path import lexists
 from typing import TYPE_CHECKING, Literal
 
@@ -109,20 +107,3 @@ def _read_lines(text: str) -> tuple[list[LockedObject], int] | None:
 def add_objects(text: str | None, added: Iterable[LockedObject]) -> str:
     """Return the text of bacnet.lock with more objects at its end. `text`: None if there is no file."""
     return extend_list(_NEW_FILE if text is None else text, added)
-
-
-def allocate_instances(
-    requests: Iterable[tuple[ObjectType, str]], taken: Iterable[tuple[ObjectType, int]]
-) -> list[LockedObject]:
-    """Return an instance for each type and name: the lowest from 1 on that the type has free, in order.
-
-    `taken`: the instances of bacnet.lock and of the tables.
-    """
-    used: dict[ObjectType, set[int]] = defaultdict(set)
-    for kind, instance in taken:
-        used[kind].add(instance)
-    free = {kind: filterfalse(used[kind].__contains__, count(1)) for kind in ObjectType}
-    return [
-        LockedObject(point=name, object=kind, instance=next(free[kind]))
-        for kind, name in dict.fromkeys(requests)
-    ]
