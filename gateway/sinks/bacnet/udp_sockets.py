@@ -11,7 +11,7 @@ import socket
 import struct
 from contextlib import ExitStack, suppress
 from functools import partial
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, IPv4Interface
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -27,8 +27,9 @@ _LOOPBACK_BROADCAST = "127.255.255.255"
 _LONGEST_DATAGRAM = 2048  # more than BACnet/IP has
 _MOST_AT_ONCE = 32  # datagrams of one socket before others get their turn
 _LONGEST_TURN_S = 0.005
-_GET_ADDRESS, _GET_BROADCAST = 0x8915, 0x8919  # SIOCGIFADDR, SIOCGIFBRDADDR
-_INTERFACE = struct.Struct("16s2s2s4s232x")  # ifreq: name, family, port, address
+_GET_ADDRESS, _GET_NETMASK = 0x8915, 0x891B  # SIOCGIFADDR, SIOCGIFNETMASK
+_INTERFACE = struct.Struct("=16sHH4s232x")  # ifreq: name, family, port, address
+_LONGEST_PREFIX = 31  # networks from here on have no broadcasts
 
 
 class UdpSockets:
@@ -99,23 +100,27 @@ class UdpSockets:
 
 
 def broadcast_address(host: str) -> str | None:
-    """Return the broadcast address of the interface that has an address; None if the system has none."""
+    """Return the broadcast address of the network of one of this machine's addresses; None if it has none."""
     if host == EVERYWHERE:
         return LIMITED_BROADCAST
     if IPv4Address(host).is_loopback:
         return _LOOPBACK_BROADCAST
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asking:
         for _, name in socket.if_nameindex():
-            if _interface_address(asking, name, _GET_ADDRESS) == host:
-                return _interface_address(asking, name, _GET_BROADCAST)
+            if _ask_interface(asking, name, host, _GET_ADDRESS) == host:
+                network = IPv4Interface(f"{host}/{_ask_interface(asking, name, host, _GET_NETMASK)}").network
+                return str(network.broadcast_address) if network.prefixlen < _LONGEST_PREFIX else None
     return None
 
 
-def _interface_address(asking: socket.socket, name: str, request: int) -> str | None:
-    """Return one of the addresses of an interface, None if it has none."""
-    question = _INTERFACE.pack(name.encode(), b"", b"", b"")
+def _ask_interface(asking: socket.socket, name: str, host: str, request: int) -> str | None:
+    """Return an attribute of the address `host` of an interface, which may have several; None if it has none.
+
+    If the interface does not have that address, it is the attribute of its first one.
+    """
+    question = _INTERFACE.pack(name.encode(), socket.AF_INET, 0, IPv4Address(host).packed)
     try:
-        *_, address = _INTERFACE.unpack(fcntl.ioctl(asking, request, question))
+        *_, answer = _INTERFACE.unpack(fcntl.ioctl(asking, request, question))
     except OSError:
         return None
-    return str(IPv4Address(address)) if any(address) else None
+    return str(IPv4Address(answer))
