@@ -109,7 +109,7 @@ DEVICE_PROPERTIES: Final[PropertyTable] = {
         lambda device: _bits(device.services, _SERVICE_BITS)
     ),
     Property.PROTOCOL_OBJECT_TYPES_SUPPORTED: ServedProperty(lambda _: _OBJECT_TYPES),
-    Property.OBJECT_LIST: ServedProperty(lambda device: device.object_list),
+    Property.OBJECT_LIST: ServedProperty(lambda device: device.object_list, is_array=True),
     Property.MAX_APDU_LENGTH_ACCEPTED: ServedProperty(lambda _: codec.unsigned(MAX_APDU)),
     Property.SEGMENTATION_SUPPORTED: ServedProperty(lambda _: codec.enumerated(SEGMENTATION)),
     Property.MAX_SEGMENTS_ACCEPTED: ServedProperty(lambda _: codec.unsigned(1), is_required=False),
@@ -123,6 +123,6 @@ DEVICE_PROPERTIES: Final[PropertyTable] = {
     Property.ACTIVE_COV_SUBSCRIPTIONS: ServedProperty(
         lambda device: device.active_subscriptions(), is_required=False
     ),
-    Property.PROPERTY_LIST: ServedProperty(property_list),
+    Property.PROPERTY_LIST: ServedProperty(property_list, is_array=True),
 }
 """What the device object has."""

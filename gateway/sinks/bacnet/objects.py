@@ -6,6 +6,7 @@ Sources: ANSI/ASHRAE 135, clauses 12.2, 12.6, 12.18, 12.37 and 12.42.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 from gateway.mapping.engineering_units import unit_of_point
@@ -28,12 +29,12 @@ _STATUS_FLAGS: Final = {flags: codec.bit_string(flags) for flags in (NO_FLAGS, O
 class ServedProperty(NamedTuple):
     """One property of an object type: how it is encoded, and whether the standard requires it.
 
-    `encode` gets the object. It returns None if the object does not have the property. An array is returned
-    as a list of its elements.
+    `encode` gets the object. That of an array returns a list of its elements.
     """
 
-    encode: Callable[[Any], bytes | list[bytes] | None]
+    encode: Callable[[Any], bytes | list[bytes]]
     is_required: bool = True
+    is_array: bool = False
 
 
 PropertyTable = Mapping[int, ServedProperty]
@@ -83,7 +84,8 @@ class ServedObject:
     def __init__(self, point: Point, shape: BacnetObject) -> None:
         self.point = point
         self.shape = shape
-        self.properties = PROPERTIES[shape.type]
+        is_without_texts = shape.type is ObjectType.BINARY_INPUT and not shape.texts
+        self.properties = _WITHOUT_TEXTS if is_without_texts else PROPERTIES[shape.type]
         self.identifier = codec.object_data(shape.type.number, shape.instance)
         self.cov_increment = point.cov.delta if point.cov is not None and shape.type in _ANALOG else 0.0
         self.last_held: Scalar = None  # the last good value that the object can hold
@@ -138,9 +140,9 @@ _ENCODERS: dict[ObjectType, Callable[[Any], tuple[bytes, float | None]]] = {
 }
 
 
-def _state_text(served: ServedObject, position: int) -> bytes | None:
-    texts = served.shape.texts
-    return codec.character_string(texts[position]) if texts else None
+@lru_cache(256)
+def _state_texts(texts: tuple[str, ...]) -> list[bytes]:
+    return [codec.character_string(text) for text in texts]
 
 
 def _event_state(served: ServedObject) -> bytes:
@@ -158,11 +160,7 @@ _NOT_LISTED = frozenset(  # clause 12.2.18
 
 def property_list(served: HasProperties) -> list[bytes]:
     """Return the elements of an object's Property_List."""
-    return [
-        codec.enumerated(number)
-        for number, each in served.properties.items()
-        if number not in _NOT_LISTED and each.encode(served) is not None
-    ]
+    return [codec.enumerated(number) for number in served.properties if number not in _NOT_LISTED]
 
 
 _ALL_HAVE: dict[int, ServedProperty] = {
@@ -175,7 +173,7 @@ _ALL_HAVE: dict[int, ServedProperty] = {
     ),
     Property.STATUS_FLAGS: ServedProperty(lambda served: served.status_flags),
     Property.RELIABILITY: ServedProperty(lambda served: served.reliability, is_required=False),
-    Property.PROPERTY_LIST: ServedProperty(property_list),
+    Property.PROPERTY_LIST: ServedProperty(property_list, is_array=True),
 }
 _INPUTS_HAVE: dict[int, ServedProperty] = {
     Property.EVENT_STATE: ServedProperty(_event_state),
@@ -183,6 +181,12 @@ _INPUTS_HAVE: dict[int, ServedProperty] = {
 }
 _VALUES_HAVE = {number: each._replace(is_required=False) for number, each in _INPUTS_HAVE.items()}
 _UNITS: dict[int, ServedProperty] = {Property.UNITS: ServedProperty(_units)}
+
+_WITHOUT_TEXTS: PropertyTable = {
+    **_ALL_HAVE,
+    **_INPUTS_HAVE,
+    Property.POLARITY: ServedProperty(lambda _: _NORMAL_POLARITY),
+}
 
 PROPERTIES: Final[dict[ObjectType, PropertyTable]] = {
     ObjectType.ANALOG_INPUT: {
@@ -194,18 +198,20 @@ PROPERTIES: Final[dict[ObjectType, PropertyTable]] = {
         ),
     },
     ObjectType.BINARY_INPUT: {
-        **_ALL_HAVE,
-        **_INPUTS_HAVE,
-        Property.POLARITY: ServedProperty(lambda _: _NORMAL_POLARITY),
-        Property.INACTIVE_TEXT: ServedProperty(lambda served: _state_text(served, 0), is_required=False),
-        Property.ACTIVE_TEXT: ServedProperty(lambda served: _state_text(served, 1), is_required=False),
+        **_WITHOUT_TEXTS,
+        Property.INACTIVE_TEXT: ServedProperty(
+            lambda served: _state_texts(served.shape.texts)[0], is_required=False
+        ),
+        Property.ACTIVE_TEXT: ServedProperty(
+            lambda served: _state_texts(served.shape.texts)[1], is_required=False
+        ),
     },
     ObjectType.MULTI_STATE_INPUT: {
         **_ALL_HAVE,
         **_INPUTS_HAVE,
         Property.NUMBER_OF_STATES: ServedProperty(lambda served: codec.unsigned(len(served.shape.values))),
         Property.STATE_TEXT: ServedProperty(
-            lambda served: [codec.character_string(text) for text in served.shape.texts], is_required=False
+            lambda served: _state_texts(served.shape.texts), is_required=False, is_array=True
         ),
     },
     ObjectType.CHARACTERSTRING_VALUE: {**_ALL_HAVE, **_VALUES_HAVE},

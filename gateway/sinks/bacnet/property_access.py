@@ -116,7 +116,7 @@ def _group(served: HasProperties, group: int) -> Iterator[int]:
     """Yield what an object has of a group; Property_List is in none (clause 15.7.3.1.2)."""
     for number, each in served.properties.items():
         is_asked = group == Property.ALL or each.is_required == (group == Property.REQUIRED)
-        if is_asked and number != Property.PROPERTY_LIST and each.encode(served) is not None:
+        if is_asked and number != Property.PROPERTY_LIST:
             yield number
 
 
@@ -144,12 +144,12 @@ def _value(served: HasProperties | None, reference: Reference) -> bytes:
         raise RefusedServiceError(ErrorClass.OBJECT, ErrorCode.UNKNOWN_OBJECT)
     number, element = reference
     found = served.properties.get(number)
-    value = None if found is None else found.encode(served)
-    if value is None:
+    if found is None:
         raise RefusedServiceError(ErrorClass.PROPERTY, ErrorCode.UNKNOWN_PROPERTY)
+    if element is not None and not found.is_array:
+        raise RefusedServiceError(ErrorClass.PROPERTY, ErrorCode.PROPERTY_IS_NOT_AN_ARRAY)
+    value = found.encode(served)
     if isinstance(value, bytes):
-        if element is not None:
-            raise RefusedServiceError(ErrorClass.PROPERTY, ErrorCode.PROPERTY_IS_NOT_AN_ARRAY)
         return value
     if element is None:
         return b"".join(value)

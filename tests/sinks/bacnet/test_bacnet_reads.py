@@ -13,8 +13,12 @@ from support.bacnet_frames import find_malformed
 from support.bacnet_parts import DEVICE, BacnetRig, RawClient, make_object
 from support.mqtt_parts import make_update
 
+from gateway.config.value_types import HostPort
 from gateway.model import Cov, ObjectType
 from gateway.sinks.bacnet import codec, frames
+from gateway.sinks.bacnet.config import BacnetConfig
+from gateway.sinks.bacnet.device import Device
+from gateway.sinks.bacnet.property_access import read_property_multiple
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -176,6 +180,18 @@ async def test_errors(client: RawClient, service: int, body: bytes, expected: tu
     """Each failure has the class and code that the standard names."""
     apdu = await client.request(service, body)
     assert apdu == frames.error(1, service, b"".join(map(codec.enumerated, expected)))
+
+
+@pytest.mark.parametrize("reference", [b"\x0a\x01\x73", b"\x09\x98\x19\x01"])
+def test_a_property_that_is_not_asked_for_costs_nothing(reference: bytes) -> None:
+    """A frame can have 480 references, and 10,000 subscriptions take milliseconds to encode.
+
+    The references are Property_List, and an element of Active_COV_Subscriptions, which is no array.
+    """
+    config = BacnetConfig(type="bacnet", device=DEVICE, listen=HostPort("127.0.0.2", 47808))
+    device = Device(config, name="edge-1/bac", services=(), revision=1)
+    device.active_subscriptions = lambda: pytest.fail("the subscriptions are encoded")
+    assert read_property_multiple(device, DEVICE_OBJECT + codec.opening(1) + reference + codec.closing(1))
 
 
 async def test_errors_of_several_reads_are_in_the_answer(client: RawClient) -> None:
