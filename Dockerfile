@@ -6,6 +6,7 @@
 #
 # For a serial line, add --device /dev/ttyUSB0 --group-add dialout. In gateway.yaml, Modbus listens on
 # 0.0.0.0:5020 then, for clients in `allow`: behind -p, Docker may show all of them as its own bridge.
+# BACnet needs --network host instead of -p, which forwards no broadcasts.
 #
 # No Docker engine was at hand when this was written: the file is linted, what it copies is checked to exist
 # and the wheel is built by a test, but the image itself has not been built. The base is named by version:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 Values = list[Any]
 
 _HERE = Path(__file__).parent
-_MODULES = REPOSITORY / ".venv" / "bacnet-clients" / "node_modules"
+MODULES = REPOSITORY / ".venv" / "bacnet-clients" / "node_modules"
 _WITHIN_S = 30.0
 
 
@@ -251,12 +251,12 @@ async def bacpypes(
 
 @contextlib.asynccontextmanager
 async def _running(*command: str) -> AsyncIterator[BacnetClient]:
-    assert _MODULES.is_dir(), "the BACnet clients are not installed: make .venv/.bacnet-clients"
+    assert MODULES.is_dir(), "the BACnet clients are not installed: make .venv/.bacnet-clients"
     process = await asyncio.create_subprocess_exec(
         *command,
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
-        env=os.environ | {"NODE_PATH": str(_MODULES)},
+        env=os.environ | {"NODE_PATH": str(MODULES)},
     )
     client = BacnetClient(process)
     reading = asyncio.create_task(client.take_lines(), name=command[1])
