@@ -10,7 +10,7 @@ from collections import OrderedDict, deque
 from typing import TYPE_CHECKING, Final, Protocol
 
 from gateway.sinks.bacnet import codec, frames
-from gateway.sinks.bacnet.segmentation import RETRIES, Timers
+from gateway.sinks.bacnet.segmentation import RETRIES, SendApdu, Timers
 from gateway.sinks.bacnet.standard import ConfirmedService, ErrorCode, Property, UnconfirmedService
 
 if TYPE_CHECKING:
@@ -48,13 +48,6 @@ class LoopTimers(Timers, Protocol):
 
     def time(self) -> float:
         """Return the seconds of a clock that nobody sets."""
-
-
-class SendNotification(Protocol):
-    """Sends an APDU to a peer."""
-
-    def __call__(self, apdu: bytes, peer: Peer, *, expects_reply: bool = False) -> bool:
-        """Send at once, or return False if there is no room for it now."""
 
 
 class Subscription:
@@ -197,7 +190,7 @@ class Notifier:
     def __init__(
         self,
         *,
-        send: SendNotification,
+        send: SendApdu,
         timers: LoopTimers,
         status: BacnetStatus,
         end: Callable[[Subscription], None],

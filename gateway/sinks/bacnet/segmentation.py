@@ -37,6 +37,13 @@ class Timers(Protocol):
         """Call `callback` after `delay` seconds."""
 
 
+class SendApdu(Protocol):
+    """Sends an APDU to a peer."""
+
+    def __call__(self, apdu: bytes, peer: Peer, *, expects_reply: bool = False) -> bool:
+        """Send at once, or return False if there is no room for it now."""
+
+
 class SegmentedAnswer:
     """One answer and how far its receiver has it. Methods return the segments to send now.
 
@@ -101,8 +108,7 @@ class SegmentedAnswer:
 class SegmentedAnswers:
     """The answers that are being sent in segments: one per peer and invoke id, a limited number in all."""
 
-    def __init__(self, send: Callable[[bytes, Peer], object], timers: Timers) -> None:
-        """`send` sends an APDU."""
+    def __init__(self, send: SendApdu, timers: Timers) -> None:
         self._send = send
         self._timers = timers
         self._answers: dict[tuple[Peer, int], tuple[SegmentedAnswer, Timer]] = {}
@@ -174,7 +180,7 @@ class SegmentedAnswers:
         timer = self._timers.call_later(SEGMENT_TIMEOUT_S, self._repeat, answer, peer)
         self._answers[peer, answer.request.invoke_id] = answer, timer
         for segment in segments:
-            self._send(segment, peer)
+            self._send(segment, peer, expects_reply=True)  # clause 6.2.2: so that MS/TP waits for the ack
 
     def _repeat(self, answer: SegmentedAnswer, peer: Peer) -> None:
         if segments := answer.repeat():

@@ -13,7 +13,7 @@ import structlog
 from gateway.sinks.bacnet import codec
 from gateway.sinks.bacnet.codec import MalformedError, RefusedServiceError, TagReader
 from gateway.sinks.bacnet.frames import Pdu
-from gateway.sinks.bacnet.notifier import LoopTimers, Notifier, SendNotification, Subscriber, Subscription
+from gateway.sinks.bacnet.notifier import LoopTimers, Notifier, Subscriber, Subscription
 from gateway.sinks.bacnet.standard import ErrorClass, ErrorCode, ObjectKind, RejectReason
 
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from gateway.sinks.bacnet.frames import Peer
     from gateway.sinks.bacnet.objects import ServedObject
+    from gateway.sinks.bacnet.segmentation import SendApdu
     from gateway.status import BacnetStatus
 
 _CHECK_S = 1.0  # between looks at what has ended and what was not answered
@@ -38,7 +39,7 @@ class Subscriptions:
         *,
         device: int,
         most: int,
-        send: SendNotification,
+        send: SendApdu,
         timers: LoopTimers,
         sink: str,
         status: BacnetStatus,

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.bacnet_network import ReceivingClient, SimulatedTime
 
-from gateway.sinks.bacnet.frames import ConfirmedRequest, Peer, read_segment_ack
+from gateway.sinks.bacnet.frames import ConfirmedRequest, Pdu, Peer, read_segment_ack
 from gateway.sinks.bacnet.segmentation import RETRIES, SEGMENT_TIMEOUT_S, SegmentedAnswers
 from gateway.sinks.bacnet.standard import AbortReason, ConfirmedService
 
@@ -50,10 +50,13 @@ class _Connection:
         self.client = ReceivingClient(window=window, send=self._to_server)
         self.answers = SegmentedAnswers(self._to_client, self.time)
 
-    def _to_client(self, apdu: bytes, _: Peer) -> None:
+    def _to_client(self, apdu: bytes, peer: Peer, *, expects_reply: bool = False) -> bool:
+        is_segment = apdu[0] >> 4 == Pdu.COMPLEX_ACK and bool(apdu[0] & 0x08)
+        assert expects_reply is is_segment, peer
         self.sent.append(apdu)
         for delay in self._passes():
             self.time.call_later(delay, self.client.receive, apdu)
+        return True
 
     def _to_server(self, apdu: bytes) -> None:
         ack = read_segment_ack(apdu)
