@@ -28,6 +28,8 @@ class SimulatedTime:
 
     def __init__(self) -> None:
         self.now_s = 0.0
+        self.turn = 0
+        """The number of calls that were made."""
         self._order = count()
         self._calls: list[tuple[float, int, Call, Callable[..., object], tuple[object, ...]]] = []
 
@@ -46,6 +48,7 @@ class SimulatedTime:
         while self._calls and self._calls[0][0] <= until_s:
             self.now_s, _, call, callback, args = heapq.heappop(self._calls)
             if not call.is_cancelled:
+                self.turn += 1
                 callback(*args)
         if until_s != float("inf"):
             self.now_s = until_s

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from gateway.status import BacnetStatus
 
 _CHECK_S = 1.0  # between looks at what has ended and what was not answered
+_SLICE = 25  # subscribers between two turns of the event loop: a few milliseconds if none answers
 _SHARE_OF_A_PEER = 4  # one peer may have a quarter of all subscriptions
 _HIGHEST_NUMBER = 0xFFFF_FFFF
 
@@ -58,6 +59,7 @@ class Subscriptions:
         self._by_object: dict[bytes, dict[Subscription, None]] = {}
         self._subscribers: dict[Peer, Subscriber] = {}
         self._is_checking = False
+        self._unchecked: list[Subscriber] = []  # in this second
 
     @property
     def subscribers(self) -> int:
@@ -185,25 +187,30 @@ class Subscriptions:
         for subscription in list(subscriber.subscriptions):
             self._end(subscription)
 
-    def _check_later(self) -> None:
+    def _check_later(self, delay_s: float = _CHECK_S) -> None:
         if not self._is_checking:
             self._is_checking = True
-            self._timers.call_later(_CHECK_S, self._check)
+            self._timers.call_later(delay_s, self._check)
 
     def _check(self) -> None:
-        """End what has lived long enough, repeat what was not answered."""
+        """Check some subscribers; the rest in the next turn of the loop, so that others get theirs."""
         self._is_checking = False
-        if not self._subscribers:
-            return
-        self._check_later()
+        unchecked = self._unchecked or list(self._subscribers.values())
+        checked, self._unchecked = unchecked[:_SLICE], unchecked[_SLICE:]
+        if checked:
+            self._check_later(0.0 if self._unchecked else _CHECK_S)
         now_s = self._timers.time()
-        for ended in [each for each in self._by_key.values() if each.ends_at_s <= now_s]:
+        for subscriber in checked:
+            self._check_subscriber(subscriber, now_s)
+
+    def _check_subscriber(self, subscriber: Subscriber, now_s: float) -> None:
+        """End what has lived long enough, repeat what was not answered."""
+        for ended in [each for each in subscriber.subscriptions if each.ends_at_s <= now_s]:
             self._end(ended)
-        for peer, subscriber in list(self._subscribers.items()):
-            if subscriber.in_flight:
-                self._notifier.repeat_unanswered(subscriber, now_s)
-            elif not subscriber.subscriptions:
-                del self._subscribers[peer]
+        if subscriber.in_flight:
+            self._notifier.repeat_unanswered(subscriber, now_s)
+        elif not subscriber.subscriptions:
+            del self._subscribers[subscriber.peer]
 
 
 def _error_code(apdu: bytes) -> int | None:

@@ -237,6 +237,20 @@ def test_silent_subscriber() -> None:
     assert device.subscriptions.subscribers == 1
 
 
+def test_many_silent_subscribers() -> None:
+    """However many answer nothing, no turn of the event loop has more than some of the repeated messages."""
+    device = _Device([served := analog_input(1, value=0)])
+    sent_in: list[int] = []
+    for number in range(1000):
+        peer = Peer("192.0.2.1", 47808, 12, number.to_bytes(2, "big"))
+        subscriber = device.subscribers[peer] = SimulatedSubscriber(peer)
+        subscriber.answers = lambda _: sent_in.append(device.time.turn)
+        device.subscribe(served, peer=peer, confirmed=True)
+    device.wait(APDU_TIMEOUT_S * (RETRIES + 2))
+    assert len(sent_in) >= 1000 * (RETRIES + 1)
+    assert max(Counter(sent_in).values()) <= 200
+
+
 def test_returning_subscriber() -> None:
     """A subscriber that answers again in time keeps its subscriptions and gets all present values."""
     objects = [analog_input(instance, value=0) for instance in range(40)]
