@@ -2,60 +2,29 @@
 
 from __future__ import annotations
 
-import os
 import re
-import subprocess
-import sys
-import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import aiohttp
 import pytest
 import yaml
-from support.daemon import REPOSITORY
 from support.processes import run_gateway, run_script
+from support.running_demo import RunningDemo, running_demo
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_WITHIN_S = 30.0
-
-
-class Demo(NamedTuple):
-    """The process, its settings' path, and what it prints."""
-
-    process: subprocess.Popen[bytes]
-    config: Path
-    printed: str
-
 
 @pytest.fixture(scope="module")
-def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
-    """Run the demo until its points are shown."""
-    path = tmp_path_factory.mktemp("demo") / "out"
-    with path.open("wb") as out:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "gateway", "demo", "--for", "60s"],
-            cwd=REPOSITORY,
-            stdout=out,
-            stderr=subprocess.STDOUT,
-            env=os.environ | {"PYTHONUNBUFFERED": "1"},
-        )
-    deadline = time.monotonic() + _WITHIN_S
-    while "L03-RM301/ZN-T" not in (printed := path.read_text()):
-        assert process.poll() is None, printed
-        assert time.monotonic() < deadline, printed
-        time.sleep(0.05)
-    (config,) = re.findall(r"gateway check -c (\S+gateway\.yaml)", printed)
-    yield Demo(process, Path(config), printed)
-    process.terminate()
-    assert process.wait(timeout=20) == 0
-    assert "Traceback" not in path.read_text()
-    assert not Path(config).exists()
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningDemo]:
+    """Run the demo; its settings are gone when it has ended."""
+    with running_demo(tmp_path_factory.mktemp("demo")) as running:
+        yield running
+    assert not running.config.exists()
 
 
-def test_other_commands_work_against_it(demo: Demo) -> None:
+def test_other_commands_work_against_it(demo: RunningDemo) -> None:
     """Its settings are valid, and a sent event can be explained."""
     config = demo.config
     checked = run_gateway("check", "-c", config)
@@ -68,7 +37,7 @@ def test_other_commands_work_against_it(demo: Demo) -> None:
     assert "L03-RM301/ZN-T" in explained.stdout
 
 
-async def test_its_infodeck_knows_the_building_and_the_webhook(demo: Demo) -> None:
+async def test_its_infodeck_knows_the_building_and_the_webhook(demo: RunningDemo) -> None:
     """The API lists assets, types and locations; the webhook and its log are managed with the token."""
     config = demo.config
     infodeck = yaml.safe_load(config.read_text())["infodeck"]
@@ -97,22 +66,22 @@ async def test_its_infodeck_knows_the_building_and_the_webhook(demo: Demo) -> No
     assert {entry["statusCode"] for entry in deliveries} == {200}
 
 
-def test_a_bacnet_client_finds_and_reads_it(demo: Demo, tmp_path: Path) -> None:
+def test_a_bacnet_client_finds_and_reads_it(demo: RunningDemo, tmp_path: Path) -> None:
     """The printed command shows the device and the value of the first room."""
-    (command,) = re.findall(r"^bacnet: +(.*?)    \(L01-RM101/ZN-T", demo.printed, re.MULTILINE)
+    command = demo.find(r"^bacnet: +(.*?)    \(L01-RM101/ZN-T")
     device, value = run_script(command, folder=tmp_path).splitlines()
     assert re.fullmatch(r"3101 127\.0\.0\.2(:\d+)?", device)
     assert 15 < float(value) < 30
 
 
-def test_its_secrets_are_for_their_owner_alone(demo: Demo) -> None:
+def test_its_secrets_are_for_their_owner_alone(demo: RunningDemo) -> None:
     """Nobody else may read the secrets or their folder."""
     config = demo.config
     secrets = [config.parent / name for name in ("signing-secret", "api-key", "bearer-token")]
     assert [path.stat().st_mode & 0o077 for path in (config.parent, *secrets)] == [0, 0, 0, 0]
 
 
-def test_it_serves_this_machine_alone(demo: Demo) -> None:
+def test_it_serves_this_machine_alone(demo: RunningDemo) -> None:
     """All its TCP ports listen on 127.0.0.1."""
     process = demo.process
     links = [str(link.readlink()) for link in Path(f"/proc/{process.pid}/fd").iterdir()]

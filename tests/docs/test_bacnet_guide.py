@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import os
-import re
 import subprocess
 import sys
-import time
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,9 +12,9 @@ from typing import TYPE_CHECKING
 import pytest
 from support.bacnet_clients import MODULES
 from support.config_files import complaints, write
-from support.daemon import REPOSITORY
 from support.guides import Commands, Guide, not_printed
 from support.ports import free_port
+from support.running_demo import running_demo
 
 from gateway.settings import load_settings
 from gateway.sinks.bacnet.config import BacnetConfig, ForeignDevice
@@ -30,14 +28,14 @@ EXAMPLE = "config/gateway.yaml"
 
 
 @dataclass
-class RunningDemo:
-    """A demo, and a folder with the page's files; `stand_ins` replace the page's ports and paths."""
+class Reader:
+    """Types the page's commands in a folder with its files; `stand_ins` replace its ports and paths."""
 
     folder: Path
     stand_ins: dict[str, str]
 
     def here(self, text: str) -> str:
-        """Return a text of the page for this demo."""
+        """Return a text of the page with the demo's ports and paths."""
         for written, here in self.stand_ins.items():
             text = text.replace(written, here)
         return text
@@ -58,41 +56,23 @@ class RunningDemo:
 
 
 @pytest.fixture(scope="module")
-def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningDemo]:
+def reader(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Reader]:
     """Run the demo, and write the page's program."""
     folder = tmp_path_factory.mktemp("bms")
-    out = folder / "out"
-    with out.open("wb") as stream:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "gateway", "demo", "--for", "120s"],
-            cwd=REPOSITORY,
-            stdout=stream,
-            stderr=subprocess.STDOUT,
-            env=os.environ | {"PYTHONUNBUFFERED": "1"},
-        )
-    deadline = time.monotonic() + 60
-    while "L01-RM101/ZN-T  " not in (printed := out.read_text()):
-        assert process.poll() is None, printed
-        assert time.monotonic() < deadline, printed
-        time.sleep(0.05)
-    (port,) = re.findall(r"whois 127\.0\.0\.2:(\d+)", printed)
-    (config,) = re.findall(r"gateway check -c (\S+gateway\.yaml)", printed)
-    running = RunningDemo(
-        folder, {"47808": port, "47809": str(free_port()), SETTINGS: config, EXAMPLE: config}
-    )
-    for kind, name, text in GUIDE.blocks:
-        if kind == "js":
-            (folder / name).write_text(running.here(text))
-    yield running
-    process.terminate()
-    assert process.wait(timeout=60) == 0
-    assert "Traceback" not in out.read_text()
+    with running_demo(folder, for_s=120) as demo:
+        port, config = demo.find(r"whois 127\.0\.0\.2:(\d+)"), str(demo.config)
+        stand_ins = {"47808": port, "47809": str(free_port()), SETTINGS: config, EXAMPLE: config}
+        reader = Reader(folder, stand_ins)
+        for kind, name, text in GUIDE.blocks:
+            if kind == "js":
+                (folder / name).write_text(reader.here(text))
+        yield reader
 
 
 @pytest.mark.parametrize("commands", GUIDE.commands, ids=lambda commands: commands.script.splitlines()[0])
-def test_commands(demo: RunningDemo, commands: Commands) -> None:
+def test_commands(reader: Reader, commands: Commands) -> None:
     """Each block prints what the page shows: discovery, reads, a subscription, a stale value, EDE files."""
-    printed = demo.run(commands.script)
+    printed = reader.run(commands.script)
     assert not_printed(commands.shown or "", printed) is None, printed
 
 

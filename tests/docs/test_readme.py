@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import subprocess
 import sys
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING
 import pytest
 from support.daemon import REPOSITORY
 from support.processes import run_script
+from support.running_demo import running_demo
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -34,30 +34,9 @@ def paste(script: str) -> str:
 @pytest.fixture(scope="module")
 def ports(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     """Run the demo; return what replaces the usual ports and the settings' path."""
-    path = tmp_path_factory.mktemp("demo") / "out"
-    environment = os.environ | {"PYTHONUNBUFFERED": "1"}
-    with path.open("wb") as out:
-        demo = subprocess.Popen(
-            [sys.executable, "-m", "gateway", "demo", "--for", "60s"],
-            cwd=REPOSITORY,
-            stdout=out,
-            stderr=subprocess.STDOUT,
-            env=environment,
-        )
-    deadline = time.monotonic() + 60
-    while "L03-RM301/ZN-T" not in (printed := path.read_text()):
-        assert demo.poll() is None, printed
-        assert time.monotonic() < deadline, printed
-        time.sleep(0.1)
-    found = {
-        "1883": r"mosquitto_sub -p (\d+)",
-        "5020": r"mbpoll -m tcp -p (\d+)",
-        CONFIG: r"gateway check -c (\S+yaml)",
-    }
-    yield {usual: re.findall(pattern, printed)[0] for usual, pattern in found.items()}
-    demo.terminate()
-    assert demo.wait(timeout=60) == 0
-    assert "Traceback" not in path.read_text()
+    with running_demo(tmp_path_factory.mktemp("demo")) as demo:
+        mqtt, modbus = demo.find(r"mosquitto_sub -p (\d+)"), demo.find(r"mbpoll -m tcp -p (\d+)")
+        yield {"1883": mqtt, "5020": modbus, CONFIG: str(demo.config)}
 
 
 def test_event_of_your_own(ports: dict[str, str]) -> None:
