@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 HIGHEST_INSTANCE = 4_194_302  # 4,194,303 means any instance (ANSI/ASHRAE 135, clause 20.2.14)
 EXACT_TO = 16_777_216
 """Above it, the REAL of an analog-input skips whole numbers (IEEE 754, 24 bits)."""
+_LONGEST_TEXT = 1400  # bytes in UTF-8: with it, a notification fits into an APDU and a datagram
 _HIGHEST_REAL = 3.4028234663852886e38
 _NUMBERS = frozenset({ObjectType.ANALOG_INPUT, ObjectType.LARGE_ANALOG_VALUE})
 _BINARY = {0, 1}  # equal to False and True
@@ -134,13 +135,23 @@ def object_error(shown: BacnetObject | ObjectShape, value: Scalar) -> str | None
     Every object can show that there is no value (None); a characterstring-value holds everything as text.
     """
     kind = shown.type
-    if value is None or kind is ObjectType.CHARACTERSTRING_VALUE:
+    if value is None:
         return None
+    if kind is ObjectType.CHARACTERSTRING_VALUE:
+        return _text_error(str(value))
     if kind is ObjectType.MULTI_STATE_INPUT:
         return None if value in shown.values else _state_error(shown.values, value)
     if kind is ObjectType.BINARY_INPUT:
         return None if value in _BINARY else _binary_error(value)
     return _number_error(kind, value)
+
+
+def _text_error(text: str) -> str | None:
+    size = len(text.encode("utf-8", "replace"))
+    if size <= _LONGEST_TEXT:
+        return None
+    held = f"{ObjectType.CHARACTERSTRING_VALUE} holds {_LONGEST_TEXT:,} bytes of text, not {size:,}"
+    return f"{held}: if that is usual, write `bacnet: false`"
 
 
 def _state_error(states: Sequence[Scalar], value: Scalar) -> str:

@@ -113,6 +113,11 @@ def test_a_type_that_cannot_show_the_point_is_refused(
     [
         (ObjectShape(ANALOG), "idle", "analog-input holds numbers, not the text 'idle': write a `map`, or"),
         (ObjectShape(LARGE), "idle", "large-analog-value holds numbers, not the text"),
+        (
+            ObjectShape(ObjectType.CHARACTERSTRING_VALUE),
+            "ä" * 701,
+            "holds 1,400 bytes of text, not 1,402: if",
+        ),
         (ObjectShape(ANALOG), 1e39, "1e+39 is beyond analog-input: write `bacnet: {object: large-analog-"),
         (ObjectShape(BINARY), 2, "not 2: write a `map` to 0 and 1, or `bacnet: {object: analog-input}`"),
         (ObjectShape(BINARY), "on", "not 'on': write a `map` to 0 and 1, or `bacnet: {object: character"),

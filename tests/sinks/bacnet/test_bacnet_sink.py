@@ -102,6 +102,7 @@ async def test_subscriptions_stay_with_objects_that_stay() -> None:
         (ObjectType.ANALOG_INPUT, 21.5, 1e39, codec.real(21.5)),
         (ObjectType.BINARY_INPUT, True, 2, codec.enumerated(1)),
         (ObjectType.MULTI_STATE_INPUT, "eco", "boost", codec.unsigned(2)),
+        (ObjectType.CHARACTERSTRING_VALUE, "x" * 1400, "x" * 1401, codec.character_string("x" * 1400)),
     ],
 )
 async def test_a_value_that_the_object_cannot_hold_is_refused(
