@@ -19,6 +19,7 @@ RETRIES: Final = 3
 """How often a message is repeated that nobody acknowledges (Number_Of_APDU_Retries)."""
 WINDOW: Final = 16
 """Segments before an acknowledgement: 24 KB, which the receive buffer of any client holds."""
+_LONGEST_SEGMENT = 1440  # bytes; more would not fit into an Ethernet frame together with all headers
 _MOST_OF_A_PEER = 16
 _MOST = 128
 
@@ -52,7 +53,7 @@ class SegmentedAnswer:
 
     def __init__(self, request: ConfirmedRequest, body: bytes) -> None:
         self.request = request
-        size = request.max_apdu - frames.SEGMENT_HEADER
+        size = min(request.max_apdu, _LONGEST_SEGMENT) - frames.SEGMENT_HEADER
         self._parts = [body[at : at + size] for at in range(0, len(body), size)]
         self._first = 0  # of the segments that are not acknowledged
         self._window = 1

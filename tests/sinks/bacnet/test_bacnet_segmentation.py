@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.bacnet_network import ReceivingClient, SimulatedTime
 
-from gateway.sinks.bacnet.frames import ConfirmedRequest, Pdu, Peer, read_segment_ack
+from gateway.sinks.bacnet.frames import ConfirmedRequest, Pdu, Peer, read_segment_ack, unicast
 from gateway.sinks.bacnet.segmentation import RETRIES, SEGMENT_TIMEOUT_S, SegmentedAnswers
 from gateway.sinks.bacnet.standard import AbortReason, ConfirmedService
 
@@ -174,6 +174,16 @@ def test_repeated_request() -> None:
     assert not connection.answers.is_repeated(_request(body=b"!"), _PEER)
     connection.time.run()
     assert len(connection.sent) == 1
+
+
+def test_no_segment_is_fragmented() -> None:
+    """A segment fits into one packet of Ethernet, through a router too: many firewalls drop fragments."""
+    connection = _Connection(window=4, passes=lambda: [0.01])
+    connection.answers.answer(_request(max_apdu=1476), _PEER, bytes(10_000))
+    connection.time.run()
+    assert connection.client.answer == bytes(10_000)
+    routed = Peer(*_PEER.address, network=12, mac=bytes(6))
+    assert max(len(unicast(apdu, routed)) for apdu in connection.sent) <= 1500 - 20 - 8  # IP and UDP
 
 
 def test_aborting_client() -> None:
