@@ -21,7 +21,7 @@ WINDOW: Final = 16
 """Segments before an acknowledgement: 24 KB, which the receive buffer of any client holds."""
 _LONGEST_SEGMENT = 1440  # bytes; more would not fit into an Ethernet frame together with all headers
 _MOST_OF_A_PEER = 16
-_MOST = 128
+_MOST, _MOST_BYTES = 128, 1 << 24
 
 
 class Timer(Protocol):
@@ -53,8 +53,9 @@ class SegmentedAnswer:
 
     def __init__(self, request: ConfirmedRequest, body: bytes) -> None:
         self.request = request
-        size = min(request.max_apdu, _LONGEST_SEGMENT) - frames.SEGMENT_HEADER
-        self._parts = [body[at : at + size] for at in range(0, len(body), size)]
+        self.size = len(body)
+        part = min(request.max_apdu, _LONGEST_SEGMENT) - frames.SEGMENT_HEADER
+        self._parts = [body[at : at + part] for at in range(0, len(body), part)]
         self._first = 0  # of the segments that are not acknowledged
         self._window = 1
         self._attempts = 0
@@ -173,7 +174,9 @@ class SegmentedAnswers:
             return AbortReason.SEGMENTATION_NOT_SUPPORTED
         if request.max_segments is not None and answer.length > request.max_segments:
             return AbortReason.BUFFER_OVERFLOW
-        if self._of_peer[peer] >= _MOST_OF_A_PEER or len(self._answers) >= _MOST:
+        stored = sum(each.size for each, _ in self._answers.values())
+        is_full = len(self._answers) >= _MOST or stored + answer.size > _MOST_BYTES
+        if is_full or self._of_peer[peer] >= _MOST_OF_A_PEER:
             return AbortReason.OUT_OF_RESOURCES
         return None
 

@@ -212,3 +212,12 @@ def test_limits_of_the_server() -> None:
     assert connection.sent[before][0] >> 4 == 3
     connection.answers.close()
     connection.time.run()
+
+
+def test_limit_of_memory() -> None:
+    """Answers of more than 16 MB in all are aborted: a few short requests ask for 100 MB."""
+    connection = _Connection(window=4, passes=lambda: [0.01])
+    for number in range(32):
+        peer = Peer("192.0.2.7", 47808, 12, bytes((number,)))
+        connection.answers.answer(_request(max_apdu=1476), peer, bytes(1_000_000))
+    assert [apdu[0] >> 4 for apdu in connection.sent] == [Pdu.COMPLEX_ACK] * 16 + [Pdu.ABORT] * 16
