@@ -260,8 +260,9 @@ class Pipeline:
 
 
 def _age_sinks(points: PointMap) -> set[str]:
-    """Return the sinks with registers that change every second: ages and the heartbeat."""
+    """Return the sinks with registers or objects that change every second: ages and the heartbeat."""
     aging = [point for plan in points.by_asset.values() for point in plan.pseudo if point.source == "$age"]
     if points.heartbeat is not None:
         aging.append(points.heartbeat[1])
-    return {register.sink for point in aging for register in point.registers}
+    registers = {register.sink for point in aging for register in point.registers}
+    return registers | {shown.sink for point in aging for shown in point.objects}

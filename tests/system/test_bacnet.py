@@ -24,6 +24,7 @@ site: hq
 points:
   - {tag: R, point: T, asset: a, from: t, unit: degC, stale_after: 1s, bacnet: {instance: 7}}
 """
+AGE = "  - {tag: R, point: AGE, asset: a, from: $age, bacnet: {instance: 9}}\n"
 NEW_POINT = "  - {tag: R, point: H, asset: a, from: h, unit: percent, bacnet: {instance: 8}}\n"
 GOOD, FAULT = [[0, 0, 0, 0]], [[1, 1, 0, 0]]
 NO_SENSOR, COMMUNICATION_FAILURE = [1], [12]
@@ -41,7 +42,7 @@ def daemon(tmp_path: Path, broker: Mosquitto, address: str) -> Iterator[Daemon]:
     """Run the gateway as a BACnet device with one object."""
     tables = tmp_path / "tables"
     tables.mkdir()
-    (tables / "a.yaml").write_text(TABLE)
+    (tables / "a.yaml").write_text(TABLE + AGE)
     gateway = Daemon(tmp_path, broker.port, tables=tables)
     sink = f'  bac: {{type: bacnet, listen: "{address}", device: 3101}}\n'
     gateway.config.write_text(gateway.config.read_text().replace("mappings:", f"{sink}mappings:"))
@@ -70,6 +71,16 @@ async def test_a_subscriber_sees_a_value_come_go_stale_and_come_back(daemon: Dae
             shown = (await next_notification(client)).values
             assert shown == {"present-value": [value], "status-flags": FAULT}
             assert await client.read(TEMPERATURE, "reliability") == COMMUNICATION_FAILURE
+
+
+async def test_an_age_counts_on_while_nothing_comes(daemon: Daemon, address: str) -> None:
+    """Whoever reads sees it; subscribers are notified every minute."""
+    async with bacnet_client(Maker.BACPYPES, address) as client:
+        await post(daemon, "evt_1", t=21.5)
+        async with asyncio.timeout(30):
+            while await client.read("analog-input,9", "present-value") in ([0], [1]):  # noqa: ASYNC110 - no event
+                await asyncio.sleep(0.1)
+        assert await client.read("analog-input,9", "cov-increment") == [60.0]
 
 
 async def test_a_reload_and_a_restart_for_a_client(daemon: Daemon, address: str) -> None:

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 _ANALOG = frozenset({ObjectType.ANALOG_INPUT, ObjectType.LARGE_ANALOG_VALUE})
 _NORMAL, _FAULT = codec.enumerated(0), codec.enumerated(1)  # BACnetEventState
+_AGE_INCREMENT_S = 60.0
+"""An age changes every second: without `cov`, subscribers of many assets would be flooded."""
 _NORMAL_POLARITY = codec.enumerated(0)
 _RELIABILITIES: Final = {reliability: codec.enumerated(reliability) for reliability in Reliability}
 _STATUS_FLAGS: Final = {flags: codec.bit_string(flags) for flags in (NO_FLAGS, OVERRIDDEN, FAULT)}
@@ -87,7 +89,7 @@ class ServedObject:
         is_without_texts = shape.type is ObjectType.BINARY_INPUT and not shape.texts
         self.properties = _WITHOUT_TEXTS if is_without_texts else PROPERTIES[shape.type]
         self.identifier = codec.object_data(shape.type.number, shape.instance)
-        self.cov_increment = point.cov.delta if point.cov is not None and shape.type in _ANALOG else 0.0
+        self.cov_increment = _cov_increment(point) if shape.type in _ANALOG else 0.0
         self.last_held: Scalar = None  # the last good value that the object can hold
         self.apply(None, None)
 
@@ -109,6 +111,12 @@ class ServedObject:
         self.status_flags = _STATUS_FLAGS[status.flags]
         self.reliability = _RELIABILITIES[status.reliability]
         return status.refusal
+
+
+def _cov_increment(point: Point) -> float:
+    if point.cov is not None:
+        return point.cov.delta
+    return _AGE_INCREMENT_S if point.source == "$age" else 0.0
 
 
 def _analog(value: Any) -> tuple[bytes, float]:
