@@ -97,16 +97,13 @@ class RawClient:
         """Send a frame."""
         self._socket.sendto(frame, (to, self.device[1]))
 
-    def send_all(self, sent: Iterable[bytes]) -> None:
-        """Send frames as fast as it goes."""
-        for frame in sent:
-            self.send(frame)
-
     async def receive(self) -> bytes:
         """Return the next frame."""
         async with asyncio.timeout(self._within_s):
             self.received.append(await asyncio.get_running_loop().sock_recv(self._socket, 2048))
-        return self.received[-1]
+        frame = self.received[-1]
+        assert frames.split_datagram(frame, self.device) is not None, "its length is wrong"
+        return frame
 
     def is_quiet(self) -> bool:
         """Return whether nothing has come that was not received."""

@@ -25,7 +25,6 @@ LIMITED_BROADCAST: Final = "255.255.255.255"
 """The broadcast address of clients that don't know that of their network."""
 _LOOPBACK_BROADCAST = "127.255.255.255"
 _LONGEST_DATAGRAM = 2048  # more than BACnet/IP has
-_MOST_AT_ONCE = 32  # datagrams of one socket before others get their turn
 _LONGEST_TURN_S = 0.005
 _GET_ADDRESS, _GET_NETMASK = 0x8915, 0x891B  # SIOCGIFADDR, SIOCGIFNETMASK
 _INTERFACE = struct.Struct("=16sHH4s232x")  # ifreq: name, family, port, address
@@ -85,8 +84,9 @@ class UdpSockets:
         return True
 
     def _read(self, opened: socket.socket, is_broadcast: bool) -> None:  # noqa: FBT001 - bound once, above
+        """Receive what has come, for a few milliseconds at most: others must get their turn."""
         ends_s = self._loop.time() + _LONGEST_TURN_S
-        for _ in range(_MOST_AT_ONCE):
+        while self._loop.time() < ends_s:
             try:
                 datagram, source = opened.recvfrom(_LONGEST_DATAGRAM)
             except BlockingIOError:
@@ -95,8 +95,6 @@ class UdpSockets:
                 continue
             if source != self._own:
                 self._receive(datagram, source, is_broadcast)
-            if self._loop.time() > ends_s:
-                return
 
 
 def broadcast_address(host: str) -> str | None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import socket
 from ipaddress import IPv4Address, IPv4Network
-from threading import Thread
 from typing import Any
 
 import pytest
@@ -37,6 +36,12 @@ def i_am(device: int = DEVICE) -> bytes:
 
 
 I_AM_END = b"\x22\x05\xc4\x91\x01\x22\x03\xe7"  # 1476 bytes, segmented-transmit, vendor 999
+
+
+def forwarded_who_is(sender: Peer) -> bytes:
+    """Return a Who-Is as a BBMD forwards it."""
+    origin = frames.ip_address_data(sender.address)
+    return frames.bvlc(Bvlc.FORWARDED_NPDU, origin + b"\1\0" + frames.unconfirmed_request(8, b""))
 
 
 def listener(port: int) -> socket.socket:
@@ -110,12 +115,11 @@ async def test_an_address_of_another_machine_is_an_error(config: dict[str, Any],
 async def test_clients_outside_of_allow_are_ignored() -> None:
     """Also where another device forwards what they sent."""
     rig = make_rig(allow=(IPv4Network(f"{CLIENT}/32"),))
-    forwarded = frames.bvlc(Bvlc.FORWARDED_NPDU, socket.inet_aton("127.0.0.5") + b"\xba\xc0\1\0\x10\x08")
     async with rig.make_sink():
         with RawClient(rig.port) as client, RawClient(rig.port, host="127.0.0.5") as stranger:
             for frame, to in ((WHO_IS, BROADCAST), (frames.unicast(READ, client.peer), HOST)):
                 stranger.send(frame, to=to)
-            client.send(forwarded, to=BROADCAST)
+            client.send(forwarded_who_is(stranger.peer), to=BROADCAST)
             assert (await client.ask(WHO_IS, to=BROADCAST))[6:] == i_am()
             assert await client.read(0, 1, 85) == codec.real(21.5)
             assert stranger.is_quiet()
@@ -141,8 +145,7 @@ async def test_a_forwarded_broadcast_is_answered_to_its_first_sender() -> None:
     rig = make_rig()
     async with rig.make_sink():
         with RawClient(rig.port) as bbmd, RawClient(rig.port, host="127.0.0.5") as asking:
-            origin = socket.inet_aton(asking.peer.host) + asking.peer.port.to_bytes(2, "big")
-            bbmd.send(frames.bvlc(Bvlc.FORWARDED_NPDU, origin + b"\1\0\x10\x08"), to=BROADCAST)
+            bbmd.send(forwarded_who_is(asking.peer), to=BROADCAST)
             assert (await asking.receive())[6:] == i_am()
             assert bbmd.is_quiet()
 
@@ -162,19 +165,18 @@ async def test_a_flood_of_long_reads_leaves_time_for_others() -> None:
     reads = b"".join(
         codec.context(0, codec.object_data(0, number)) + b"\x1e\x09\x08\x1f" for number in range(1, 101)
     )
-    flood = frames.unicast(bytes((0x02, 0x75, 1, 14)) + reads, Peer(CLIENT, 1))
     longest_s = 0.0
     async with rig.make_sink():
         with RawClient(rig.port) as client, RawClient(rig.port) as other:
-            sending = Thread(target=client.send_all, args=[[flood] * 400])
-            sending.start()
+            for invoke_id in range(60):  # its socket holds them and one more
+                client.send(frames.unicast(bytes((0x02, 0x75, invoke_id, 14)) + reads, client.peer))
             loop = asyncio.get_running_loop()
-            while sending.is_alive():
+            answered = asyncio.create_task(other.read(8, DEVICE, 76, 0))
+            while not answered.done():
                 at_s = loop.time()
                 await asyncio.sleep(0)
                 longest_s = max(longest_s, loop.time() - at_s)
-            assert await other.read(8, DEVICE, 76, 0) == codec.unsigned(101)
-            sending.join()
+            assert await answered == codec.unsigned(101)
     assert longest_s < 0.1
 
 
