@@ -167,15 +167,6 @@ class TagReader:
             raise MalformedError(RejectReason.PARAMETER_OUT_OF_RANGE)
         return None if number is None else bool(number)
 
-    def optional_real(self, tag: int) -> float | None:
-        """Read a REAL with a context tag, None if something else follows, or nothing."""
-        if not self._is_next(tag):
-            return None
-        data = self._context(tag)
-        if len(data) != _REAL.size:
-            raise MalformedError(RejectReason.INVALID_PARAMETER_DATA_TYPE)
-        return float(_REAL.unpack(data)[0])
-
     def object_identifier(self, tag: int) -> tuple[int, int]:
         """Read object type and instance with a context tag."""
         data = self._context(tag)
