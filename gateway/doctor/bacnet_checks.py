@@ -11,13 +11,14 @@ import socket
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from gateway.doctor.diagnosis import Finding, ok, problem
+from gateway.doctor.diagnosis import Finding, ok, problem, warning
 from gateway.doctor.machine_checks import allowed_findings
 from gateway.errors import system_reason
 from gateway.sinks.bacnet import codec, frames
 from gateway.sinks.bacnet.frames import Bvlc
 from gateway.sinks.bacnet.standard import ObjectKind, UnconfirmedService
-from gateway.sinks.bacnet.udp_sockets import EVERYWHERE, broadcast_address
+from gateway.sinks.bacnet.udp_sockets import EVERYWHERE, LIMITED_BROADCAST, broadcast_address
+from gateway.text import count_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,6 +32,26 @@ if TYPE_CHECKING:
 _ANSWERS_WITHIN_S = 1.0
 _LONGEST = 2048
 _I_AM = frames.unconfirmed_request(UnconfirmedService.I_AM, b"\xc4")
+_COUNTED = (
+    (
+        "dropped_subscriptions",
+        "subscription",
+        "ended since the start: the client did not answer",
+        "the log names it (bacnet.subscriber_silent); have it subscribe again, and renew that regularly",
+    ),
+    (
+        "refused_subscriptions",
+        "subscription",
+        "refused since the start, beyond the limits",
+        "raise sinks.{name}.max_subscriptions, of which one client may have a quarter",
+    ),
+    (
+        "failed_requests",
+        "request",
+        "failed since the start by a fault of the gateway",
+        "please report it, with the lines bacnet.request_failed of the log",
+    ),
+)
 
 Address = tuple[str, int]
 
@@ -47,9 +68,9 @@ async def _device(name: str, config: BacnetConfig, facts: Facts) -> list[Finding
     is_running = facts.daemon.status is not None or facts.daemon.is_silent
     if not is_running and (taken := _port_finding(name, config.listen)) is not None:
         return [*faults, taken]  # nothing can be sent from an address that is none of this machine
-    others, fault = await asyncio.gather(_others(config), _bbmd_fault(name, config, facts))
-    faults += [_duplicate(name, config, other) for other in others]
-    faults += filter(None, [fault])
+    found = await asyncio.gather(_network_faults(name, config), _bbmd_faults(name, config, facts))
+    faults += [fault for part in found for fault in part]
+    faults += _counted_faults(name, facts)
     where = f"{name}: device {config.device} at {config.listen}"
     return faults or [ok(f"{where}; no other device of its network has this instance")]
 
@@ -71,24 +92,41 @@ def _port_finding(name: str, address: HostPort) -> Finding | None:
     return None
 
 
-def _duplicate(name: str, config: BacnetConfig, other: str) -> Finding:
-    return problem(
-        f"{name}: {other} is device {config.device}, too",
-        f"give one of them another instance, here sinks.{name}.device: a BMS takes one for the other",
-    )
-
-
-async def _others(config: BacnetConfig) -> list[str]:
-    """Return the other devices that have the instance, by their answers to a Who-Is."""
+async def _network_faults(name: str, config: BacnetConfig) -> list[Finding]:
+    """Report other devices that have the instance, by their answers to a Who-Is."""
     broadcast = str(config.broadcast or broadcast_address(config.listen.host) or "")
     if not broadcast:
-        return []  # reported by the gateway
+        return [
+            warning(
+                f"{name}: the interface of {config.listen.host} has no broadcast address: no client finds the"
+                " device",
+                f"write it as sinks.{name}.broadcast",
+            )
+        ]
+    return [
+        problem(
+            f"{name}: {other} is device {config.device}, too",
+            f"give one of them another instance, here sinks.{name}.device: a BMS takes one for the other",
+        )
+        for other in await _others(config, (broadcast, config.listen.port))
+    ]
+
+
+def _counted_faults(name: str, facts: Facts) -> Iterator[Finding]:
+    """Report what the running gateway has counted; a client that is not notified sees old values."""
+    for counter, noun, what, remedy in _COUNTED:
+        if count := facts.daemon.at(f"sinks.{name}.bacnet.{counter}", 0):
+            yield warning(f"{name}: {count_text(count, noun)} {what}", remedy.format(name=name))
+
+
+async def _others(config: BacnetConfig, everybody: Address) -> list[str]:
     limit = codec.unsigned_data(config.device)
     limits = codec.context(0, limit) + codec.context(1, limit)
     who_is = frames.broadcast(frames.unconfirmed_request(UnconfirmedService.WHO_IS, limits))
     with _Probe(config.listen.host) as probe:
-        probe.bind((broadcast, config.listen.port))  # many devices answer to all
-        probe.send(who_is, (broadcast, config.listen.port))
+        for host in {everybody[0], LIMITED_BROADCAST}:  # many devices answer to all
+            probe.bind((host, config.listen.port))
+        probe.send(who_is, everybody)
         answers = await probe.answers()
     packets = [packet for datagram, source in answers if (packet := _packet(datagram, source)) is not None]
     expected = _I_AM + codec.object_data(ObjectKind.DEVICE, config.device)
@@ -115,22 +153,23 @@ def _is_here(host: str) -> bool:
     return False
 
 
-async def _bbmd_fault(name: str, config: BacnetConfig, facts: Facts) -> Finding | None:
+async def _bbmd_faults(name: str, config: BacnetConfig, facts: Facts) -> list[Finding]:
     """Report a BBMD that does not answer; of a running gateway, what it says of its registration."""
     if config.foreign_device is None:
-        return None
+        return []
     bbmd = config.foreign_device.bbmd
     state = facts.daemon.at(f"sinks.{name}.bacnet.registration", "")
     if not state:
         is_answering = await _is_answering((bbmd.host, bbmd.port), config.listen.host)
         state = "registered" if is_answering else "no BBMD answers"
     if state == "registered":
-        return None
-    return problem(
+        return []
+    found = problem(
         f"{name}: {state}: {bbmd}",
         f"is sinks.{name}.foreign_device.bbmd the address of a BBMD that accepts foreign devices, and is UDP"
         " open both ways? Until then, no BMS of another network finds the gateway",
     )
+    return [found]
 
 
 async def _is_answering(bbmd: Address, host: str) -> bool:

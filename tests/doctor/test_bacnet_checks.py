@@ -7,7 +7,7 @@ import socket
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from support.bacnet_clients import bacpypes
+from support.bacnet_clients import BacnetError, Maker, bacnet_client, bacpypes
 from support.bacnet_parts import BacnetRig
 from support.ports import free_port
 
@@ -75,3 +75,17 @@ async def test_an_address_that_no_controller_reaches(
         "warning",
         f"sinks.bac.listen is {device['listen']}, where no other machine gets to",
     )
+
+
+async def test_subscriptions_beyond_the_limits(installation: Installation, device: dict[str, Any]) -> None:
+    """They are a warning, with the setting."""
+    installation.change("sinks.bac", {**device, "max_subscriptions": 4})  # one for each client
+    await asyncio.to_thread(installation.start)
+    async with bacnet_client(Maker.BACNET_JS, device["listen"]) as client:
+        await client.subscribe("analog-input,1", process=1)
+        with pytest.raises(BacnetError):
+            await client.subscribe("analog-input,1", process=2)
+    finding = (await installation.diagnose()).finding("BACnet")
+    assert finding.level == "warning"
+    assert finding.found == "bac: 1 subscription refused since the start, beyond the limits"
+    assert "sinks.bac.max_subscriptions" in (finding.remedy or "")
