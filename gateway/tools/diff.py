@@ -329,7 +329,9 @@ def _compare_objects(old: PointEntry, new: PointEntry, lost_sinks: set[str]) -> 
             yield Change(kind=ChangeKind.OBJECT_MOVED, subject=new.name, old=was, new=now)
         else:
             if old.name != new.name:
-                yield Change(kind=ChangeKind.OBJECT_RENAMED, subject=new.name, old=old.name, new=new.name)
+                yield Change(
+                    kind=ChangeKind.OBJECT_RENAMED, subject=new.name, old=old.name, new=new.name, what=sink
+                )
             if was.texts != now.texts:
                 kind = ChangeKind.NEW_STATES if _states_stay(was, now) else ChangeKind.OBJECT_STATES
                 yield Change(

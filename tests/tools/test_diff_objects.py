@@ -62,11 +62,11 @@ def test_an_object_of_another_point_is_reported() -> None:
 
 
 def test_a_new_name_is_reported() -> None:
-    """A point that keeps its object under a new name has another Object_Name."""
+    """A point that keeps its object under a new name has another Object_Name on each sink."""
     changes = compare(inventory(("P1", NUMBER)), inventory(("P2", NUMBER)))
-    assert [(each.kind, each.old, each.new) for each in changes] == [
-        (ChangeKind.OBJECT_RENAMED, "X/P1", "X/P2"),
-        (ChangeKind.RENAMED, "X/P1", "X/P2"),
+    assert [(each.kind, each.what, each.old, each.new) for each in changes] == [
+        (ChangeKind.OBJECT_RENAMED, "bac", "X/P1", "X/P2"),
+        (ChangeKind.RENAMED, None, "X/P1", "X/P2"),
     ]
 
 
