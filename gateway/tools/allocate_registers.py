@@ -94,12 +94,12 @@ def _hand_over(sources: Sources, old: str, new: str, *, snapshot: AssetSnapshot 
     slots = sources.slots
     if old not in slots and sources.has_all_slots:
         close, made = closest_name(old, slots), snapshot and snapshot.tags.get(old)
-        if close:
-            advice = f"did you mean {close}?"
-        elif made:
+        if made:
             advice = f"list {new} under `assets` of a table with its tag, {made.tag}: topics and objects stay"
         else:
             advice = "write the new id into its table instead: topics and objects belong to the tag"
+        if close:
+            advice = f"did you mean {close}? If not, {advice}"
         raise CommandError(f"--replace: {old} has no slot in {LOCK_NAME}; {advice}")
     if (kept := slots.get(new)) is not None:
         raise CommandError(

@@ -105,6 +105,7 @@ async def test_an_automatic_successor_keeps_the_tag(config: Path) -> None:
     [
         (("id: ast-new", "id: ast-old"), "ast-old=ast-new", "a.yaml:12:10: assets[0].id still names ast-old"),
         (("", ""), "ast-oldd=ast-new", "ast-oldd has no slot in registers.lock; did you mean ast-old?"),
+        (("", ""), "ast-oldd=ast-new", "ast-old? If not, write the new id into its table instead"),
         (("", ""), "ast-old=ast-knew", "ast-knew is in no table"),
         (("", ""), "ast-old=ast-b", "ast-b has a slot already at"),
         (("", ""), "ast-old", "ast-old: OLD=NEW is expected"),
