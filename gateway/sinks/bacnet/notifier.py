@@ -214,7 +214,7 @@ class Notifier:
         self._send_soon()
 
     def receive_answer(self, subscriber: Subscriber, invoke_id: int, error_code: int | None) -> None:
-        """Go on after the answer to a notification, whatever it is."""
+        """Go on after the answer to a notification: it has arrived, or the subscriber refuses it for good."""
         in_flight = subscriber.in_flight.pop(invoke_id, None)
         if in_flight is None:
             return  # late, or sent twice

@@ -107,10 +107,18 @@ class Subscriptions:
             self._end(cancelled)
 
     def receive_answer(self, apdu: bytes, peer: Peer) -> None:
-        """Apply the answer to a notification: a SimpleACK, an error, a reject or an abort."""
+        """Apply the answer to a notification: a SimpleACK, an error, a reject or an abort.
+
+        A peer aborts what it has no resources for now: the notification is repeated, as without an answer.
+        """
         subscriber = self._subscribers.get(peer)
-        if subscriber is not None and len(apdu) > 1:
-            code = _error_code(apdu) if apdu[0] >> 4 == Pdu.ERROR else None
+        if subscriber is None or len(apdu) < 2:  # noqa: PLR2004 - type, invoke id
+            return
+        kind = apdu[0] >> 4
+        if kind == Pdu.ABORT:
+            subscriber.silent_since_s = None
+        else:
+            code = _error_code(apdu) if kind == Pdu.ERROR else None
             self._notifier.receive_answer(subscriber, apdu[1], code)
 
     def active_subscriptions(self) -> bytes:

@@ -267,6 +267,20 @@ def test_returning_subscriber() -> None:
     assert dict(subscriber.values) == dict.fromkeys(range(40), 7.0)
 
 
+def test_aborting_subscriber() -> None:
+    """A subscriber that aborts, for want of resources, gets its notifications again, however often."""
+    device = _Device([served := analog_input(1, value=0)])
+    subscriber = device.subscribers[_PEER]
+    answers, subscriber.answers = subscriber.answers, lambda invoke_id: bytes((0x71, invoke_id, 9))
+    device.subscribe(served, confirmed=True)
+    device.show(served, 1)
+    device.wait(LONGEST_SILENCE_S * 2)
+    subscriber.values.clear()
+    subscriber.answers = answers
+    device.wait(10)
+    assert subscriber.values == [(1, 1.0)]
+
+
 def test_unknown_subscription() -> None:
     """A subscriber that does not know a subscription ends it, as a restarted one does."""
     device = _Device([served := analog_input(1, value=0)])
