@@ -14,7 +14,7 @@ import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
 from gateway.admin.metrics import encode_metrics
-from gateway.status import ClientsStatus, SecretStatus, SinkStatus, Status
+from gateway.status import BacnetStatus, ClientsStatus, SecretStatus, SinkStatus, Status
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -35,6 +35,8 @@ def exposed() -> set[str]:
     """Return the names of all samples of a gateway that has every metric."""
     status = Status(name="gw", started_ms=0)
     status.sinks["regs"] = SinkStatus(type="modbus_server", clients=ClientsStatus(), last_success_ms=1)
+    device = BacnetStatus(registration="registered")
+    status.sinks["bac"] = SinkStatus(type="bacnet", bacnet=device)
     status.reconcile.last_success_ms = 1
     status.intake.answers[200] = status.intake.refused["missing"] = status.intake.ignored_types["x"] = 1
     status.intake.secrets.append(SecretStatus("{file: secret}", changed_ms=1, last_used_ms=1))
