@@ -159,11 +159,12 @@ class BacnetServer:
 
     def _receive(self, datagram: bytes, source: tuple[str, int], is_broadcast: bool) -> None:  # noqa: FBT001
         """Handle a datagram. Whatever is in it, the server goes on."""
-        if not (self._is_allowed(source[0]) or self._is_bbmd(source)):
+        is_allowed = self._is_allowed(source[0])
+        if not (is_allowed or self._is_bbmd(source)):
             self._clients.refused += 1
             return
         try:
-            if is_broadcast or not self._answer_plain_read(datagram, source):
+            if is_broadcast or not is_allowed or not self._answer_plain_read(datagram, source):
                 self._handle(datagram, source, is_broadcast=is_broadcast)
         except Exception as error:  # noqa: BLE001 - what fails for one client must not stop the others
             self._status.failed_requests += 1

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from ipaddress import IPv4Network
+
 import pytest
 import structlog
 from support.bacnet_clients import bacpypes
 from support.bacnet_network import SimulatedTime
-from support.bacnet_parts import DEVICE, BacnetRig, RawClient, make_object
+from support.bacnet_parts import DEVICE, HOST, BacnetRig, RawClient, make_object
 from support.ports import free_port
 
 from gateway.config.value_types import HostPort
@@ -122,6 +124,20 @@ async def test_discovery_through_a_bbmd() -> None:
         async with bacpypes(f"127.0.0.3:{free_port()}", instance=2, bbmd=bbmd_address) as client:
             await client.who_is(DEVICE, DEVICE, broadcast=True)
             await client.wait_for(lambda: DEVICE in [each.device for each in client.i_ams])
+
+
+async def test_a_bbmd_outside_of_allow() -> None:
+    """It forwards, but what it asks itself is not answered."""
+    with RawClient(free_port(), within_s=0.3) as bbmd:
+        foreign_device = ForeignDevice(bbmd=HostPort(*bbmd.peer.address))
+        allow = (IPv4Network("192.0.2.0/24"),)
+        rig = BacnetRig([make_object("ZN-T")], foreign_device=foreign_device, allow=allow)
+        bbmd.device = (HOST, rig.port)
+        async with rig.make_sink():
+            assert await bbmd.receive() == frames.bvlc(Bvlc.REGISTER_FOREIGN_DEVICE, b"\x01\x2c")
+            for property_number in (85, 28):
+                with pytest.raises(TimeoutError):
+                    await bbmd.read(0, 1, property_number)
 
 
 async def test_forwarded_requests() -> None:
