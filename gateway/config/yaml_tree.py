@@ -303,6 +303,8 @@ def _syntax_problem(error: yaml.MarkedYAMLError, text: str) -> tuple[tuple[int, 
     rest = lines[mark.line][mark.column :] if mark.line < len(lines) else ""
     if rest.startswith("\t"):
         return place, "a tab cannot indent; use spaces"
+    if rest.startswith("<<<<<<<"):
+        return place, "a merge conflict that is not resolved"
     if "expected ','" in problem and opening:
         if rest[:1] in {"[", "{"} and mark.line == opening.line:
             return place, "put quotes around text with [, ], { or } inside braces or brackets"

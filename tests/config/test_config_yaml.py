@@ -103,6 +103,10 @@ def test_aliases_repeat_a_value() -> None:
         ("a: 18446744073709551616\n", "1:4: a: a whole number must fit into 64 bits"),
         (f"a: {'9' * 5000}\n", "1:4: a: a whole number must fit into 64 bits"),
         ("a:\n\t- b\n", "2:1: not valid YAML: a tab cannot indent; use spaces"),
+        (
+            "a:\n  - b\n<<<<<<< HEAD\n  - c\n=======\n  - d\n>>>>>>> x\n",
+            "3:1: not valid YAML: a merge conflict that is not resolved",
+        ),
         ("a: b: c\n", "1:5: not valid YAML: a second `: ` on this line"),
         ("a: @x\n", "1:4: not valid YAML: a character that cannot stand here; put quotes around the text"),
         ("a: [1\n", "2:1: not valid YAML: `,` or the end of the bracket at line 1, column 4 is missing here"),
