@@ -167,8 +167,14 @@ def _sink(sink: object) -> str:
 
 
 def _bacnet(sink: object) -> Iterator[str]:
+    last = value_at(sink, "clients.last", "")
+    yield count_text(value_at(sink, "clients.requests", 0), "request") + (
+        f", the last from {last}" if last else ""
+    )
     subscriptions = count_text(value_at(sink, "bacnet.subscriptions", 0), "subscription")
-    yield f"{value_at(sink, 'clients.requests', 0)} requests, {subscriptions}"
+    yield f"{subscriptions} of {count_text(value_at(sink, 'clients.connected', 0), 'client')}"
+    if ignored := value_at(sink, "clients.refused", 0):
+        yield f"{count_text(ignored, 'datagram')} ignored: from outside of `allow`"
     if dropped := value_at(sink, "bacnet.dropped_subscriptions", 0):
         yield f"{count_text(dropped, 'subscription')} dropped: the client did not answer"
     if registration := value_at(sink, "bacnet.registration", ""):

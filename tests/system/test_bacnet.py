@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from typing import TYPE_CHECKING
 
 import pytest
 from support.bacnet_clients import Maker, bacnet_client
+from support.commands import gateway
 from support.daemon import Daemon
 from support.edited_tables import post, swap
 from support.ports import free_port
@@ -43,12 +45,12 @@ def daemon(tmp_path: Path, broker: Mosquitto, address: str) -> Iterator[Daemon]:
     tables = tmp_path / "tables"
     tables.mkdir()
     (tables / "a.yaml").write_text(TABLE + AGE)
-    gateway = Daemon(tmp_path, broker.port, tables=tables)
-    sink = f'  bac: {{type: bacnet, listen: "{address}", device: 3101}}\n'
-    gateway.config.write_text(gateway.config.read_text().replace("mappings:", f"{sink}mappings:"))
-    gateway.start()
-    yield gateway
-    gateway.kill()
+    running = Daemon(tmp_path, broker.port, tables=tables)
+    sink = f'  bac: {{type: bacnet, listen: "{address}", device: 3101, allow: [127.0.0.3/32]}}\n'
+    running.config.write_text(running.config.read_text().replace("mappings:", f"{sink}mappings:"))
+    running.start()
+    yield running
+    running.kill()
 
 
 async def next_notification(client: BacnetClient) -> Notification:
@@ -81,6 +83,18 @@ async def test_an_age_counts_on_while_nothing_comes(daemon: Daemon, address: str
             while await client.read("analog-input,9", "present-value") in ([0], [1]):  # noqa: ASYNC110 - no event
                 await asyncio.sleep(0.1)
         assert await client.read("analog-input,9", "cov-increment") == [60.0]
+
+
+async def test_the_status_shows_who_asks(daemon: Daemon, address: str) -> None:
+    """It has the last client, subscriptions, and what came from networks that are not allowed."""
+    async with bacnet_client(Maker.BACPYPES, address) as client:
+        await client.subscribe(TEMPERATURE)
+        with socket.socket(type=socket.SOCK_DGRAM) as stranger:
+            stranger.sendto(b"\x81", ("127.0.0.2", int(address.split(":")[1])))
+        await client.read(TEMPERATURE, "present-value")
+        shown = (await asyncio.to_thread(gateway, "status", "-c", daemon.config)).stdout
+    asked = "2 requests, the last from 127.0.0.3; 1 subscription of 1 client"
+    assert f"{asked}; 1 datagram ignored: from outside of `allow`\n" in shown
 
 
 async def test_a_reload_and_a_restart_for_a_client(daemon: Daemon, address: str) -> None:

@@ -45,5 +45,5 @@ function clientsText({ clients, bacnet }) {
   if (!bacnet) return `${clients.connected} connected, ${requests}, ${clients.refused} refused`;
   const last = clients.last ? `, last from ${clients.last}` : "";
   const dropped = bacnet.dropped_subscriptions ? `, ${bacnet.dropped_subscriptions} dropped` : "";
-  return `${requests}${last}, ${clients.refused} ignored, ${counted(bacnet.subscriptions, "subscription")} of ${counted(clients.connected, "client")}${dropped}`;
+  return `${requests}${last}, ${clients.refused} ignored (not in allow), ${counted(bacnet.subscriptions, "subscription")} of ${counted(clients.connected, "client")}${dropped}`;
 }

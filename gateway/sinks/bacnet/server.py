@@ -261,6 +261,7 @@ class BacnetServer:
             self.send(frames.error(invoke_id, service, refuse(self._device, body)), peer)
         elif service == ConfirmedService.SUBSCRIBE_COV:
             self.subscriptions.subscribe(body, peer)
+            self._clients.connected = self.subscriptions.subscribers
             self.send(frames.simple_ack(invoke_id, service), peer)
         elif service == frames.SEGMENTED:
             self.send(frames.abort(invoke_id, AbortReason.SEGMENTATION_NOT_SUPPORTED), peer)

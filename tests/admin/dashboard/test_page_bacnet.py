@@ -54,7 +54,7 @@ def test_object_and_device_are_shown(daemon: Daemon, browser: Browser) -> None:
         page.keyboard.press("Escape")
         page.click('nav a[href="#sinks"]')
         card = page.locator("#view-sinks article", has_text="bacnet")
-        expect(card).to_contain_text("0 requests, 0 ignored, 0 subscriptions of 0 clients")
+        expect(card).to_contain_text("0 requests, 0 ignored (not in allow), 0 subscriptions of 0 clients")
         assert watched.complaints == []
     with urllib.request.urlopen(f"http://127.0.0.1:{daemon.admin_port}/metrics", timeout=5) as answer:
         assert 'gateway_sink_bacnet_objects{sink="bac"} 1.0' in answer.read().decode()
