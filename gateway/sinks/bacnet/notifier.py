@@ -26,6 +26,10 @@ MOST_IN_FLIGHT: Final = 16
 """Confirmed notifications that one subscriber has not answered yet, at most."""
 LONGEST_SILENCE_S: Final = 600.0
 """A subscriber that answers nothing for so long loses its subscriptions: longer than a switch restarts."""
+_BURST, _PAUSE_S = 50, 0.1
+"""Unconfirmed notifications to one subscriber, and the seconds until the next ones. What comes faster than a
+subscriber reads is lost, and nobody notices: the receive buffer of Linux holds about 270 of them.
+"""
 _NO_ROOM_S = 0.01  # until the network has taken some of what is to be sent
 _SLICE = 200  # notifications between two turns of the event loop: a few milliseconds
 _UNCONFIRMED_HEADER = frames.unconfirmed_request(UnconfirmedService.UNCONFIRMED_COV_NOTIFICATION, b"")
@@ -107,6 +111,7 @@ class Subscription:
         self.is_active = False
         self.subscriber.subscriptions.discard(self)
         self.subscriber.waiting.pop(self, None)
+        self.subscriber.postponed.pop(self, None)
 
     def forget_sent(self) -> None:
         """Have the present value sent, whether it was sent before or not."""
@@ -152,7 +157,7 @@ class InFlight:
 
 
 class Subscriber:
-    """A peer with subscriptions, and its confirmed notifications."""
+    """A peer with subscriptions, and its notifications: how many confirmed, and how fast unconfirmed ones."""
 
     def __init__(self, peer: Peer) -> None:
         self.peer = peer
@@ -161,6 +166,8 @@ class Subscriber:
         self.in_flight: dict[int, InFlight] = {}  # by invoke id, oldest first
         self.waiting: OrderedDict[Subscription, None] = OrderedDict()  # the oldest first
         self.silent_since_s: float | None = None  # when the first notification without an answer was sent
+        self.postponed: OrderedDict[Subscription, None] = OrderedDict()  # unconfirmed, the oldest first
+        self.burst_left = _BURST
         self._invoke_id = 0
 
     @property
@@ -204,6 +211,7 @@ class Notifier:
         self._end_silent = end_silent
         self._ready: deque[Subscription] = deque()
         self._is_sending_soon = False
+        self._paced: set[Subscriber] = set()  # those with unconfirmed notifications since the last pause
 
     def notify(self, subscription: Subscription) -> None:
         """Send the object's present value soon; what is under way is compared with it when it has arrived."""
@@ -269,15 +277,18 @@ class Notifier:
             subscription = ready.popleft()
             if not subscription.is_active:
                 continue
-            if not subscription.is_confirmed:
-                if not self._send_unconfirmed(subscription, now_s):
-                    ready.appendleft(subscription)
-                    self._send_soon(_NO_ROOM_S)
-                    return
-            elif subscription.subscriber.has_room:
-                self._send_confirmed(subscription, now_s)
-            else:
-                subscription.subscriber.waiting[subscription] = None
+            subscriber = subscription.subscriber
+            if subscription.is_confirmed:
+                if subscriber.has_room:
+                    self._send_confirmed(subscription, now_s)
+                else:
+                    subscriber.waiting[subscription] = None
+            elif not subscriber.burst_left:
+                subscriber.postponed[subscription] = None
+            elif not self._send_unconfirmed(subscription, now_s):
+                ready.appendleft(subscription)
+                self._send_soon(_NO_ROOM_S)
+                return
         if ready:
             self._send_soon()
 
@@ -288,7 +299,26 @@ class Notifier:
             return False
         self._status.notifications += 1
         subscription.is_under_way = False
+        subscription.subscriber.burst_left -= 1
+        self._pace(subscription.subscriber)
         return True
+
+    def _pace(self, subscriber: Subscriber) -> None:
+        if not self._paced:
+            self._timers.call_later(_PAUSE_S, self._end_pause)
+        self._paced.add(subscriber)
+
+    def _end_pause(self) -> None:
+        """Send the next unconfirmed notifications of each subscriber."""
+        paced, self._paced = self._paced, set()
+        for subscriber in paced:
+            subscriber.burst_left = _BURST
+            for _ in range(min(len(subscriber.postponed), _BURST)):
+                self._ready.append(subscriber.postponed.popitem(last=False)[0])
+            if subscriber.postponed:
+                self._pace(subscriber)
+        if self._ready:
+            self._send_soon()
 
     def _send_waiting(self, subscriber: Subscriber) -> None:
         now_s = self._timers.time()

@@ -219,6 +219,28 @@ def test_full_network(*, confirmed: bool) -> None:
     assert dict(device.subscribers[_PEER].values) == dict.fromkeys(range(300), 1.0)
 
 
+def test_pace_of_unconfirmed_notifications() -> None:
+    """When all values change at once, a subscriber gets them at a pace that it reads, the newest of each."""
+    objects = [analog_input(instance, value=0) for instance in range(300)]
+    device = _Device(objects)
+    for served in objects:
+        device.subscribe(served)
+    device.subscribe(objects[-1], peer=_OTHER)
+    device.wait(10)
+    received = device.subscribers[_PEER].values
+    received.clear()
+    for value in (1, 2):
+        for served in objects:
+            device.show(served, value)
+        device.wait(0.01)
+    assert device.subscribers[_OTHER].values[-1] == (299, 2.0)
+    device.subscriptions.subscribe(subscribe_request(objects[-1]), _PEER)  # cancelled
+    for step in range(1, 20):
+        assert len(received) <= 50 * step
+        device.wait(0.1)
+    assert dict(received) == dict.fromkeys(range(299), 2.0)
+
+
 def test_silent_subscriber() -> None:
     """A subscriber that answers nothing loses its subscriptions after ten minutes; others keep theirs."""
     objects = [analog_input(instance, value=0) for instance in range(100)]
