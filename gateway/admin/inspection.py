@@ -16,6 +16,7 @@ from gateway.admin.point_history import WIDEST, HistoryWindow, read_history
 from gateway.errors import CommandError, EncodingError
 from gateway.events import ABOUT_ASSETS, parse_time
 from gateway.http_server import json_answer
+from gateway.mapping.object_status import object_status, status_text, value_text
 from gateway.mapping.registers import address_text, decoder, encoder, format_text, modicon_text, sentinel
 from gateway.state.readings import bad_reason, unused_reason
 from gateway.text import unknown_name
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from gateway.mapping.plan import PointMap
-    from gateway.model import Point, Record, Register, Scalar, Update
+    from gateway.model import BacnetObject, Point, Record, Register, Scalar, Update
     from gateway.state.building_state import BuildingState
 
 _USUAL_WIDTH = 800
@@ -57,13 +58,14 @@ class Inspection:
         return [web.get(path, partial(answer_errors, handler=handler)) for path, handler in handlers.items()]
 
     async def _show_point(self, request: web.Request) -> web.Response:
-        """Answer with what a point and its registers show now, and why its newest reading is bad."""
+        """Answer with what a point, its registers and objects show now, and why its newest reading is bad."""
         point, state = self._named_point(request), self.state()
         shown, reading = state.latest(point), state.measured(point)
         answer: dict[str, Any] = {
             "point": point.name,
             **_value_and_quality(shown),
             "registers": [_content(register, shown) for register in point.registers],
+            "objects": [_shown_by(one, shown, state.last_good(point)) for one in point.objects],
         }
         if point.is_computed:
             answer |= _members(point, state)
@@ -176,6 +178,18 @@ def _content(register: Register, shown: Update | None) -> dict[str, Any]:
         "words": raw.hex(" ", 2).upper(),
         "format": format_text(register),
         "content": exact_in_browsers(_held(register, raw)),
+    }
+
+
+def _shown_by(bacnet_object: BacnetObject, shown: Update | None, last_good: Scalar) -> dict[str, Any]:
+    """Return what a client reads of a BACnet object, as text."""
+    status = object_status(shown, bacnet_object, last_good=last_good)
+    return {
+        "sink": bacnet_object.sink,
+        "object": f"{bacnet_object.type} {bacnet_object.instance}",
+        "present_value": value_text(status.present_value, bacnet_object),
+        "status": status_text(status),
+        "refusal": status.refusal,
     }
 
 

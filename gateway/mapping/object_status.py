@@ -6,12 +6,14 @@ import math
 from enum import IntEnum
 from typing import TYPE_CHECKING, NamedTuple, cast
 
+from gateway.config.problems import show
 from gateway.mapping.object_types import object_error
 from gateway.model import ObjectType, Quality
 
 if TYPE_CHECKING:
     from gateway.model import BacnetObject, Scalar, Update
 
+_DIGITS = {ObjectType.ANALOG_INPUT: 7, ObjectType.LARGE_ANALOG_VALUE: 15}  # what REAL and Double hold
 _TRUSTED = frozenset({Quality.GOOD, Quality.FORCED})
 _NO_VALUE: dict[ObjectType, float | str] = {
     ObjectType.ANALOG_INPUT: math.nan,  # never 0, which would be a temperature
@@ -120,3 +122,24 @@ def _present_value(value: Scalar, kind: ObjectType, states: tuple[Scalar, ...]) 
         return str(value).lower() if isinstance(value, bool) else str(value)
     number = cast("float", value)
     return bool(number) if kind is ObjectType.BINARY_INPUT else number
+
+
+def value_text(value: float | str, shown: BacnetObject) -> str:
+    """Return a Present_Value for people, with the digits that the object holds and the text of a state."""
+    if (digits := _DIGITS.get(shown.type)) is not None:
+        return "NaN" if math.isnan(float(value)) else f"{float(value):.{digits}g}"
+    if shown.type is ObjectType.CHARACTERSTRING_VALUE:
+        return show(value)
+    state = int(value)
+    if shown.type is ObjectType.BINARY_INPUT:
+        name, index = ("inactive", "active")[state], state
+    else:
+        name, index = str(state), state - 1
+    return f"{name} ({shown.texts[index]})" if shown.texts else name
+
+
+def status_text(status: ObjectStatus) -> str:
+    """Return Status_Flags and Reliability for people: `in-alarm, fault, no-sensor`, or `no flags`."""
+    flags = [name for name, is_set in status.flags._asdict().items() if is_set]
+    reason = [status.reliability.name.lower()] if status.reliability else []
+    return ", ".join([*flags, *reason]).replace("_", "-") or "no flags"

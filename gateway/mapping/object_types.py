@@ -19,7 +19,7 @@ EXACT_TO = 16_777_216
 """Above it, the REAL of an analog-input skips whole numbers (IEEE 754, 24 bits)."""
 _LONGEST_TEXT = 1400  # bytes in UTF-8: with it, a notification fits into an APDU and a datagram
 _HIGHEST_REAL = 3.4028234663852886e38
-_NUMBERS = frozenset({ObjectType.ANALOG_INPUT, ObjectType.LARGE_ANALOG_VALUE})
+NUMBERS = frozenset({ObjectType.ANALOG_INPUT, ObjectType.LARGE_ANALOG_VALUE})
 _BINARY = {0, 1}  # equal to False and True
 
 
@@ -115,7 +115,7 @@ def _type_problem(
 ) -> str | None:
     """Return why a point cannot be an object of another type than its usual one, or None if it can."""
     instead = f"; write {usual.type}, or leave it out"
-    if written in _NUMBERS:
+    if written in NUMBERS:
         return f"shows numbers, but `map` gives text{instead}" if _has_text(states) else None
     if written is ObjectType.MULTI_STATE_INPUT:
         return None if states else f"needs a `map`, whose values on the right are its states{instead}"

@@ -53,10 +53,9 @@ const placesCard = (point, registers) => element("div", { className: "card" }, f
   ["Unit", point.unit],
   ["Stale after", point.stale_after_s === null ? "never" : span(point.stale_after_s)],
   ...point.topics.map((place) => [place.sink, element("code", {}, place.topic)]),
-  ...point.objects.map((place) => [place.sink, element("code", {}, `${place.type} ${place.instance}`)]),
 ]), registers);
 
-// Request what the registers hold and why a value is bad; the stream has only the value.
+// Request what registers and objects show and why a value is bad; the stream has only the value.
 async function loadNow() {
   const mine = opened;
   mine.turn += 1;
@@ -67,7 +66,7 @@ async function loadNow() {
   if (mine !== opened || turn !== mine.turn || found === null) return;
   mine.now = found;
   showLive();
-  mine.registers.replaceChildren(registerTable());
+  mine.registers.replaceChildren(registerTable(), objectTable());
   mine.members.hidden = !found.members;
   if (found.members) mine.members.replaceChildren(membersOf(found));
 }
@@ -80,6 +79,11 @@ function registerTable() {
     return [element("span", {}, register.sink, " ", away), String(register.unit), `${register.place} (${register.modicon})`, register.format, element("span", {}, element("code", {}, register.words), ` = ${content}`)];
   });
   return rows.length ? table(["Sink", "Unit", "Register", "Type", "Words now"], rows, "") : "";
+}
+
+function objectTable() {
+  const rows = opened.now.objects.map(({ sink, object, present_value, status, refusal }) => [sink, object, present_value, refusal ? `${status}: ${refusal}` : status]);
+  return rows.length ? table(["Sink", "BACnet object", "Present_Value", "Status_Flags, Reliability"], rows, "") : "";
 }
 
 function showLive() {

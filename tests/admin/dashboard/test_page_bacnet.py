@@ -9,6 +9,7 @@ import pytest
 from playwright.sync_api import expect
 from support.browser import opened
 from support.config_files import write
+from support.daemon import telemetry
 from support.ports import free_port
 
 if TYPE_CHECKING:
@@ -43,14 +44,21 @@ def _sink() -> str:
 
 
 def test_object_and_device_are_shown(daemon: Daemon, browser: Browser) -> None:
-    """A point is found by its object and shows it; the sink has its requests and subscriptions."""
+    """A point is found by its object, and shows what a client reads of it; the sink has its clients."""
     with opened(browser, f"http://127.0.0.1:{daemon.admin_port}/") as watched:
         page = watched.page
         page.fill("input[type=search]", "analog-input 7")
         shown = page.locator(".space .point")
         expect(shown).to_have_count(1)
         shown.click()
-        expect(page.locator("#dialog")).to_contain_text("analog-input 7")
+        dialog = page.locator("#dialog")
+        expect(dialog).to_contain_text("bacanalog-input 7NaNin-alarm, fault, no-sensor")
+        daemon.post(telemetry("evt_1", "ast-1", {"temperature": 21.5}))
+        expect(dialog).to_contain_text("bacanalog-input 721.5no flags")
+        daemon.post(telemetry("evt_2", "ast-1", {"temperature": "warm"}))
+        expect(dialog).to_contain_text(
+            "in-alarm, fault, unreliable-other: analog-input holds numbers, not the text"
+        )
         page.keyboard.press("Escape")
         page.click('nav a[href="#sinks"]')
         card = page.locator("#view-sinks article", has_text="bacnet")
