@@ -34,7 +34,7 @@ _PROGRAM = Path(__file__).with_name("_bacnet_servers.py")
 _CLIENT_HOST = "127.0.0.3"
 _OBJECTS, _MANY_OBJECTS = 1_000, 20_000
 _VALUES_AT_ONCE = 80
-_BATCH = 100  # subscriptions of a client: the socket holds as many notifications
+_BATCH = 50  # subscriptions of a client: as many unconfirmed notifications as it gets without a pause
 _SUBSCRIPTIONS = 2_000
 _CHANGES = 10
 _WITHIN_S = 10.0
@@ -168,35 +168,43 @@ def measure_reads(server: Server, requests: Sequence[bytes], *, clients: int, se
 
 def measure_notifications(server: Server, *, seconds: float, is_confirmed: bool) -> float:
     """Return the server's CPU per notification in µs; the change of the value is part of it."""
-    client = Client(server.peer)
-    client.subscribe(range(1, _BATCH + 1), is_confirmed=is_confirmed)
-    before, used_s, until = client.notified, cpu_s(server.process.pid), time.perf_counter() + seconds
+    subscribers = _subscribers(server, _OBJECTS, is_confirmed=is_confirmed)
+    rounds, used_s, until = 0, cpu_s(server.process.pid), time.perf_counter() + seconds
     while time.perf_counter() < until:
-        goal = client.notified + _BATCH
-        server.change(_BATCH)
-        while client.notified < goal:
-            client.receive()
+        _change_all(server, subscribers, _OBJECTS)
         server.pause_ms()
+        rounds += 1
     used_s = cpu_s(server.process.pid) - used_s
-    client.socket.close()
-    return used_s / (client.notified - before) * 1e6
+    return used_s / (rounds * _OBJECTS) * 1e6
+
+
+def _subscribers(server: Server, count: int, *, is_confirmed: bool) -> list[Client]:
+    """Return clients that have subscribed to the first objects, each to some."""
+    subscribers = [Client(server.peer) for _ in range(count // _BATCH)]
+    for number, client in enumerate(subscribers):
+        client.subscribe(range(number * _BATCH + 1, (number + 1) * _BATCH + 1), is_confirmed=is_confirmed)
+    return subscribers
+
+
+def _change_all(server: Server, subscribers: Sequence[Client], count: int) -> None:
+    """Change the first objects, and return when all notifications have come."""
+    with selectors.DefaultSelector() as polled:
+        for client in subscribers:
+            polled.register(client.socket, selectors.EVENT_READ, client)
+        goal = sum(client.notified for client in subscribers) + count
+        server.change(count)
+        while sum(client.notified for client in subscribers) < goal:
+            for client in _readable(polled):
+                client.receive()
 
 
 def measure_pause(server: Server) -> float:
     """Return the longest pause in ms while all objects change, each with a confirmed subscription."""
-    polled = selectors.DefaultSelector()
-    subscribers = [Client(server.peer) for _ in range(_SUBSCRIPTIONS // _BATCH)]
-    for number, client in enumerate(subscribers):
-        client.subscribe(range(number * _BATCH + 1, (number + 1) * _BATCH + 1), is_confirmed=True)
-        polled.register(client.socket, selectors.EVENT_READ, client)
+    subscribers = _subscribers(server, _SUBSCRIPTIONS, is_confirmed=True)
     server.change(0)
     server.pause_ms()  # up to here
     for _ in range(_CHANGES):
-        goal = sum(client.notified for client in subscribers) + _SUBSCRIPTIONS
-        server.change(_SUBSCRIPTIONS)
-        while sum(client.notified for client in subscribers) < goal:
-            for client in _readable(polled):
-                client.receive()
+        _change_all(server, subscribers, _SUBSCRIPTIONS)
     server.change(0)
     return max(server.pause_ms() for _ in range(_CHANGES + 1))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from contextlib import ExitStack
 from ipaddress import IPv4Address, IPv4Network
 from typing import Any
 
@@ -176,6 +177,18 @@ async def test_a_flood_of_long_reads_leaves_time_for_others() -> None:
                 turns += 1
             assert await answered == codec.unsigned(151)
     assert turns > 8
+
+
+async def test_requests_wait_while_the_gateway_is_busy() -> None:
+    """400 that come at once are all answered, more than a socket holds where nobody asks for room."""
+    rig = make_rig()
+    async with rig.make_sink():
+        with ExitStack() as stack:
+            clients = [stack.enter_context(RawClient(rig.port)) for _ in range(4)]
+            for client in clients * 100:
+                client.send(frames.unicast(READ, client.peer))
+            for client in clients * 100:
+                assert (await client.receive())[6] >> 4 == Pdu.COMPLEX_ACK
 
 
 async def test_a_fault_inside_is_logged_once_and_ends_nothing() -> None:
