@@ -126,6 +126,7 @@ class _Drafter:
         self.count = 0
         self.left_out: dict[str, str] = {}
         self._sink = next((name for name, of_type in sinks.items() if of_type == _SERVER), None)
+        self._has_objects = "bacnet" in sinks.values()
         self._free = FreeRegisters(compiler)
         self._unit: int | None = 1
         self._names = set(compiler.templates)
@@ -213,8 +214,9 @@ class _Drafter:
         if unit is not None:
             lines.append(f"    stride: {stride}")
         lines.append("    points:")
+        unused = {"modbus": unit is None, "bacnet": not self._has_objects}
         for point_name, point in points.items():
-            keys = {key: value for key, value in point.keys.items() if key != "modbus" or unit is not None}
+            keys = {key: value for key, value in point.keys.items() if not unused.get(key)}
             lines += [f"      # {comment_text('; '.join(point.remarks))}"] if point.remarks else []
             lines += wrapped_mapping(f"      {string_text(point_name)}: ", keys)
         self._templates += lines

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from gateway.mapping.compile.automatic import as_level
 from gateway.mapping.convert import compile_conversion
 from gateway.mapping.units import standard_spelling
-from gateway.model import Conversion, Quality, Register, RegisterTable, ValueKind
+from gateway.model import Conversion, ObjectType, Quality, Register, RegisterTable, ValueKind
 
 if TYPE_CHECKING:
     from collections.abc import Container, Iterable, Mapping
@@ -145,6 +145,7 @@ def draft_points(group: AssetGroup) -> tuple[dict[str, DraftPoint], int]:
         if kind is ValueKind.NUMBER and "unit" not in point.keys:
             point.remarks.append("no unit known: add one")
         if kind is ValueKind.ANY:
+            point.keys["bacnet"] = {"object": ObjectType.CHARACTERSTRING_VALUE.value}
             point.remarks.append(_text_remark(sample.words if sample else ()))
         points[unique_name(as_level(key.upper()) or "POINT", points)] = point
     return points, -(-end // _STRIDE_STEP) * _STRIDE_STEP

@@ -159,6 +159,12 @@ def test_one_text_among_numbers_makes_a_key_text(tmp_path: Path) -> None:
     )
 
 
+def test_text_is_text_on_bacnet(tmp_path: Path) -> None:
+    """An analog-input would show a fault for each text, and each would be a dead letter."""
+    drafted = draft(tmp_path, evidence(ROOMS, seen={"ast-1": {"x": "auto"}}), sinks=SINKS | {"bac": "bacnet"})
+    assert "X: {from: x, bacnet: {object: characterstring-value}}" in text_of(drafted)
+
+
 def test_keys_that_differ_in_case_get_points_of_different_names(tmp_path: Path) -> None:
     """Point names are in capitals, so the second one gets a number."""
     points = drafted_points(tmp_path, Temp=1.5, temp=2.5)
