@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from itertools import groupby
 from typing import TYPE_CHECKING, cast
 
+from gateway.mapping.object_types import cov_increment
 from gateway.model import HEARTBEAT, Quality
 from gateway.sinks.bacnet.config import BacnetConfig
 from gateway.sinks.modbus_client.config import ModbusClientConfig
@@ -261,11 +262,12 @@ def _sparkplug(points: Iterable[Published], name: str, config: MqttSparkplugConf
 
 
 def _objects(point_map: PointMap, rows: Sequence[MapRow], sink: str) -> Iterator[MapRow]:
-    """Yield the first row of each point that has an object on a BACnet sink."""
+    """Yield the first row of each point that has an object on a BACnet sink, with its COV_Increment."""
     first = {str(row["name"]): row for row in reversed(rows)}
     for point in point_map.points:
-        if any(shown.sink == sink for shown in point.objects):
-            yield first[point.name]
+        for shown in point.objects:
+            if shown.sink == sink:
+                yield {**first[point.name], "cov": cov_increment(point, shown.type) or None}
 
 
 def _bacnet(rows: Iterable[MapRow], name: str, config: BacnetConfig, gateway: str) -> str:

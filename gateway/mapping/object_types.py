@@ -12,7 +12,7 @@ from gateway.text import short_list
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from gateway.model import BacnetObject, Conversion, Register, Scalar
+    from gateway.model import BacnetObject, Conversion, Point, Register, Scalar
 
 HIGHEST_INSTANCE = 4_194_302  # 4,194,303 means any instance (ANSI/ASHRAE 135, clause 20.2.14)
 EXACT_TO = 16_777_216
@@ -20,6 +20,8 @@ EXACT_TO = 16_777_216
 _LONGEST_TEXT = 1400  # bytes in UTF-8: with it, a notification fits into an APDU and a datagram
 _HIGHEST_REAL = 3.4028234663852886e38
 NUMBERS = frozenset({ObjectType.ANALOG_INPUT, ObjectType.LARGE_ANALOG_VALUE})
+_AGE_INCREMENT_S = 60
+"""An age changes every second: without `cov`, subscribers of many assets would be flooded."""
 _BINARY = {0, 1}  # equal to False and True
 
 
@@ -127,6 +129,15 @@ def _type_problem(
         return f"shows 0 and 1, but the point shows numbers{instead}" if is_number else None
     is_text = _has_text(states) or (not states and conversion.kind is ValueKind.ANY and not usual.values)
     return None if is_text else f"shows text, but the point shows none{instead}"
+
+
+def cov_increment(point: Point, kind: ObjectType) -> float:
+    """Return the COV_Increment of a point's object: its deadband, 0 without one, but a minute for an age."""
+    if kind not in NUMBERS:
+        return 0.0
+    if point.cov is not None:
+        return point.cov.delta
+    return _AGE_INCREMENT_S if point.source == "$age" else 0.0
 
 
 def object_error(shown: BacnetObject | ObjectShape, value: Scalar) -> str | None:

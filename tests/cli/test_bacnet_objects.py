@@ -77,12 +77,15 @@ def test_ede_files_of_each_device(building: Path) -> None:
 
 def test_the_document_has_each_device(building: Path) -> None:
     """The BMS engineer finds address, device instance and every object with unit, states and increment."""
+    age = "points: [{tag: R, point: AGE, asset: ast-1, from: $age, unit: s, bacnet: {instance: 9}}]\n"
+    (building.parent / "mappings" / "b.yaml").write_text(f"schema: gateway.points/1\nsite: hq\n{age}")
     sections = dict(
         part.split("\n", 1) for part in printed("points", "-c", building, "--format", "md").split("\n## ")
     )
     bac = sections["BACnet: bac"]
     assert "device at 192.0.2.10:47808, for clients from 192.0.2.0/24. Device instance: 3101," in bac
     assert "| analog-input | 7 | R/ZN-T | degrees-celsius |  | 0.2 | Zone |" in bac
+    assert "| analog-input | 9 | R/AGE | seconds |  | 60 | Seconds since the last reading" in bac
     assert "| multi-state-input | 8 | R/MODE |  | 1 off, 2 on, 3 auto |  |  |" in bac
     assert "R/MODE" not in sections["BACnet: two"]
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 from gateway.mapping.engineering_units import unit_of_point
 from gateway.mapping.object_status import FAULT, NO_FLAGS, OVERRIDDEN, Reliability, object_status
-from gateway.mapping.object_types import object_error
+from gateway.mapping.object_types import cov_increment, object_error
 from gateway.model import ObjectType
 from gateway.sinks.bacnet import codec
 from gateway.sinks.bacnet.standard import Property
@@ -19,10 +19,7 @@ from gateway.sinks.bacnet.standard import Property
 if TYPE_CHECKING:
     from gateway.model import BacnetObject, Point, Scalar, Update
 
-_ANALOG = frozenset({ObjectType.ANALOG_INPUT, ObjectType.LARGE_ANALOG_VALUE})
 _NORMAL, _FAULT = codec.enumerated(0), codec.enumerated(1)  # BACnetEventState
-_AGE_INCREMENT_S = 60.0
-"""An age changes every second: without `cov`, subscribers of many assets would be flooded."""
 _NORMAL_POLARITY = codec.enumerated(0)
 _RELIABILITIES: Final = {reliability: codec.enumerated(reliability) for reliability in Reliability}
 _STATUS_FLAGS: Final = {flags: codec.bit_string(flags) for flags in (NO_FLAGS, OVERRIDDEN, FAULT)}
@@ -89,7 +86,7 @@ class ServedObject:
         is_without_texts = shape.type is ObjectType.BINARY_INPUT and not shape.texts
         self.properties = _WITHOUT_TEXTS if is_without_texts else PROPERTIES[shape.type]
         self.identifier = codec.object_data(shape.type.number, shape.instance)
-        self.cov_increment = _cov_increment(point) if shape.type in _ANALOG else 0.0
+        self.cov_increment = cov_increment(point, shape.type)
         self.last_held: Scalar = None  # the last good value that the object can hold
         self.apply(None, None)
 
@@ -111,12 +108,6 @@ class ServedObject:
         self.status_flags = _STATUS_FLAGS[status.flags]
         self.reliability = _RELIABILITIES[status.reliability]
         return status.refusal
-
-
-def _cov_increment(point: Point) -> float:
-    if point.cov is not None:
-        return point.cov.delta
-    return _AGE_INCREMENT_S if point.source == "$age" else 0.0
 
 
 def _analog(value: Any) -> tuple[bytes, float]:
