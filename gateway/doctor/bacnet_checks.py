@@ -17,11 +17,11 @@ from gateway.errors import system_reason
 from gateway.sinks.bacnet import codec, frames
 from gateway.sinks.bacnet.frames import Bvlc
 from gateway.sinks.bacnet.standard import ObjectKind, UnconfirmedService
-from gateway.sinks.bacnet.udp_sockets import EVERYWHERE, LIMITED_BROADCAST, broadcast_address
+from gateway.sinks.bacnet.udp_sockets import EVERYWHERE, LIMITED_BROADCAST, broadcast_addresses
 from gateway.text import count_text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from typing import Self
 
     from gateway.config.value_types import HostPort
@@ -94,8 +94,8 @@ def _port_finding(name: str, address: HostPort) -> Finding | None:
 
 async def _network_faults(name: str, config: BacnetConfig) -> list[Finding]:
     """Report other devices that have the instance, by their answers to a Who-Is."""
-    broadcast = str(config.broadcast or broadcast_address(config.listen.host) or "")
-    if not broadcast:
+    broadcasts = broadcast_addresses(config)
+    if not broadcasts:
         return [
             warning(
                 f"{name}: the interface of {config.listen.host} has no broadcast address: no client finds the"
@@ -108,7 +108,7 @@ async def _network_faults(name: str, config: BacnetConfig) -> list[Finding]:
             f"{name}: {other} is device {config.device}, too",
             f"give one of them another instance, here sinks.{name}.device: a BMS takes one for the other",
         )
-        for other in await _others(config, (broadcast, config.listen.port))
+        for other in await _others(config, broadcasts)
     ]
 
 
@@ -119,14 +119,15 @@ def _counted_faults(name: str, facts: Facts) -> Iterator[Finding]:
             yield warning(f"{name}: {count_text(count, noun)} {what}", remedy.format(name=name))
 
 
-async def _others(config: BacnetConfig, everybody: Address) -> list[str]:
+async def _others(config: BacnetConfig, broadcasts: Iterable[str]) -> list[str]:
     limit = codec.unsigned_data(config.device)
     limits = codec.context(0, limit) + codec.context(1, limit)
     who_is = frames.broadcast(frames.unconfirmed_request(UnconfirmedService.WHO_IS, limits))
     with _Probe(config.listen.host) as probe:
-        for host in {everybody[0], LIMITED_BROADCAST}:  # many devices answer to all
+        for host in {*broadcasts, LIMITED_BROADCAST}:  # many devices answer to all
             probe.bind((host, config.listen.port))
-        probe.send(who_is, everybody)
+        for host in broadcasts:
+            probe.send(who_is, (host, config.listen.port))
         answers = await probe.answers()
     packets = [packet for datagram, source in answers if (packet := _packet(datagram, source)) is not None]
     expected = _I_AM + codec.object_data(ObjectKind.DEVICE, config.device)

@@ -26,7 +26,7 @@ from gateway.sinks.bacnet.property_access import (
 from gateway.sinks.bacnet.segmentation import SegmentedAnswers
 from gateway.sinks.bacnet.standard import AbortReason, ConfirmedService, RejectReason, UnconfirmedService
 from gateway.sinks.bacnet.subscriptions import Subscriptions
-from gateway.sinks.bacnet.udp_sockets import EVERYWHERE, UdpSockets, broadcast_address
+from gateway.sinks.bacnet.udp_sockets import EVERYWHERE, UdpSockets, broadcast_addresses
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -81,7 +81,7 @@ class BacnetServer:
     ) -> None:
         self._device = device
         self._config = config
-        self._broadcast: str | None = None
+        self._broadcasts: list[str] = []
         self._clients = clients
         self._status = status
         self._log = _log.bind(sink=sink)
@@ -124,18 +124,18 @@ class BacnetServer:
 
     def listen_for_broadcasts(self) -> None:
         """Answer broadcasts, too; raise OSError if the network's broadcast address cannot be used."""
-        configured, host = self._config.broadcast, self._config.listen.host
-        self._broadcast = str(configured) if configured is not None else broadcast_address(host)
-        if self._broadcast is None:
+        self._broadcasts = broadcast_addresses(self._config)
+        if not self._broadcasts:
+            host = self._config.listen.host
             self._log.warning(
                 "bacnet.no_broadcasts", reason=f"no network with broadcasts has {host}", write="`broadcast`"
             )
-        self._sockets.listen_for_broadcasts(self._broadcast)
+        self._sockets.listen_for_broadcasts(self._broadcasts)
 
     def announce(self) -> None:
         """Broadcast which device this is; in other networks, once the BBMD has it registered."""
-        if self._broadcast is not None:
-            self._sockets.send(frames.broadcast(i_am(self._device)), (self._broadcast, self.port))
+        for address in self._broadcasts:
+            self._sockets.send(frames.broadcast(i_am(self._device)), (address, self.port))
         if self._registration is not None:
             self._registration.start()
 

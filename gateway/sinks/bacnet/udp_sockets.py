@@ -15,9 +15,10 @@ from ipaddress import IPv4Address, IPv4Interface
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from gateway.config.value_types import HostPort
+    from gateway.sinks.bacnet.config import BacnetConfig
 
 EVERYWHERE: Final = "0.0.0.0"  # noqa: S104 - compared with the settings
 """All addresses of this machine."""
@@ -47,11 +48,11 @@ class UdpSockets:
         self._socket = self._open(address.host, address.port, is_broadcast=False)
         self._own = (address.host, self.port)
 
-    def listen_for_broadcasts(self, address: str | None) -> None:
-        """Open a socket for each broadcast address; raise OSError if the address is none of this machine."""
+    def listen_for_broadcasts(self, addresses: Iterable[str]) -> None:
+        """Open a socket for each broadcast address; raise OSError if one is none of this machine."""
         if self._own[0] == EVERYWHERE:
             return  # its own socket receives them
-        for host in filter(None, (address, LIMITED_BROADCAST)):
+        for host in {*addresses, LIMITED_BROADCAST}:
             self._open(host, self.port, is_broadcast=True)
 
     @property
@@ -99,18 +100,27 @@ class UdpSockets:
                 self._receive(datagram, source, is_broadcast)
 
 
-def broadcast_address(host: str) -> str | None:
-    """Return the broadcast address of the network of one of this machine's addresses; None if it has none."""
-    if host == EVERYWHERE:
-        return LIMITED_BROADCAST
+def broadcast_addresses(config: BacnetConfig) -> list[str]:
+    """Return the broadcast address of a device's network, or those of all networks if it listens everywhere.
+
+    The limited broadcast address would reach the network of the default route only, if there is one.
+    """
+    host = config.listen.host
+    if config.broadcast is not None:
+        return [str(config.broadcast)]
     if IPv4Address(host).is_loopback:
-        return _LOOPBACK_BROADCAST
+        return [_LOOPBACK_BROADCAST]
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asking:
-        for _, name in socket.if_nameindex():
-            if _ask_interface(asking, name, host, _GET_ADDRESS) == host:
-                network = IPv4Interface(f"{host}/{_ask_interface(asking, name, host, _GET_NETMASK)}").network
-                return str(network.broadcast_address) if network.prefixlen < _LONGEST_PREFIX else None
-    return None
+        found = [_broadcast_address(asking, name, host) for _, name in socket.if_nameindex()]
+    return [address for address in found if address is not None]
+
+
+def _broadcast_address(asking: socket.socket, name: str, host: str) -> str | None:
+    address = _ask_interface(asking, name, host, _GET_ADDRESS)
+    if address is None or host not in {address, EVERYWHERE}:
+        return None
+    network = IPv4Interface(f"{address}/{_ask_interface(asking, name, host, _GET_NETMASK)}").network
+    return str(network.broadcast_address) if network.prefixlen < _LONGEST_PREFIX else None
 
 
 def _ask_interface(asking: socket.socket, name: str, host: str, request: int) -> str | None:

@@ -13,10 +13,13 @@ from structlog.testing import capture_logs
 from support.bacnet_parts import BROADCAST, DEVICE, HOST, BacnetRig, RawClient, make_object
 from support.mqtt_parts import make_update
 
+from gateway.config.value_types import HostPort
 from gateway.errors import GatewayError
 from gateway.model import Cov
 from gateway.sinks.bacnet import codec, frames
+from gateway.sinks.bacnet.config import BacnetConfig
 from gateway.sinks.bacnet.frames import Bvlc, Pdu, Peer
+from gateway.sinks.bacnet.udp_sockets import LIMITED_BROADCAST, broadcast_addresses
 
 POINT = make_object("L03/ZN-T")
 CLIENT = "127.0.0.3"
@@ -80,6 +83,30 @@ async def test_all_addresses_need_one_socket() -> None:
         with RawClient(rig.port) as client:
             assert (await client.ask(WHO_IS, to=BROADCAST))[6:] == i_am()
             assert await client.read(0, 1, 85) == codec.real(21.5)
+
+
+def test_all_addresses_have_the_broadcasts_of_all_networks() -> None:
+    """Also without a default route, where nothing can be sent to 255.255.255.255."""
+    listen = HostPort("0.0.0.0", 47808)  # noqa: S104 - that is what is tested
+    found = broadcast_addresses(BacnetConfig(type="bacnet", device=DEVICE, listen=listen))
+    assert BROADCAST in found
+    assert LIMITED_BROADCAST not in found
+
+
+async def test_a_limited_broadcast_is_answered_once() -> None:
+    """Also where it is written as the network's broadcast address."""
+    rig = make_rig(broadcast=IPv4Address(LIMITED_BROADCAST))
+    async with rig.make_sink():
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asking:
+            asking.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
+            asking.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, b"lo")
+            asking.bind((CLIENT, 0))
+            asking.settimeout(0.5)
+            asking.sendto(WHO_IS, (LIMITED_BROADCAST, rig.port))
+            loop = asyncio.get_running_loop()
+            assert (await loop.run_in_executor(None, asking.recv, 2048))[6:] == i_am()
+            with pytest.raises(TimeoutError):
+                await loop.run_in_executor(None, asking.recv, 2048)
 
 
 @pytest.mark.parametrize("option", [None, socket.SO_REUSEADDR, socket.SO_REUSEPORT])
