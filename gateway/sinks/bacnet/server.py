@@ -60,7 +60,7 @@ _PLAIN_READ = re.compile(rb"\x81\x0a\x00\x11\x01[\x00\x04][\x00\x02].(.)\x0c(\x0
 _PLAIN_ANSWER = b"\x81\x0a\x00%c\x01\x00\x30%b\x0c%b\x3e%b\x3f"
 _PLAIN_LENGTH = 32  # of a value with which the answer fits into any APDU
 _BBMD_REFUSALS = {1: 0x10, 2: 0x20, 5: 0x30, 6: 0x40, 8: 0x50, 9: 0x60}  # what only a BBMD does (clause J.2)
-_BY_SERVER = 1  # a bit of aborts and segment acks: its sender is the server of the transaction
+_BY_SERVER = 1  # a bit of an abort: its sender is the server of the transaction
 _ANSWERS = frozenset({Pdu.SIMPLE_ACK, Pdu.ERROR, Pdu.REJECT, Pdu.ABORT})  # to notifications
 _MOST_HOSTS = 4096  # whose permission is remembered
 
@@ -216,7 +216,7 @@ class BacnetServer:
             request = frames.read_confirmed_request(apdu)
             if request is not None:
                 self._answer_confirmed(request, peer)
-        elif kind == Pdu.SEGMENT_ACK and not apdu[0] & _BY_SERVER:
+        elif kind == Pdu.SEGMENT_ACK:  # by whichever role: node-bacnet acknowledges in that of a server
             ack = frames.read_segment_ack(apdu)
             if ack is not None:
                 self._segmented.acknowledge(ack, peer)

@@ -264,13 +264,13 @@ async def test_tshark_finds_nothing_wrong_with_any_answer(client: RawClient) -> 
     assert find_malformed(client.received) == []
 
 
-async def test_segments_are_acknowledged_by_the_client_only(client: RawClient) -> None:
-    """Each segment is marked as one that expects a reply, and an ack in the name of a server is none."""
+@pytest.mark.parametrize("role", [0, 1])
+async def test_segments_expect_a_reply(client: RawClient, role: int) -> None:
+    """Each is marked so. It may be acknowledged in the role of a server too, as node-bacnet does."""
     reading = bytes((0x02, 0, 7, READ_MULTIPLE)) + DEVICE_OBJECT + codec.opening(1)  # APDUs of 50 bytes
     frame = frames.unicast(reading + codec.context(0, bytes((ALL,))) + codec.closing(1), client.peer)
     segments = [await client.ask(frame)]
-    client.send(frames.unicast(b"\x41\x07\x00\x04", client.peer))
-    client.send(frames.unicast(b"\x40\x07\x00\x02", client.peer))
+    client.send(frames.unicast(bytes((0x40 | role, 7, 0, 2)), client.peer))
     segments += [await client.receive(), await client.receive()]
     assert [(each[4:6], each[6] & 0xF8, each[8]) for each in segments] == [
         (b"\x01\x04", 0x38, number) for number in range(3)
