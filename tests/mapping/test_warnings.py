@@ -64,6 +64,14 @@ def test_correct_points_cause_no_warning(tmp_path: Path, keys: str) -> None:
     assert warnings_of(tmp_path, table_of_points(f"tag: X, point: P, {keys}")) == []
 
 
+def test_an_age_in_another_unit_than_seconds_is_warned_of(tmp_path: Path) -> None:
+    """It is not converted, so a BMS would show 600 s as 600 minutes."""
+    table = table_of_points("tag: X, point: P, unit: min", "tag: X, point: Q, unit: seconds")
+    assert warnings_of(tmp_path, table.replace("from: t", "from: $age")) == [
+        'a.yaml:5:52: points[0].unit: $age is in seconds, whatever is written here: write `s` ("min")'
+    ]
+
+
 def test_a_template_that_no_asset_uses_is_warned_of(tmp_path: Path) -> None:
     """Assets in any file count as users of a template."""
     one = f"{HEAD}templates:\n  a: {{points: {{A: {{from: k}}}}}}\n  b: {{points: {{A: {{from: k}}}}}}\n"

@@ -111,6 +111,8 @@ def draft_point(
         for name in (*_CALCULATING_KEYS, "stale_after", "on_stale", "quality"):
             if getattr(keys, name) is not None:
                 place.report(f"does not apply to {source}, which the gateway makes itself", name)
+        if source == "$age" and unit_conversion("s", keys.unit or "s") != (1, 0):
+            place.warn("$age is in seconds, whatever is written here: write `s`", "unit")
         check_value(blocks, place, _HIGHEST[source], what=f"{source} can become {_HIGHEST[source]}")
     else:
         _check_constants(draft, place, on_stale, needs_numbers=draft.conversion.calculates or bool(keys.cov))
