@@ -82,7 +82,7 @@ def object_status(update: Update | None, bacnet_object: BacnetObject, *, last_go
     """Return what an object shows for its point's newest update (None: there is none yet).
 
     Present_Value is the value of the update; without one, or if the object cannot hold it, the last good
-    value; without that, NaN, inactive, state 1 or empty text.
+    value; without that, NaN, inactive, empty text, and of states the one for no value or the first.
     """
     value = None if update is None else update.value
     refusal = object_error(bacnet_object, value)
@@ -114,7 +114,7 @@ def _reliability(update: Update | None, shown: Scalar) -> Reliability:
 
 def _present_value(value: Scalar, kind: ObjectType, states: tuple[Scalar, ...]) -> float | str:
     """Return the Present_Value for a point's value, which the object can hold."""
-    if value is None:
+    if value is None and None not in states:
         return _NO_VALUE[kind]
     if kind is ObjectType.MULTI_STATE_INPUT:
         return states.index(value) + 1

@@ -36,8 +36,8 @@ class ObjectShape(NamedTuple):
 _PSEUDO_SHAPES = {
     "$quality": ObjectShape(
         ObjectType.MULTI_STATE_INPUT,
-        tuple(quality.value for quality in Quality),
-        tuple(quality.name.lower() for quality in Quality),
+        (*(quality.value for quality in Quality), None),
+        (*(quality.name.lower() for quality in Quality), "no reading"),
     ),
     "$age": ObjectShape(ObjectType.ANALOG_INPUT),
     "$online": ObjectShape(ObjectType.BINARY_INPUT, (0, 1), ("offline", "online")),

@@ -16,7 +16,7 @@ from gateway.mapping.object_status import (
     StatusFlags,
     object_status,
 )
-from gateway.mapping.object_types import object_error
+from gateway.mapping.object_types import object_error, object_shape
 from gateway.model import BacnetObject, Conversion, ObjectType, OnStale, Point, Quality, StalePolicy, Update
 
 if TYPE_CHECKING:
@@ -127,3 +127,11 @@ def test_fault_and_event_state_follow_the_reliability(
     assert shown.flags.fault == shown.flags.in_alarm == in_fault
     assert shown.event_state is (EventState.FAULT if in_fault else EventState.NORMAL)
     assert not shown.flags.out_of_service
+
+
+def test_a_quality_before_the_first_reading_is_not_good() -> None:
+    """A client that ignores the flags of `$quality` reads the state `no reading`, not `good`."""
+    shape = object_shape(None, "$quality", Conversion(), (), is_measure=False)
+    shown = BacnetObject("bac", shape.type, 1, shape.values, shape.texts)
+    state = object_status(None, shown, last_good=None).present_value
+    assert shown.texts[int(state) - 1] == "no reading"

@@ -59,7 +59,9 @@ def shape(
         (
             shape("$quality"),
             ObjectShape(
-                MULTI_STATE, (0, 1, 2, 3, 4, 5), ("good", "held", "stale", "bad", "forced", "offline")
+                MULTI_STATE,
+                (0, 1, 2, 3, 4, 5, None),
+                ("good", "held", "stale", "bad", "forced", "offline", "no reading"),
             ),
         ),
         (shape(written=LARGE, kind=NUMBER), ObjectShape(LARGE)),
