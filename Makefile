@@ -57,9 +57,9 @@ bench: .venv/.dev ## measure: durable intake against a bare aiohttp handler, the
 .PHONY: lock
 lock: .venv/.dev ## pin requirements/*.txt again after a change of dependencies (ARGS="--upgrade": newest releases)
 	@pin() { echo "Pinning requirements/$$1 …"; $(pin) $(ARGS) --output-file "requirements/$$1" "$${@:2}"; }
-	pin dev.txt --extra speed --extra demo pyproject.toml requirements/build.in requirements/installer.in requirements/dev.in
+	pin dev.txt --extra speed --extra nats --extra demo pyproject.toml requirements/build.in requirements/installer.in requirements/dev.in
 	pin demo.txt --constraints requirements/dev.txt --extra speed --extra demo pyproject.toml requirements/build.in
-	pin run.txt --constraints requirements/dev.txt --extra speed pyproject.toml
+	pin run.txt --constraints requirements/dev.txt --extra speed --extra nats pyproject.toml
 	pin decoders.txt --no-deps requirements/decoders.in
 	pin build.txt --constraints requirements/dev.txt requirements/build.in
 	pin installer.txt --constraints requirements/dev.txt requirements/installer.in

@@ -1,0 +1,35 @@
+"""The subject of an event, `infodeck.<organization>.<site>.<asset>`, each part as one token of NATS."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from urllib.parse import quote
+
+ROOT = "infodeck"
+UNKNOWN = "_"
+"""The token of a site or an asset that is not known."""
+
+_LONGEST_BYTES = 800  # three of them fit into the 4,096 bytes of a server's longest control line
+
+
+@lru_cache(maxsize=16_384)
+def subject_token(text: str) -> str:
+    """Return a text as one token of a subject: percent-encoded as in URLs, the dot too.
+
+    Letters, digits, `_`, `-` and `~` stay as they are. No other text has the same token, except that an empty
+    text, and one whose token would be longer than 800 bytes, are `_`. The text `_` itself is `%5F`.
+    """
+    if text == UNKNOWN:
+        return "%5F"
+    token = quote(text, safe="", errors="replace").replace(".", "%2E")
+    return token if 0 < len(token) <= _LONGEST_BYTES else UNKNOWN
+
+
+def event_subject(organization: str, site: str | None, asset: str | None) -> str:
+    """Return the subject of an event; None is an unknown site or asset."""
+    return f"{ROOT}.{subject_token(organization)}.{subject_token(site or '')}.{subject_token(asset or '')}"
+
+
+def organization_subjects(organization: str) -> str:
+    """Return the subjects of all events of an organization, `infodeck.<organization>.>`."""
+    return f"{ROOT}.{subject_token(organization)}.>"
