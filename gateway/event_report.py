@@ -95,6 +95,9 @@ def _header(record: Record, explanation: Explanation) -> str:
         ["created", "not stated" if created_ms is None else time_text(created_ms)],
         ["received", f"{time_text(event.received_ms)}  ({number})"],
     ]
+    if event.origin is not None:
+        gateway, first_ms = event.origin
+        rows.append(["verified", f"by {gateway}, which received it {time_text(first_ms)}"])
     if event.is_backfilled:
         rows.append(["source", "Infodeck's API, not a webhook"])
     if telemetry is None or not telemetry.readings or not is_about_asset:

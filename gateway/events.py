@@ -19,7 +19,7 @@ import orjson
 
 from gateway.errors import EventError
 from gateway.json_text import load_json
-from gateway.model import Event, Reading, Telemetry
+from gateway.model import Event, Origin, Reading, Telemetry
 from gateway.records import OnlineState
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ def check_event_pattern(text: str) -> str:
     return text
 
 
-def parse_event(body: bytes, *, received_ms: int) -> Event:
+def parse_event(body: bytes, *, received_ms: int, origin: Origin | None = None) -> Event:
     """Return the event in a verified body; raise EventError if it is none.
 
     An event is a JSON object with a string `id` and `type`; telemetry also needs the object `data.object`.
@@ -96,7 +96,7 @@ def parse_event(body: bytes, *, received_ms: int) -> Event:
         raise EventError("`data.object` is missing or not an object")
     if readable is not body and "\ufffd" in event_id:  # two ids might look alike now
         raise EventError("`id` is no text")
-    return Event(event_id=event_id, type=kind, body=readable, document=document, received_ms=received_ms)
+    return Event(event_id, kind, readable, document, received_ms, origin)
 
 
 def _text(document: dict[str, Any], name: str) -> str:
@@ -210,14 +210,14 @@ def shadow_time_ms(shadow: dict[str, Any], steps: Sequence[str | int]) -> int | 
 
 def _find_readings(event: Event, asset: str) -> Telemetry:
     event_ms = _event_time_ms(event)
-    latest_ms = event.received_ms + CLOCK_LEAD_MS
+    latest_ms = event.dated_ms + CLOCK_LEAD_MS
     for container, items in _candidates(_object(event.document)):
         readings: list[Reading] = []
         clock_ahead = 0
         for key, value, own_ms, unit in items:
             time_ms = own_ms or event_ms
             if time_ms > latest_ms:
-                time_ms = event.received_ms
+                time_ms = event.dated_ms
                 clock_ahead += 1
             readings.append(Reading(key, value, time_ms, unit))
         if readings:
@@ -228,8 +228,8 @@ def _find_readings(event: Event, asset: str) -> Telemetry:
 def _event_time_ms(event: Event) -> int:
     """Return the time of readings without their own: the resource's, else `created`, else of receipt."""
     own_ms = _timestamp(_object(event.document)) or parse_time(event.document.get("created"))
-    time_ms = own_ms or event.received_ms
-    return event.received_ms if time_ms > event.received_ms + CLOCK_LEAD_MS else time_ms
+    dated_ms = event.dated_ms
+    return dated_ms if own_ms is None or own_ms > dated_ms + CLOCK_LEAD_MS else own_ms
 
 
 def _object(document: dict[str, Any]) -> Any:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 from enum import Enum, IntEnum, StrEnum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -61,12 +61,20 @@ BACKFILL_ID_PREFIX = "reconcile_"
 """The ids of events that the gateway makes from values of Infodeck's API begin with it."""
 
 
+class Origin(NamedTuple):
+    """The gateway whose intake verified an event, and when it received the event, by its own clock."""
+
+    gateway: str
+    received_ms: int
+
+
 @dataclass(slots=True)
 class Event:
     """One accepted webhook delivery, verified and parsed once. Not frozen: made per request.
 
-    `document` is the parsed body, `body` the bytes as received, which the event log stores. `telemetry` is
-    set by `gateway.events.read_telemetry`, so that the readings are searched for only once.
+    `document` is the parsed body, `body` the bytes as received, which the event log stores. `received_ms` is
+    when this gateway received it. `origin` is set if another gateway's intake did before, perhaps days ago.
+    `telemetry` is set by `gateway.events.read_telemetry`, so that the readings are searched for only once.
     """
 
     event_id: str
@@ -74,7 +82,16 @@ class Event:
     body: bytes
     document: dict[str, Any]
     received_ms: int
+    origin: Origin | None = None
     telemetry: Telemetry | None = field(default=None, init=False, repr=False, compare=False)
+
+    @property
+    def dated_ms(self) -> int:
+        """When a gateway first received the event: the time of readings without their own.
+
+        It is never later than our own receipt, however far the other clock is ahead.
+        """
+        return self.received_ms if self.origin is None else min(self.origin.received_ms, self.received_ms)
 
     @property
     def is_backfilled(self) -> bool:

@@ -169,12 +169,14 @@ class DeadLetter:
 class StoredDeadLetter:
     """A dead letter in the state store, under a number that is never used again.
 
-    `body` is the event as received, None if no event caused the dead letter or the body is gone.
+    `body` is the event as received, None if no event caused the dead letter or the body is gone. `dated_ms`
+    is when the event was first received, None if the log has it no longer.
     """
 
     number: int
     letter: DeadLetter
     body: bytes | None
+    dated_ms: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,7 +40,7 @@ class EventCopies:
         letter = stored.letter
         if stored.body is None:
             raise GatewayError("its event is not kept any more")
-        event = parse_event(stored.body, received_ms=letter.at_ms)
+        event = parse_event(stored.body, received_ms=stored.dated_ms or letter.at_ms)
         event.event_id = letter.event_id  # not always the one in its body
         if letter.sink not in self._wanted or event.type not in self._wanted[letter.sink]:
             raise GatewayError(f"{letter.sink} does not publish {event.type} any more, see its `events`")
@@ -50,7 +50,7 @@ class EventCopies:
 def _copy(event: Event, *, seq: int) -> Update:
     # Decoding loses nothing: what was parsed as JSON is UTF-8.
     body = event.body.decode()
-    return Update(event_point(event.type), body, body, Quality.GOOD, event.received_ms, seq, event.event_id)
+    return Update(event_point(event.type), body, body, Quality.GOOD, event.dated_ms, seq, event.event_id)
 
 
 @lru_cache(maxsize=256)  # one point for all events of a type, and no memory for types without end

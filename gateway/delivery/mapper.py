@@ -98,7 +98,7 @@ class Mapper:
             raise GatewayError(f"{letter.point} is not in the point tables any more")
         if stored.body is None:
             raise GatewayError("its event is not kept any more")
-        event = parse_event(stored.body, received_ms=letter.at_ms)
+        event = parse_event(stored.body, received_ms=stored.dated_ms or letter.at_ms)
         event.event_id = letter.event_id  # not always the one in its body
         telemetry = read_telemetry(event)
         plan = self._plan_for(telemetry)
@@ -173,7 +173,7 @@ class Mapper:
     def _limit_time(self, update: Update) -> None:
         """Keep a dead letter's reading without a time of its own from becoming newer than it was.
 
-        It has the time of receipt, and of that only the time of the dead letter is known.
+        It has the time of receipt; if its event is gone, only the time of the dead letter is known.
         """
         newest = self.state.measured(update.point)
         if newest is not None and newest.seq >= update.seq:

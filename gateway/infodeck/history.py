@@ -202,18 +202,18 @@ class HistoryGaps:
                 if key in self._newest_ms:
                     self._mark_known(Gap(*key, since_ms), time_ms)
             else:
-                self._end(Gap(*key, since_ms, time_ms), received_ms=event.received_ms)
+                self._end(Gap(*key, since_ms, time_ms), dated_ms=event.dated_ms)
 
     def _mark_known(self, gap: Gap, time_ms: int) -> None:
         known = Gap(gap.asset, gap.key, gap.since_ms, gap.until_ms, (time_ms // 1000,))
         self._save({gap.id: known})
 
-    def _end(self, gap: Gap, *, received_ms: int) -> None:
+    def _end(self, gap: Gap, *, dated_ms: int) -> None:
         """End an open gap: it is due if it was long, and forgotten otherwise."""
         key = gap.asset, gap.key
         del self._since_ms[key]
         was_stored = self._newest_ms.pop(key, None) is not None
-        duration_ms = max(received_ms, gap.until_ms or 0) - gap.since_ms
+        duration_ms = max(dated_ms, gap.until_ms or 0) - gap.since_ms
         if duration_ms > self._context.settings.history_after * 1000:
             self._make_due(gap)
             self._save({gap.id: gap})

@@ -69,9 +69,9 @@ class WebhookArrivals:
 
 def _made_ms(event: Event) -> int:
     """Return when Infodeck made an event, or when it came if there is no plausible time in it."""
-    created, received_ms = event.document.get("created"), event.received_ms
-    made_ms = created * 1000 if type(created) is int else received_ms
-    return made_ms if 0 < made_ms <= received_ms + CLOCK_LEAD_MS else received_ms
+    created, dated_ms = event.document.get("created"), event.dated_ms
+    made_ms = created * 1000 if type(created) is int else dated_ms
+    return made_ms if 0 < made_ms <= dated_ms + CLOCK_LEAD_MS else dated_ms
 
 
 class MissedDeliveries:

@@ -23,12 +23,14 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger()
 
-LAYOUT = 1
+LAYOUT = 2
 # AUTOINCREMENT: the number of a dead letter is never used again, so that nobody who asks for it gets a newer
 # one.
-_SCHEMA = """
+_EVENTS = "seq INTEGER PRIMARY KEY, id_hash BLOB NOT NULL UNIQUE, received_ms INTEGER NOT NULL, body BLOB"
+_ORIGIN = ", origin TEXT, origin_ms INTEGER"  # since layout 2; NULL: received by the gateway's own intake
+_SCHEMA = f"""
 CREATE TABLE events(
-  seq INTEGER PRIMARY KEY, id_hash BLOB NOT NULL UNIQUE, received_ms INTEGER NOT NULL, body BLOB) STRICT;
+  {_EVENTS}{_ORIGIN}) STRICT;
 CREATE TABLE cursors(sink TEXT PRIMARY KEY, seq INTEGER NOT NULL) STRICT, WITHOUT ROWID;
 CREATE TABLE last_values(
   point TEXT PRIMARY KEY, asset TEXT NOT NULL, source TEXT NOT NULL, raw TEXT NOT NULL,
@@ -140,13 +142,20 @@ def create_tables(database: sqlite3.Connection) -> None:
 
 def read_layout(database: sqlite3.Connection, path: Path) -> int:
     """Return the number of the layout, 0 in an empty file; refuse that of a newer gateway."""
-    layout: int = database.execute("PRAGMA user_version").fetchone()[0]
+    layout = _layout_number(database)
     if layout > LAYOUT:
         raise GatewayError(
             f"{path}: written by a newer gateway (layout {layout}, this one knows {LAYOUT}); install that"
             " version again"
         )
     return layout
+
+
+def show_origins(database: sqlite3.Connection) -> None:
+    """Let queries see a journal of layout 1, which is opened read-only, in the present layout."""
+    database.execute(
+        "CREATE TEMP VIEW events AS SELECT *, NULL AS origin, NULL AS origin_ms FROM main.events"
+    )
 
 
 def is_corrupt(error: Exception) -> bool:
@@ -192,13 +201,29 @@ def _prepare(database: sqlite3.Connection, path: Path) -> None:
     found = execute("PRAGMA quick_check(1)").fetchone()[0]
     if found != "ok":
         raise sqlite3.DatabaseError(found)
-    if not read_layout(database, path):
+    layout = read_layout(database, path)
+    if not layout:
         create_tables(database)
+    elif layout < LAYOUT:
+        _add_origins(database)
+        log.info("journal.upgraded", file=str(path), layout=LAYOUT, was=layout)
     with closing(sqlite3.connect(":memory:")) as new:
         create_tables(new)
         query = "SELECT sql FROM sqlite_schema WHERE sql NOTNULL AND name NOT LIKE 'sqlite_%' ORDER BY name"
         if database.execute(query).fetchall() != new.execute(query).fetchall():
             raise sqlite3.DatabaseError("the description of the tables is damaged")
+
+
+def _layout_number(database: sqlite3.Connection) -> int:
+    number: int = database.execute("PRAGMA user_version").fetchone()[0]
+    return number
+
+
+def _add_origins(database: sqlite3.Connection) -> None:
+    """Bring a journal of layout 1 to the present one. Takes no time: SQLite rewrites no rows."""
+    columns = _ORIGIN.removeprefix(", ").split(", ")
+    steps = "".join(f"ALTER TABLE events ADD COLUMN {column};" for column in columns)
+    database.executescript(f"BEGIN IMMEDIATE;{steps}PRAGMA user_version={LAYOUT};COMMIT;")
 
 
 def _why_corrupt(database: sqlite3.Connection, path: Path) -> str | None:
@@ -237,23 +262,28 @@ def _copy_readable(damaged: sqlite3.Connection, new_path: Path, *, sinks: Iterab
         new_path.with_name(new_path.name + suffix).unlink(missing_ok=True)
     with closing(connect(new_path)) as new:
         _prepare(new, new_path)
+        layout = LAYOUT
         with suppress(sqlite3.Error):
             damaged.execute("PRAGMA writable_schema=ON")  # so that SQLite also opens a file that was cut off
-            if damaged.execute("PRAGMA user_version").fetchone() != (LAYOUT,):
-                return "nothing, since its layout cannot be read"
-        return _copy_tables(damaged, new, sinks=sinks)
+            layout = _layout_number(damaged)
+        if not 0 < layout <= LAYOUT:
+            return "nothing, since its layout cannot be read"
+        return _copy_tables(damaged, new, sinks=sinks, layout=layout)
 
 
-def _copy_tables(damaged: sqlite3.Connection, new: sqlite3.Connection, *, sinks: Iterable[str]) -> str:
+def _copy_tables(
+    damaged: sqlite3.Connection, new: sqlite3.Connection, *, sinks: Iterable[str], layout: int
+) -> str:
     cursors = dict.fromkeys(sinks, 0) | dict(_both_ways(damaged, "cursors"))
     delivered = min((seq for name, seq in cursors.items() if not name.startswith("$")), default=0)
     after = max(0, delivered - MAPPED_AGAIN)
     body = f"CASE WHEN seq > {after} THEN body END"
+    origin = "NULL, NULL" if layout < LAYOUT else "origin, origin_ms"
     copied = {table: _insert(new, table, _both_ways(damaged, table)) for table in _TEXT_KEYED}
     for table, query in (
         ("assets", "SELECT * FROM assets WHERE id > ?"),
         ("dead_letters", "SELECT * FROM dead_letters WHERE id > ?"),
-        ("events", f"SELECT seq, id_hash, received_ms, {body} FROM events WHERE seq > ?"),  # noqa: S608 - a number
+        ("events", f"SELECT seq, id_hash, received_ms, {body}, {origin} FROM events WHERE seq > ?"),  # noqa: S608 - our own words
     ):
         copied[table] = _insert(new, table, _numbered(damaged, query))
     newest = new.execute("SELECT coalesce(max(seq), 0) FROM events").fetchone()[0]

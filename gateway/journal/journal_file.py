@@ -32,7 +32,7 @@ from gateway.journal.database import (
     open_database,
 )
 from gateway.journal.state_tables import MOST_DEAD_LETTERS, READ_BYTES, write_cursors
-from gateway.model import Record
+from gateway.model import Origin, Record
 from gateway.records import DeadLetter, StateChanges
 
 if TYPE_CHECKING:
@@ -61,22 +61,23 @@ _FULL_BYTES = 64 << 10  # less is not enough to open the file
 _RESERVE_BYTES = 16 << 20
 _RESERVE_SHARE = 4  # of a small disk, the reserve is a fourth
 _EVER_MS = 1 << 62
+_NO_ORIGIN = (None, None)
 _ID = re.compile(rb'"id"\s*:\s*"([^"\\]+)"')  # in a damaged body
 
 # Each statement releases the interpreter lock and must get it back from the busy event loop. So rows are
 # inserted many to a statement; powers of two keep the number of statements small.
 _INSERTS = tuple(
-    (size, f"INSERT OR IGNORE INTO events VALUES {','.join(['(?,?,?,?)'] * size)}")  # noqa: S608 - placeholders only
+    (size, f"INSERT OR IGNORE INTO events VALUES {','.join(['(?,?,?,?,?,?)'] * size)}")  # noqa: S608 - placeholders only
     for size in (64, 32, 16, 8, 4, 2, 1)
 )
-_READ = """SELECT seq, id_hash, received_ms, body FROM events
+_READ = """SELECT seq, id_hash, received_ms, body, origin, origin_ms FROM events
   WHERE seq > ? AND body IS NOT NULL ORDER BY seq"""
 _LAST_TO_FREE = """SELECT max(seq) FROM (
   SELECT seq FROM events WHERE seq > ? AND seq <= ? AND body IS NOT NULL ORDER BY seq LIMIT ?)"""
 # Deleted and inserted again: rows that shrink in place leave their pages half empty.
 _FREE = (
-    """CREATE TEMP TABLE slim AS
-      SELECT seq, id_hash, received_ms, NULL FROM events WHERE seq > :after AND seq <= :last""",
+    """CREATE TEMP TABLE slim AS SELECT seq, id_hash, received_ms, NULL, origin, origin_ms
+      FROM events WHERE seq > :after AND seq <= :last""",
     "DELETE FROM events WHERE seq > :after AND seq <= :last",
     "INSERT INTO events SELECT * FROM slim",
     "DROP TABLE slim",
@@ -378,9 +379,9 @@ def read_events(
     records: list[Record] = []
     damaged: list[DeadLetter] = []
     size_bytes = 0
-    for seq, stored_hash, received_ms, body in database.execute(_READ, (after,)):
+    for seq, stored_hash, received_ms, body, *origin in database.execute(_READ, (after,)):
         try:
-            records.append(Record(seq, decode_event(stored_hash, received_ms, body)))
+            records.append(Record(seq, decode_event(stored_hash, received_ms, body, *origin)))
         except EventError as error:
             reason = f"damaged in the journal: {error}"
             ids = [found.decode(errors="replace") for found in _ID.findall(body)]
@@ -392,9 +393,12 @@ def read_events(
     return records, damaged
 
 
-def decode_event(stored_hash: bytes, received_ms: int, body: bytes) -> Event:
+def decode_event(
+    stored_hash: bytes, received_ms: int, body: bytes, origin: str | None, origin_ms: int | None
+) -> Event:
     """Return the event of a row; raise EventError if the row is damaged."""
-    event = parse_event(body, received_ms=received_ms)
+    first = None if origin is None or origin_ms is None else Origin(origin, origin_ms)
+    event = parse_event(body, received_ms=received_ms, origin=first)
     if id_hash(event.event_id) != stored_hash:
         keep_apart(event)
         if id_hash(event.event_id) != stored_hash:
@@ -411,7 +415,7 @@ def _insert_events(
     for size, statement in _INSERTS:
         while len(events) - done >= size:
             rows = (
-                (seq, id_hash(event.event_id), event.received_ms, event.body)
+                (seq, id_hash(event.event_id), event.received_ms, event.body, *(event.origin or _NO_ORIGIN))
                 for seq, event in enumerate(events[done : done + size], first + done)
             )
             database.execute(statement, tuple(chain.from_iterable(rows)))

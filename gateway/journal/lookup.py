@@ -17,12 +17,14 @@ from gateway.errors import EventError, GatewayError
 from gateway.events import asset_of
 from gateway.journal import state_tables
 from gateway.journal.database import (
+    LAYOUT,
     SINK_CURSORS,
     connect,
     create_tables,
     is_corrupt,
     primary_code,
     read_layout,
+    show_origins,
 )
 from gateway.journal.journal_file import decode_event, id_hash
 from gateway.model import BACKFILL_ID_PREFIX, Event, Record
@@ -38,10 +40,12 @@ _Found = TypeVar("_Found")
 
 # Bodies of delivered events are freed first when the journal is full; a dead letter keeps its copy.
 _EVENT = """SELECT seq, received_ms, coalesce(body,
-    (SELECT body FROM dead_letters WHERE dead_letters.seq = events.seq AND body IS NOT NULL LIMIT 1))
+    (SELECT body FROM dead_letters WHERE dead_letters.seq = events.seq AND body IS NOT NULL LIMIT 1)),
+    origin, origin_ms
   FROM events WHERE id_hash = ?"""
-_NEWEST = "SELECT id_hash, received_ms, body FROM events WHERE body IS NOT NULL ORDER BY seq DESC LIMIT ?"
-_NAMING = """SELECT seq, id_hash, received_ms, body FROM events
+_NEWEST = """SELECT id_hash, received_ms, body, origin, origin_ms FROM events
+  WHERE body IS NOT NULL ORDER BY seq DESC LIMIT ?"""
+_NAMING = """SELECT seq, id_hash, received_ms, body, origin, origin_ms FROM events
   WHERE seq > ? AND seq <= ? AND instr(body, ?) ORDER BY seq DESC"""
 _NEXT_BELOW = "SELECT seq, received_ms FROM events WHERE seq <= ? ORDER BY seq DESC LIMIT 1"
 _SEARCHED_AT_ONCE = 10_000  # events, 20 ms
@@ -65,7 +69,10 @@ def open_read_only(path: Path) -> Iterator[sqlite3.Connection]:
             immutable = "" if _exists(path.with_name(path.name + "-wal")) else "&immutable=1"
             address = f"file:{quote(str(path.absolute()))}?mode=ro{immutable}"
             with closing(connect(address, uri=True)) as database:
-                yield database if read_layout(database, path) else empty
+                layout = read_layout(database, path)
+                if 0 < layout < LAYOUT:
+                    show_origins(database)
+                yield database if layout else empty
     except (sqlite3.Error, OSError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
         raise GatewayError(f"{path}: the journal can't be read: {reason}; {_remedy(error)}") from error
@@ -112,10 +119,10 @@ def read_event(database: sqlite3.Connection, event_id: str) -> Record | None:
     row = database.execute(_EVENT, (id_hash(event_id),)).fetchone()
     if not row:
         return None
-    seq, received_ms, body = row
+    seq, received_ms, body, *origin = row
     event = Event(event_id, "", b"", {}, received_ms)
     with suppress(EventError):
-        event = decode_event(id_hash(event_id), received_ms, body or b"")
+        event = decode_event(id_hash(event_id), received_ms, body or b"", *origin)
     return Record(seq, event)
 
 
@@ -146,11 +153,11 @@ def search_asset_events(path: Path, asset: str) -> Iterator[tuple[int, Record | 
         through = database.execute("SELECT max(seq) FROM events").fetchone()[0]
         while through is not None:
             below = through - _SEARCHED_AT_ONCE
-            for seq, stored_hash, received_ms, body in database.execute(_NAMING, (below, through, part)):
+            for seq, *row in database.execute(_NAMING, (below, through, part)):
                 with suppress(EventError):  # damaged
-                    event = decode_event(stored_hash, received_ms, body)
+                    event = decode_event(*row)
                     if asset_of(event) == asset:
-                        yield received_ms, Record(seq, event)
+                        yield event.received_ms, Record(seq, event)
             through, reached_ms = database.execute(_NEXT_BELOW, (below,)).fetchone() or (None, 0)
             if through is not None:
                 yield reached_ms, None

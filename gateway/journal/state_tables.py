@@ -259,7 +259,8 @@ _DROP_COPIES = """UPDATE dead_letters SET body = NULL WHERE body IS NOT NULL AND
 _LETTER = "id, sink, seq, event_id, point, reason, at_ms"
 _ALL_LETTERS = f"SELECT {_LETTER} FROM dead_letters WHERE ?1 IS NULL OR event_id = ?1 ORDER BY id"  # noqa: S608 - constants only
 _LETTERS_BY_NUMBER = f"""SELECT {_LETTER},
-  coalesce(body, (SELECT body FROM events WHERE events.seq = dead_letters.seq))
+  coalesce(body, (SELECT body FROM events WHERE events.seq = dead_letters.seq)),
+  (SELECT min(received_ms, coalesce(origin_ms, received_ms)) FROM events WHERE events.seq = dead_letters.seq)
   FROM dead_letters WHERE id IN (SELECT value FROM json_each(?)) ORDER BY id"""  # noqa: S608 - likewise
 
 
@@ -299,8 +300,8 @@ def read_dead_letters(database: sqlite3.Connection, numbers: Sequence[int]) -> l
     """Return the dead letters of these numbers that exist, oldest first, limited in bytes."""
     letters: list[StoredDeadLetter] = []
     size_bytes = 0
-    for number, *columns, body in database.execute(_LETTERS_BY_NUMBER, (_json(numbers),)):
-        letters.append(StoredDeadLetter(number, DeadLetter(*columns), body))
+    for number, *columns, body, dated_ms in database.execute(_LETTERS_BY_NUMBER, (_json(numbers),)):
+        letters.append(StoredDeadLetter(number, DeadLetter(*columns), body, dated_ms))
         size_bytes += len(body or b"")
         if size_bytes > READ_BYTES:
             break

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 
 from gateway.errors import EventError
 from gateway.events import asset_of, is_test, parse_event, parse_time, read_online, read_telemetry
-from gateway.model import Reading, Telemetry
+from gateway.model import Origin, Reading, Telemetry
 from gateway.records import OnlineState
 
 if TYPE_CHECKING:
@@ -394,3 +395,34 @@ def test_any_object_is_read_without_error(thing: dict[str, Any]) -> None:
     for reading in telemetry.readings if telemetry else ():
         assert reading.value is None or isinstance(reading.value, str | int | float | bool)
         assert 946_684_800_000 <= reading.time_ms <= RECEIVED_MS + 300_000
+
+
+@pytest.mark.parametrize(
+    ("stated_ms", "expected_ms"),
+    [
+        (None, RECEIVED_MS),
+        (RECEIVED_MS - 1000, RECEIVED_MS - 1000),
+        (RECEIVED_MS + 24 * 3_600_000, RECEIVED_MS),  # ahead of the first receipt, though not of ours
+    ],
+)
+def test_readings_of_a_relayed_event_are_as_old_as_its_first_receipt(
+    stated_ms: int | None, expected_ms: int
+) -> None:
+    """An event that another gateway received days ago never looks as if it were from today."""
+    own = {} if stated_ms is None else {"timestamp": stated_ms}
+    body = {"id": "evt_1", "type": "asset.telemetry.updated"}
+    thing = {"assetId": "ast-1", "telemetry": {"t": 1, **own}}
+    relayed = parse_event(
+        orjson.dumps({**body, "data": {"object": thing}}),
+        received_ms=RECEIVED_MS + 3 * 24 * 3_600_000,
+        origin=Origin("intake-1", RECEIVED_MS),
+    )
+    telemetry = read_telemetry(relayed)
+    assert telemetry is not None
+    assert [reading.time_ms for reading in telemetry.readings] == [expected_ms]
+
+
+def test_no_origin_dates_an_event_after_our_own_receipt() -> None:
+    """The clock of the other gateway may be ahead: what has arrived here is not of tomorrow."""
+    relayed = replace(event({"assetId": "ast-1", "telemetry": {"t": 1}}), origin=Origin("i", RECEIVED_MS + 9))
+    assert relayed.dated_ms == RECEIVED_MS

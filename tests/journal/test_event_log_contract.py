@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -12,7 +13,7 @@ from support.journal_parts import EVENT_LOGS, START_MS, ids, make_event, read_al
 from support.waiting import until
 
 from gateway.events import TELEMETRY
-from gateway.model import Event
+from gateway.model import Event, Origin
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -57,6 +58,16 @@ async def test_events_outlive_a_restart(open_log: Open) -> None:
         assert log.head == before[-1].seq
         await log.append(make_event(3))
         assert (await read_all(log))[-1].seq > before[-1].seq
+
+
+async def test_the_origin_of_an_event_outlives_a_restart(open_log: Open) -> None:
+    """Which gateway received an event first, and when, is stored with our own time of receipt."""
+    relayed = replace(make_event(1), origin=Origin("intake-1", START_MS - 7_000))
+    async with open_log() as log:
+        await asyncio.gather(log.append(make_event(0)), log.append(relayed))
+        await log.append(replace(relayed, received_ms=START_MS + 5, origin=Origin("intake-2", START_MS)))
+    async with open_log() as log:
+        assert [record.event for record in await read_all(log)] == [make_event(0), relayed]
 
 
 async def test_a_duplicate_is_accepted_and_stored_once(open_log: Open) -> None:

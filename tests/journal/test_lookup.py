@@ -50,7 +50,7 @@ async def test_commands_read_a_journal_in_use(tmp_path: Path) -> None:
         assert read_cursors(path) == {"bms": 1, "regs": 0}
         assert read_dead_letters(path) == read_dead_letters(path, event_id="evt_1") == {1: LETTER}
         assert read_dead_letters(path, event_id="evt_2") == {}
-        assert read_dead_letter(path, 1) == StoredDeadLetter(1, LETTER, make_event(1).body)
+        assert read_dead_letter(path, 1) == StoredDeadLetter(1, LETTER, make_event(1).body, START_MS)
         assert read_dead_letter(path, 2) is None
 
 

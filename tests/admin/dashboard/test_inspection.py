@@ -152,7 +152,7 @@ def fill(journal: Path, count: int) -> None:
         body = telemetry(event, ROOM, {"temperature": 20 + number % 7}, time_ms=at_ms)
         rows.append((number, id_hash(event), at_ms, body))
     with closing(sqlite3.connect(journal)) as database, database:
-        database.executemany("INSERT INTO events VALUES (?, ?, ?, ?)", rows)
+        database.executemany("INSERT INTO events VALUES (?, ?, ?, ?, NULL, NULL)", rows)
         database.execute("DELETE FROM cursors")
         names = ("bms", "regs", "$numbers", "$values")
         database.executemany("INSERT INTO cursors VALUES (?, ?)", [(name, count) for name in names])
