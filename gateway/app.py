@@ -29,6 +29,7 @@ from gateway.delivery.sink_loop import RetainedTopics, SinkLoop
 from gateway.errors import GatewayError, JournalError
 from gateway.http_server import ConnectionLimit, answers, serve_application
 from gateway.infodeck.service import InfodeckService
+from gateway.intake.forwarding import Forwarding
 from gateway.intake.server import IntakeServer
 from gateway.intake.signing_secrets import SigningSecrets
 from gateway.journal.lookup import read_dead_letters
@@ -150,6 +151,7 @@ class App:
             steady_ms=steady_ms,
             alarms=self.alarms,
         )
+        forwarded = intake.forwarded_by
         self._intake = IntakeServer(
             path=intake.path,
             max_body_bytes=intake.max_body,
@@ -161,6 +163,7 @@ class App:
             trusted_proxies=intake.trusted_proxies if intake.tls is None else None,
             on_assets_changed=self._infodeck.reconcile_soon,
             published=settings.event_patterns,
+            forwarding=None if forwarded is None else Forwarding(event_log=self._journal, sink=forwarded),
         )
         self._requests = BuildingRequests(
             pipeline=self._pipeline,

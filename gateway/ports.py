@@ -78,6 +78,9 @@ class EventLog(Protocol):
     def move_cursor(self, sink: str, through: int) -> None:
         """Move the cursor of `sink`, durably soon; after a crash the sink may get the last events again."""
 
+    def follow_cursor(self, sink: str, listener: Callable[[int], None]) -> None:
+        """Call `listener` with each new number of the cursor of `sink`; a sink has one listener."""
+
 
 class StateStore(Protocol):
     """The durable state beside the events: last values, overrides, retained topics, assets, dead letters, ….

@@ -18,7 +18,7 @@ from aiohttp import web
 from aiohttp.http import HttpVersion11
 from aiohttp.web_protocol import RequestHandler, RequestPayloadError
 
-from gateway.errors import EventError, JournalError, SignatureError
+from gateway.errors import EventError, JournalError, SignatureError, TransientError
 from gateway.events import ABOUT_ASSETS, MAPPED_TYPES, is_test, keep_apart, parse_event
 from gateway.http_server import ConnectionLimit, ConnectionLog, connection_of, listen
 from gateway.intake.signature import FOREIGN, HEADER, MISMATCH, parse_header
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
     from gateway.config.value_types import HostPort, Network
     from gateway.events import EventPatterns
+    from gateway.intake.forwarding import Forwarding
     from gateway.intake.signature import Verifier
     from gateway.intake.signing_secrets import SigningSecrets
     from gateway.model import Event
@@ -92,8 +93,8 @@ class IntakeServer:
 
     Senders outside loopback and `trusted_proxies` are refused; None: anyone may send (over TLS).
     `on_assets_changed` is called when an event says that assets came, went or were edited. Events of types in
-    `published` are journaled, too, as sinks publish them. A body may take `body_within_s`, and all that are
-    under way `bodies_bytes` of memory.
+    `published` are journaled, too, as sinks publish them. With `forwarding`, answers also wait for a sink.
+    A body may take `body_within_s`, and all that are under way `bodies_bytes` of memory.
     """
 
     path: str
@@ -108,6 +109,7 @@ class IntakeServer:
     bodies_bytes: InitVar[int] = 32 << 20
     on_assets_changed: Callable[[], None] = lambda: None
     published: EventPatterns | frozenset[str] = frozenset()
+    forwarding: Forwarding | None = None
 
     def __post_init__(self, body_within_s: float, bodies_bytes: int) -> None:
         self._stopping = False
@@ -126,6 +128,8 @@ class IntakeServer:
             ):
                 yield
         finally:
+            if self.forwarding is not None:
+                self.forwarding.stop()
             server.pre_shutdown()  # connections without a request end at once
             await server.shutdown(_CLOSE_WITHIN_S)
 
@@ -181,7 +185,7 @@ class IntakeServer:
             return _refusal(401, "the signature is missing, malformed, wrong or outside the tolerance")
         except EventError as error:
             return _refusal(400, str(error))
-        except JournalError as error:
+        except (JournalError, TransientError) as error:
             return _refusal(503, str(error), **{"Retry-After": str(error.retry_after_s)})
         except BodyMemoryError:
             headers = {"Retry-After": str(_NO_MEMORY_RETRY_AFTER_S)}
@@ -236,6 +240,8 @@ class IntakeServer:
             raise JournalError("the gateway is stopping", retry_after_s=_STOPPING_RETRY_AFTER_S)
         keep_apart(event)
         await self.event_log.append(event)
+        if self.forwarding is not None:
+            await self.forwarding.wait()
 
     async def _read(self, request: web.BaseRequest, signature: str | None) -> bytes:
         """Return the whole body; what is refused in any case is refused before it is read.

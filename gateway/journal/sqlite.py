@@ -104,6 +104,7 @@ class SqliteJournal:
         """Why the file is corrupt, if that was found while it was open."""
         self._damaged: set[int] = set()  # numbers of events that could not be read
         self._listeners: list[Callable[[Sequence[Record]], None]] = []
+        self._cursor_listeners: dict[str, Callable[[int], None]] = {}
         self._listener_failure: str | None = None
         self._reading = asyncio.Lock()
         self._pause = GatheringPause()
@@ -192,6 +193,12 @@ class SqliteJournal:
         """Move the cursor of `sink`, durably with the next commit."""
         self._cursors[sink] = self._gathering.cursors[sink] = through
         self._commit_soon()
+        if (listener := self._cursor_listeners.get(sink)) is not None:
+            listener(through)
+
+    def follow_cursor(self, sink: str, listener: Callable[[int], None]) -> None:
+        """Call `listener` each time that the cursor of `sink` moves."""
+        self._cursor_listeners[sink] = listener
 
     # The state store.
 

@@ -14,12 +14,12 @@ from gateway.config.value_types import HostPort, parse_host_port
 from gateway.errors import ConfigError
 from gateway.events import EventPatterns
 from gateway.infodeck.webhooks import ALL_DOCUMENTED_EVENTS
-from gateway.settings.shape import DEFAULT_ADMIN, DEFAULT_INTAKE, PARTS, Settings
+from gateway.settings.shape import DEFAULT_ADMIN, DEFAULT_INTAKE, PARTS, SINK_TYPES, Settings
 from gateway.sinks.broker.config import BrokerConfig
 from gateway.sinks.modbus_client.config import ModbusClientConfig
 from gateway.sinks.mqtt.config import MqttConfig
 from gateway.sinks.sparkplug.config import MqttSparkplugConfig
-from gateway.text import closest_name
+from gateway.text import closest_name, unknown_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -33,6 +33,8 @@ _SHORTEST_TOKEN = 20
 _LONGEST_SOCKET_PATH = 100  # bytes; Linux takes 107, others somewhat less
 _EVERYWHERE = frozenset({"0.0.0.0", "::"})  # noqa: S104  recognised, not listened on
 _ALL_UNITS = frozenset(range(256))
+_FORWARDED = ("intake", "acknowledge", "forwarded")
+_KEEPING = ("nats", "mqtt")  # sinks whose server keeps what it has acknowledged
 
 
 def load_settings(file: Path) -> Document[Settings]:
@@ -42,6 +44,7 @@ def load_settings(file: Path) -> Document[Settings]:
         *_listener_problems(document),
         *_socket_problems(document),
         *_sink_problems(document),
+        *_acknowledge_problems(document),
     ]
     document.warnings += _event_warnings(document)
     document.problems.sort(key=lambda problem: problem.location)
@@ -174,6 +177,23 @@ def _sink_problems(document: Document[Settings]) -> Iterator[Problem]:
             if other != name and path not in reported:
                 reported.add(path)
                 yield document.problem(["sinks", name, *path], f"sinks.{other} {message}", value)
+
+
+def _acknowledge_problems(document: Document[Settings]) -> Iterator[Problem]:
+    """Yield a problem where answers would wait for no sink, or for one that says nothing about safety."""
+    name, sinks = document.written(_FORWARDED), document.written(["sinks"])
+    if not isinstance(name, str):
+        return  # it waits for the journal alone, or has a problem of its own
+    names = sinks if isinstance(sinks, dict) else {}
+    kind = document.written(["sinks", name, "type"])
+    if name not in names:
+        yield document.problem(_FORWARDED, unknown_name("sink", name, names), name)
+    elif kind in SINK_TYPES and kind not in _KEEPING:
+        message = (
+            f"this sink is of type {kind}, which keeps nothing if this machine is lost: name one of type"
+            f" {' or '.join(_KEEPING)}"
+        )
+        yield document.problem(_FORWARDED, message, name)
 
 
 def _event_warnings(document: Document[Settings]) -> Iterator[Problem]:

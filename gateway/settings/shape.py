@@ -91,6 +91,14 @@ class TlsFiles:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
+class ForwardedSettings:
+    """The sink that must have an event before its delivery is answered."""
+
+    forwarded: SinkName
+    """The name of a sink of type nats, or of one that publishes to a broker."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
 class IntakeSettings:
     """Where webhooks arrive. `tolerance` in seconds, both ways; `max_body` in bytes."""
 
@@ -108,6 +116,13 @@ class IntakeSettings:
     """How far a delivery's time may be off, both ways."""
     max_body: BodySize = 1 << 20
     """Larger deliveries are refused."""
+    acknowledge: Literal["journal"] | ForwardedSettings = "journal"
+    """What a delivery's answer waits for: this journal, or {forwarded: SINK}, that sink's delivery, too."""
+
+    @property
+    def forwarded_by(self) -> str | None:
+        """The sink that answers wait for, None if they wait for the journal alone."""
+        return None if isinstance(self.acknowledge, str) else self.acknowledge.forwarded
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)

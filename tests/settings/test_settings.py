@@ -436,3 +436,23 @@ def test_too_long_a_path_of_the_control_socket(tmp_path: Path) -> None:
     assert problem.startswith("3:16: journal.url: the path of a Unix socket")
     assert "set `admin.socket` to a shorter one, such as /run/gateway/control.sock" in problem
     assert complaints_of(tmp_path, LEAST + journal + "admin: {socket: /run/gateway/control.sock}\n") == []
+
+
+def test_answers_wait_for_a_sink_that_keeps_events(tmp_path: Path) -> None:
+    """`acknowledge` names a sink that exists and whose server keeps what it has acknowledged."""
+    text = """\
+infodeck: {{organization: o-1}}
+intake: {{signing_secrets: [{{env: SIGNING_SECRET}}], acknowledge: {written}}}
+sinks:
+  fan: {{type: mqtt, url: "mqtt://127.0.0.1:1883"}}
+  regs: {{type: modbus_server, listen: 127.0.0.1:5020}}
+"""
+    assert settings_of(tmp_path, text.format(written="journal")).intake.forwarded_by is None
+    assert settings_of(tmp_path, text.format(written="{forwarded: fan}")).intake.forwarded_by == "fan"
+    for written, problem in {
+        "{forwarded: fun}": "there is no sink of this name, did you mean `fan`?",
+        "{forwarded: regs}": "this sink is of type modbus_server, which keeps nothing if",
+        "forwarded": "journal or a mapping is expected",
+    }.items():
+        (complaint,) = complaints_of(tmp_path, text.format(written=written))
+        assert problem in complaint

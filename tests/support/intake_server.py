@@ -13,6 +13,7 @@ from gateway.config.value_types import HostPort
 from gateway.delivery.pipeline import Pipeline
 from gateway.events import EventPatterns
 from gateway.http_server import ConnectionLimit, listen
+from gateway.intake.forwarding import Forwarding
 from gateway.intake.server import IntakeServer
 from gateway.intake.signature import HEADER, Verifier, sign
 from gateway.journal.lookup import newest_events
@@ -179,8 +180,12 @@ async def running_intake(
     tls: ssl.SSLContext | None = None,
     on_assets_changed: Callable[[], None] = lambda: None,
     published: Iterable[str] = (),
+    forwarded_within_s: float | None = None,
 ) -> AsyncIterator[RunningIntake]:
-    """Serve within the context, with one sink that has delivered nothing yet."""
+    """Serve within the context, with one sink that has delivered nothing yet.
+
+    With `forwarded_within_s`, answers wait so long until the sink's cursor has passed their event.
+    """
     file = folder / "journal.db"
     status, kept = IntakeStatus(), JournalStatus()
     points = PointMap(points=(), by_asset={})
@@ -214,6 +219,9 @@ async def running_intake(
             bodies_bytes=bodies_bytes,
             on_assets_changed=on_assets_changed,
             published=EventPatterns(published),
+            forwarding=None
+            if forwarded_within_s is None
+            else Forwarding(event_log=journal, sink=SINK, within_s=forwarded_within_s),
         )
         server = intake.server()
         listening = listen(
