@@ -1,0 +1,150 @@
+"""Connects to NATS: TLS, credentials and NKeys as secrets, and why a connection fails, in the user's words.
+
+nats-py's own reconnection stays off: whoever connects must look again at what the server has, and has its own
+back-off. Its NKeys need a library for one signature; `cryptography` signs here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+import re
+import ssl
+from contextlib import asynccontextmanager, suppress
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from nats.aio.client import Client
+from nats.errors import Error as NatsError
+
+from gateway.errors import ConfigError, TransientError, system_reason
+from gateway.jetstream.config import NatsTls
+from gateway.tls import client_context
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+    from gateway.config.secrets import SecretSource
+    from gateway.jetstream.config import NatsConfig
+
+CONNECT_WITHIN_S: Final = 5
+_PING_EVERY_S = 10  # a peer that vanishes without closing is found after two
+_CLOSE_WITHIN_S = 2.0
+_SEED = re.compile(rb"-BEGIN USER NKEY SEED-+\s+(\S+)\s")
+_JWT = re.compile(rb"-BEGIN NATS USER JWT-+\s+(\S+)\s")
+_SEED_BYTES = 36  # two of the kind, the key, two of the checksum
+_USER_PREFIX = 20 << 3
+
+
+@asynccontextmanager
+async def open_connection(
+    config: NatsConfig, *, setting: str, name: str, on_error: Callable[[Exception], None]
+) -> AsyncIterator[Client]:
+    """Yield a connected client, which does not reconnect.
+
+    `setting` is the path of the settings, for messages; `name` is shown in the server's monitoring.
+    `on_error` gets what the server reports beside answers, such as a missing permission. Raise TransientError
+    if no server lets us in, GatewayError or ConfigError if secrets or certificates cannot be used.
+    """
+    context = await asyncio.to_thread(_tls_context, config, setting)
+    identity = await asyncio.to_thread(_identity, config)
+    client = Client()
+    options: dict[str, Any] = {}
+    if identity is not None:
+        client._public_nkey = identity.public_key  # noqa: SLF001 - only its own code for keys would set it
+        options["signature_cb"] = identity.sign
+    if identity is not None and (jwt := identity.jwt) is not None:
+        options["user_jwt_cb"] = lambda: bytearray(jwt)
+
+    try:
+        await _connect(client, config, on_error, name=name, tls=context, **options)
+        yield client
+    finally:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_CLOSE_WITHIN_S):
+                await client.close()
+
+
+async def _connect(
+    client: Client, config: NatsConfig, on_error: Callable[[Exception], None], **options: Any
+) -> None:
+    failures: list[Exception] = []
+    servers = [str(server) for server in config.servers]
+
+    async def report(error: Exception) -> None:
+        if client.is_connected:
+            on_error(error)
+        else:
+            failures.append(error)  # the one that is raised in the end only says that there is none left
+
+    try:
+        async with asyncio.timeout(CONNECT_WITHIN_S * (len(servers) + 1)):
+            await client.connect(
+                servers,
+                error_cb=report,
+                allow_reconnect=False,
+                max_reconnect_attempts=1,
+                reconnect_time_wait=0,
+                connect_timeout=CONNECT_WITHIN_S,
+                ping_interval=_PING_EVERY_S,
+                **options,
+            )
+    except (NatsError, OSError, TimeoutError) as error:
+        cause = failures[-1] if failures else error
+        raise TransientError(f"{', '.join(servers)}: {error_reason(cause)}") from error
+
+
+def error_reason(error: Exception) -> str:
+    """Return why something failed, in words, and what to check if the server refuses the login."""
+    text = " ".join(str(error).removeprefix("nats: ").split()).strip("'\"")
+    if "authorization violation" in text.lower() or "authentication" in text.lower():
+        return f"{text}; check `credentials` or `nkey`, and the user at the server"
+    if isinstance(error, ssl.SSLError):
+        return (getattr(error, "verify_message", "") or error.reason or text).replace("_", " ").lower()
+    if isinstance(error, OSError) and error.strerror:
+        return system_reason(error)
+    return text or ("no answer" if isinstance(error, TimeoutError) else type(error).__name__)
+
+
+class _Identity(NamedTuple):
+    """What proves to the server who we are."""
+
+    sign: Callable[[str], bytes]  # the server's nonce; returns base64
+    public_key: str
+    jwt: bytes | None = None
+
+
+def _identity(config: NatsConfig) -> _Identity | None:
+    """Read the secrets anew, so that renewed ones are used with the next connection."""
+    if config.nkey is not None:
+        return _Identity(*_signer(config.nkey, config.nkey.resolve().reveal()))
+    if config.credentials is None:
+        return None
+    content = config.credentials.resolve().reveal() + b"\n"
+    jwt, seed = _JWT.search(content), _SEED.search(content)
+    if jwt is None or seed is None:
+        raise ConfigError([f"the secret {config.credentials} is no .creds file: it has a JWT and an NKey"])
+    return _Identity(*_signer(config.credentials, seed[1]), jwt[1])
+
+
+def _signer(source: SecretSource, seed: bytes) -> tuple[Callable[[str], bytes], str]:
+    """Return what signs with the seed of a user's NKey, and its public key."""
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey  # noqa: PLC0415 - slow to load
+
+    try:
+        raw = base64.b32decode(seed.strip() + b"=" * (-len(seed.strip()) % 8))
+    except binascii.Error:
+        raw = b""
+    if len(raw) != _SEED_BYTES or not seed.startswith(b"SU"):
+        raise ConfigError([f"the secret {source} is no seed of a user's NKey: that begins with SU"])
+    key = Ed25519PrivateKey.from_private_bytes(raw[2:-2])
+    public = bytes([_USER_PREFIX]) + key.public_key().public_bytes_raw()
+    encoded = base64.b32encode(public + binascii.crc_hqx(public, 0).to_bytes(2, "little")).decode()
+    return lambda nonce: base64.b64encode(key.sign(nonce.encode())), encoded.rstrip("=")
+
+
+def _tls_context(config: NatsConfig, setting: str) -> ssl.SSLContext | None:
+    if not config.servers[0].tls:
+        return None
+    tls = config.tls or NatsTls()
+    return client_context(f"{setting}.tls", authority=tls.ca, certificate=tls.certificate, key=tls.key)

@@ -1,0 +1,77 @@
+"""Connections to real nats-servers: TLS, NKeys, and the words for what goes wrong."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from support.authority import Authority
+from support.nats_servers import NatsServer, UserKey
+from support.ports import free_port
+
+from gateway.config.secrets import SecretSource
+from gateway.errors import ConfigError, GatewayError, TransientError
+from gateway.jetstream.config import NatsConfig, NatsTls, parse_nats_url
+from gateway.jetstream.connection import open_connection
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+async def connect(url: str, **settings: Any) -> str:
+    """Connect once; return the server's name."""
+    config = NatsConfig(servers=(parse_nats_url(url),), stream="INFODECK", **settings)
+    async with open_connection(config, setting="source", name="hq", on_error=lambda _: None) as client:
+        await client.flush()
+        return str(client._server_info["server_name"])
+
+
+def secret(folder: Path, content: str) -> SecretSource:
+    """Write a secret into a file of its own."""
+    file = folder / "secret"
+    file.write_text(content)
+    file.chmod(0o600)
+    return SecretSource("file", str(file))
+
+
+async def test_an_nkey_opens_the_door_to_its_user_alone(tmp_path: Path) -> None:
+    """The seed signs the server's challenge; another one is refused, with what to check."""
+    ours, other = UserKey(), UserKey()
+    settings = f"authorization {{users: [{{nkey: {ours.public}}}]}}"
+    with NatsServer(tmp_path, settings=settings) as server:
+        assert await connect(server.url, nkey=secret(tmp_path, ours.seed + "\n")) == "nats-1"
+        for login in ({"nkey": secret(tmp_path, other.seed)}, {}):
+            with pytest.raises(TransientError, match=r"Authorization Violation.*check `credentials`"):
+                await connect(server.url, **login)
+
+
+@pytest.mark.parametrize("content", ["SUA", "not a seed", "SAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"])
+async def test_secrets_of_another_kind_are_named(tmp_path: Path, content: str) -> None:
+    """What is no seed and no .creds file is reported with its place, without what it contains."""
+    source = secret(tmp_path, content)
+    url = f"nats://127.0.0.1:{free_port()}"
+    with pytest.raises(ConfigError, match="no seed of a user's NKey") as nkey:
+        await connect(url, nkey=source)
+    with pytest.raises(ConfigError, match=r"is no \.creds file") as credentials:
+        await connect(url, credentials=source)
+    assert content not in str(nkey.value) + str(credentials.value)
+
+
+async def test_tls_needs_a_certificate_that_we_trust(tmp_path: Path) -> None:
+    """With its authority the server is accepted, without it the reason is given."""
+    authority = Authority(tmp_path)
+    certificate, key = authority.issue("server")
+    with NatsServer(tmp_path, tls=(certificate, key)) as server:
+        assert await connect(server.url, tls=NatsTls(ca=authority.certificate)) == "nats-1"
+        with pytest.raises(TransientError, match="unable to get local issuer certificate"):
+            await connect(server.url)
+        with pytest.raises(GatewayError, match=rf"source.tls: {tmp_path}/none can't be read"):
+            await connect(server.url, tls=NatsTls(ca=tmp_path / "none"))
+
+
+async def test_no_server() -> None:
+    """A server that is away is named, with the system's reason."""
+    port = free_port()
+    with pytest.raises(TransientError, match=rf"^nats://127.0.0.1:{port}: {os.strerror(111)}"):
+        await connect(f"nats://127.0.0.1:{port}")
