@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import http.client
 import shutil
 import socket
 import ssl
 import subprocess
 from collections import Counter
-from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -16,121 +14,41 @@ import pytest
 from support.authority import Authority
 from support.building import eventually
 from support.cipher_suites import FORWARD_SECRET, spoken_at
-from support.daemon import REPOSITORY, Daemon, sign, telemetry
+from support.daemon import Daemon, sign, telemetry
 from support.mosquitto import Mosquitto
-from support.ports import free_port
+from support.proxies import CADDY, KEPT, NGINX, Proxy, caddy, nginx, running_proxy
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
     from pathlib import Path
 
 ROOM = "ast-a1b2c3d4"
-PATH = "/webhooks/infodeck"
-NGINX = REPOSITORY / "config/nginx/gateway.conf"
-CADDY = REPOSITORY / "config/caddy/Caddyfile"
-KEPT = "/etc/letsencrypt/live/gateway.example.com"
+EXAMPLES = [(nginx, NGINX / "gateway.conf"), (caddy, CADDY / "Caddyfile")]
 
 
 @dataclass
-class Proxied:
-    """A gateway behind a proxy, and a client that trusts the proxy's certificate."""
+class Proxied(Proxy):
+    """A proxy with a gateway behind it."""
 
     daemon: Daemon
-    port: int
-    authority: Authority
-
-    def ask(
-        self, body: bytes, *, path: str = PATH, method: str = "POST", signature: str | None = None
-    ) -> int:
-        """Return the status of the answer."""
-        with closing(
-            http.client.HTTPSConnection("127.0.0.1", self.port, context=self.client())
-        ) as connection:
-            connection.request(method, path, body, {"X-Infodeck-Signature": signature or sign(body)})
-            return connection.getresponse().status
-
-    def client(self) -> ssl.SSLContext:
-        """Return the TLS context of a client."""
-        context = ssl.create_default_context(cafile=self.authority.certificate)
-        context.verify_flags &= ~ssl.VERIFY_X509_STRICT
-        return context
-
-    def is_listening(self) -> bool:
-        """Return whether the proxy accepts connections."""
-        with socket.socket() as probe:
-            return probe.connect_ex(("127.0.0.1", self.port)) == 0
 
 
-def replaced(text: str, **by: str) -> str:
-    """Return the text after these replacements, each of which must apply."""
-    for old, new in by.items():
-        assert old in text
-        text = text.replace(old, new)
-    return text
-
-
-def nginx(folder: Path, proxied: Proxied) -> list[str]:
-    """Return the command; only addresses and files differ from the example."""
-    certificate, key = proxied.authority.issue("proxy", kind="RSA")
-    site = replaced(
-        NGINX.read_text(),
-        **{
-            "listen 443 ssl;": f"listen 127.0.0.1:{proxied.port} ssl;",
-            "    listen [::]:443 ssl;\n": "",
-            "127.0.0.1:8080": f"127.0.0.1:{proxied.daemon.intake_port}",
-            f"{KEPT}/fullchain.pem": str(certificate),
-            f"{KEPT}/privkey.pem": str(key),
-        },
-    )
-    (folder / "gateway.conf").write_text(site)
-    own = "".join(
-        f"{what}_temp_path {folder}/{what};" for what in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
-    )
-    (folder / "nginx.conf").write_text(
-        f"daemon off; user root; pid {folder}/pid; error_log {folder}/error.log; events {{}}"
-        f" http {{ access_log off; {own} include {folder}/gateway.conf; }}"
-    )
-    return ["nginx", "-p", str(folder), "-e", str(folder / "error.log"), "-c", str(folder / "nginx.conf")]
-
-
-def caddy(folder: Path, proxied: Proxied) -> list[str]:
-    """Return the command; only addresses and certificate differ from the example."""
-    certificate, key = proxied.authority.issue("proxy", kind="RSA")
-    site = replaced(
-        CADDY.read_text(),
-        **{
-            "gateway.example.com {": f"https://127.0.0.1:{proxied.port} {{\n\ttls {certificate} {key}",
-            "127.0.0.1:8080": f"127.0.0.1:{proxied.daemon.intake_port}",
-        },
-    )
-    (folder / "Caddyfile").write_text(
-        f"{{\n\tadmin off\n\tauto_https disable_redirects\n\tstorage file_system {folder}\n}}\n{site}"
-    )
-    return ["caddy", "run", "--config", str(folder / "Caddyfile"), "--adapter", "caddyfile"]
-
-
-@contextmanager
-def running(folder: Path, command: Callable[[Path, Proxied], list[str]]) -> Iterator[Proxied]:
-    """Run broker, gateway and proxy."""
-    with Mosquitto(folder) as broker:
-        proxied = Proxied(Daemon(folder, broker.port), free_port(), Authority(folder))
-        proxied.daemon.start()
-        with (folder / "proxy.log").open("wb") as log:
-            process = subprocess.Popen(command(folder, proxied), stdout=log, stderr=log, cwd=folder)
-        try:
-            eventually(proxied.is_listening, True)  # noqa: FBT003 - what is compared
-            yield proxied
-        finally:
-            process.terminate()
-            process.wait(timeout=20)
-            proxied.daemon.kill()
-
-
-@pytest.fixture(params=[nginx, caddy], ids=["nginx", "caddy"], scope="module")
+@pytest.fixture(params=EXAMPLES, ids=["nginx", "caddy"], scope="module")
 def proxied(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proxied]:
-    """Run the gateway behind each, for all tests of this file."""
-    with running(tmp_path_factory.mktemp("proxied"), request.param) as found:
-        yield found
+    """Run broker, gateway and each proxy, for all tests of this file."""
+    folder = tmp_path_factory.mktemp("proxied")
+    command, example = request.param
+    with Mosquitto(folder) as broker:
+        daemon = Daemon(folder, broker.port)
+        daemon.start()
+        addresses = {"127.0.0.1:8080": f"127.0.0.1:{daemon.intake_port}"}
+        try:
+            with running_proxy(
+                folder, command, example, authority=Authority(folder), addresses=addresses
+            ) as proxy:
+                yield Proxied(proxy.port, proxy.authority, daemon)
+        finally:
+            daemon.kill()
 
 
 def test_signed_deliveries_arrive_and_nothing_else_does(proxied: Proxied) -> None:
@@ -185,17 +103,13 @@ def test_forward_secret_suites_only(proxied: Proxied) -> None:
     assert spoken_at(proxied.port) == FORWARD_SECRET["RSA"]
 
 
-def test_the_examples_are_valid_as_they_are(tmp_path: Path) -> None:
-    """`nginx -t` and `caddy adapt` report nothing but the missing certificate."""
-    authority = Authority(tmp_path)
-    certificate, key = authority.issue("proxy")
-    site = NGINX.read_text().replace(
-        "/etc/letsencrypt/live/gateway.example.com/fullchain.pem", str(certificate)
-    )
-    (tmp_path / "gateway.conf").write_text(
-        site.replace("/etc/letsencrypt/live/gateway.example.com/privkey.pem", str(key))
-    )
-    whole = f"pid {tmp_path}/pid; events {{}} http {{ access_log off; include {tmp_path}/gateway.conf; }}"
+@pytest.mark.parametrize("name", ["gateway.conf", "intakes.conf"])
+def test_nginx_examples_are_valid_as_they_are(tmp_path: Path, name: str) -> None:
+    """`nginx -t` reports nothing but the missing certificate."""
+    certificate, key = Authority(tmp_path).issue("proxy")
+    site = (NGINX / name).read_text().replace(f"{KEPT}/fullchain.pem", str(certificate))
+    (tmp_path / name).write_text(site.replace(f"{KEPT}/privkey.pem", str(key)))
+    whole = f"pid {tmp_path}/pid; events {{}} http {{ access_log off; include {tmp_path}/{name}; }}"
     (tmp_path / "nginx.conf").write_text(whole)
     tested = subprocess.run(
         ["nginx", "-t", "-p", tmp_path, "-e", tmp_path / "error.log", "-c", tmp_path / "nginx.conf"],
@@ -204,9 +118,15 @@ def test_the_examples_are_valid_as_they_are(tmp_path: Path) -> None:
         check=False,
     )
     assert tested.returncode == 0, tested.stderr
-    shutil.copy(CADDY, tmp_path)
-    adapted = subprocess.run(
-        ["caddy", "fmt", "--diff", tmp_path / "Caddyfile"], capture_output=True, text=True, check=False
-    )
-    assert adapted.returncode == 0, adapted.stderr
-    assert not [line for line in adapted.stdout.splitlines() if line.startswith(("+", "-"))]
+
+
+@pytest.mark.parametrize("name", ["Caddyfile", "Caddyfile.intakes"])
+def test_caddy_examples_are_valid_as_they_are(tmp_path: Path, name: str) -> None:
+    """`caddy adapt` accepts them, and `caddy fmt` would change nothing."""
+    shutil.copy(CADDY / name, tmp_path)
+    for command in (["adapt", "--adapter", "caddyfile", "--config"], ["fmt", "--diff"]):
+        done = subprocess.run(
+            ["caddy", *command, tmp_path / name], capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr
+    assert not [line for line in done.stdout.splitlines() if line.startswith(("+", "-"))]
