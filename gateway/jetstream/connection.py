@@ -16,9 +16,12 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from nats.aio.client import Client
 from nats.errors import Error as NatsError
+from nats.errors import StaleConnectionError
+from nats.js.errors import NotFoundError, ServiceUnavailableError
 
 from gateway.errors import ConfigError, TransientError, system_reason
 from gateway.jetstream.config import NatsTls
+from gateway.jetstream.subjects import subject_token
 from gateway.tls import client_context
 
 if TYPE_CHECKING:
@@ -30,25 +33,57 @@ if TYPE_CHECKING:
 CONNECT_WITHIN_S: Final = 5
 _PING_EVERY_S = 10  # a peer that vanishes without closing is found after two
 _CLOSE_WITHIN_S = 2.0
+_INFO_WITHIN_S = 3.0
 _SEED = re.compile(rb"-BEGIN USER NKEY SEED-+\s+(\S+)\s")
 _JWT = re.compile(rb"-BEGIN NATS USER JWT-+\s+(\S+)\s")
 _SEED_BYTES = 36  # two of the kind, the key, two of the checksum
 _USER_PREFIX = 20 << 3
+_DENIED = re.compile(r"permissions violation for (\w+) to \"([^\"]*)\"", re.IGNORECASE)
+
+
+class NatsConnection(Client):
+    """A client that does not reconnect. `lost` is done, with the reason, once the connection has ended."""
+
+    def __init__(self, *, with_tls: bool) -> None:
+        super().__init__()
+        self._with_tls = with_tls
+        self.lost: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+
+    async def mark_lost(self) -> None:
+        """Complete `lost`; nats-py calls it."""
+        error = self.last_error
+        if self.lost.done():
+            return
+        if error is None or isinstance(error, OSError | StaleConnectionError):
+            self.lost.set_result("the connection broke")
+        else:
+            self.lost.set_result(f"the server ended the connection: {error_reason(error)}")
+
+    async def _process_info(self, info: dict[str, Any], initial_connection: bool = False) -> None:  # noqa: FBT001, FBT002 - nats-py's
+        """Insist on what the URL says: nats-py would go on in the clear where a server announces no TLS."""
+        if initial_connection:
+            if self._with_tls and not (info.get("tls_required") or info.get("tls_available")):
+                raise NatsError("the server has no TLS: set it up there, or write nats:// in `servers`")
+            if not self._with_tls and info.get("tls_required"):
+                raise NatsError("the server requires TLS: write tls:// in `servers`")
+            info["tls_required"] = self._with_tls
+        await super()._process_info(info, initial_connection)
 
 
 @asynccontextmanager
 async def open_connection(
     config: NatsConfig, *, setting: str, name: str, on_error: Callable[[Exception], None]
-) -> AsyncIterator[Client]:
+) -> AsyncIterator[NatsConnection]:
     """Yield a connected client, which does not reconnect.
 
-    `setting` is the path of the settings, for messages; `name` is shown in the server's monitoring.
+    `setting` is the path of the settings, for messages. `name` is this gateway's: the server's monitoring
+    shows it, and answers come below `_INBOX.<name>`, so that permissions can keep gateways apart.
     `on_error` gets what the server reports beside answers, such as a missing permission. Raise TransientError
     if no server lets us in, GatewayError or ConfigError if secrets or certificates cannot be used.
     """
     context = await asyncio.to_thread(_tls_context, config, setting)
     identity = await asyncio.to_thread(_identity, config)
-    client = Client()
+    client = NatsConnection(with_tls=context is not None)
     options: dict[str, Any] = {}
     if identity is not None:
         client._public_nkey = identity.public_key  # noqa: SLF001 - only its own code for keys would set it
@@ -66,7 +101,12 @@ async def open_connection(
 
 
 async def _connect(
-    client: Client, config: NatsConfig, on_error: Callable[[Exception], None], **options: Any
+    client: NatsConnection,
+    config: NatsConfig,
+    on_error: Callable[[Exception], None],
+    *,
+    name: str,
+    **options: Any,
 ) -> None:
     failures: list[Exception] = []
     servers = [str(server) for server in config.servers]
@@ -81,7 +121,10 @@ async def _connect(
         async with asyncio.timeout(CONNECT_WITHIN_S * (len(servers) + 1)):
             await client.connect(
                 servers,
+                name=name,
+                inbox_prefix=f"_INBOX.{subject_token(name)}",
                 error_cb=report,
+                closed_cb=client.mark_lost,
                 allow_reconnect=False,
                 max_reconnect_attempts=1,
                 reconnect_time_wait=0,
@@ -104,6 +147,36 @@ def error_reason(error: Exception) -> str:
     if isinstance(error, OSError) and error.strerror:
         return system_reason(error)
     return text or ("no answer" if isinstance(error, TimeoutError) else type(error).__name__)
+
+
+def denied_text(error: Exception) -> str | None:
+    """Return which permission is missing if that is what the server reports; None for other errors.
+
+    nats-py has the subject in lower case.
+    """
+    found = _DENIED.search(str(error))
+    if found is None:
+        return None
+    verb = "subscribe" if found[1].lower().startswith("sub") else "publish"
+    return f"the user may not {verb} to {found[2]}: its `permissions` at the server must allow it"
+
+
+async def missing_stream_text(client: Client, stream: str, subject: str) -> str:
+    """Return why no stream takes a subject: it has to be set up, or no server leads it just now."""
+    advice = "`gateway nats setup` shows what to do"
+    try:
+        info = await client.jetstream(timeout=_INFO_WITHIN_S).stream_info(stream)
+    except NotFoundError:
+        return f"there is no stream {stream}: {advice}"
+    except ServiceUnavailableError as error:
+        return f"JetStream is not available ({error.description or 'no server has it'}): {advice}"
+    except (NatsError, TimeoutError):
+        return f"no server leads the stream {stream} at present; if that lasts, {advice}"
+    if info.cluster is not None and not info.cluster.leader:
+        return f"the stream {stream} has no leader at present: most of its servers must run"
+    return (
+        f"the stream {stream} does not take {subject}, only {', '.join(info.config.subjects or ())}: {advice}"
+    )
 
 
 class _Identity(NamedTuple):

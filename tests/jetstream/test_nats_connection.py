@@ -70,6 +70,19 @@ async def test_tls_needs_a_certificate_that_we_trust(tmp_path: Path) -> None:
             await connect(server.url, tls=NatsTls(ca=tmp_path / "none"))
 
 
+async def test_the_url_decides_about_tls(tmp_path: Path) -> None:
+    """A server without TLS gets no connection by a tls:// URL; one with TLS says that it needs such a URL."""
+    certificate, key = Authority(tmp_path).issue("server")
+    with (
+        NatsServer(tmp_path) as plain,
+        NatsServer(tmp_path, name="nats-2", tls=(certificate, key)) as secured,
+    ):
+        with pytest.raises(TransientError, match=r"the server has no TLS: .* write nats://"):
+            await connect(plain.url.replace("nats:", "tls:"))
+        with pytest.raises(TransientError, match="the server requires TLS: write tls://"):
+            await connect(secured.url.replace("tls:", "nats:"))
+
+
 async def test_no_server() -> None:
     """A server that is away is named, with the system's reason."""
     port = free_port()
