@@ -14,7 +14,6 @@ from gateway.admin.admin_server import Admission, admin_application
 from gateway.admin.control_requests import (
     BuildingRequests,
     retained_topic_requests,
-    signing_secret_requests,
 )
 from gateway.admin.control_socket import control_application, control_socket
 from gateway.admin.dashboard import Dashboard
@@ -26,24 +25,21 @@ from gateway.delivery.event_copies import EventCopies
 from gateway.delivery.pipeline import Pipeline
 from gateway.delivery.reload import Reloader, report_tables
 from gateway.delivery.sink_loop import RetainedTopics, SinkLoop
+from gateway.entrance import make_entrance
 from gateway.errors import GatewayError, JournalError
-from gateway.http_server import ConnectionLimit, answers, serve_application
+from gateway.http_server import ConnectionLimit, serve_application
 from gateway.infodeck.service import InfodeckService
-from gateway.intake.forwarding import Forwarding
-from gateway.intake.server import IntakeServer
-from gateway.intake.signing_secrets import SigningSecrets
 from gateway.journal.lookup import read_dead_letters
 from gateway.journal.sqlite import SqliteJournal
 from gateway.memory import freeze_objects
 from gateway.notify import in_one_line, notify, notify_reloading, watchdog_period_s
 from gateway.records import Alarm, StateChanges
-from gateway.settings import SINK_TYPES, read_signing_secrets
+from gateway.settings import SINK_TYPES
 from gateway.state.building_state import BuildingState
 from gateway.status import ConnectionsStatus, SinkStatus, Status
 from gateway.tls import ServerCertificate
 
 if TYPE_CHECKING:
-    import ssl
     from collections.abc import Coroutine, Iterator
 
     from gateway.delivery.reload import TableFiles
@@ -59,7 +55,6 @@ _TICK_S = 1.0
 _DRAIN_WITHIN_S = 5.0
 _CLOSE_ADMIN_WITHIN_S = 2.0
 _STUCK_AFTER_S = 50.0  # a loop turns at least once a second, or pauses for half a minute at most
-_ANSWER_WITHIN_S = 5.0
 _ADMIN_CONNECTIONS = 128
 
 
@@ -120,7 +115,7 @@ class App:
             pipeline=self._pipeline,
             status=self.status,
             alarms=self.alarms,
-            clock_skew_s=settings.intake.tolerance,
+            clock_skew_s=settings.clock_skew_s,
             clock_ms=now_ms,
             on_assets_changed=self._compile_again,
         )
@@ -135,35 +130,19 @@ class App:
         self._build_servers(settings, secrets)
 
     def _build_servers(self, settings: Settings, secrets: Secrets) -> None:
-        intake, admin = settings.intake, settings.admin
-        self._certificates = {
-            setting: ServerCertificate(setting, tls.certificate, tls.key)
-            for setting, tls in (("intake.tls", intake.tls), ("admin.tls", admin.tls))
-            if tls is not None
-        }
-        self._signing = SigningSecrets(
-            configured=secrets.signing_secrets,
-            read=partial(read_signing_secrets, settings),
-            file=settings.previous_secrets,
-            tolerance_s=intake.tolerance,
-            status=self.status.intake,
-            clock_ms=now_ms,
-            steady_ms=steady_ms,
-            alarms=self.alarms,
+        admin = settings.admin
+        self._admin_certificate = (
+            None
+            if admin.tls is None
+            else ServerCertificate("admin.tls", admin.tls.certificate, admin.tls.key)
         )
-        forwarded = intake.forwarded_by
-        self._intake = IntakeServer(
-            path=intake.path,
-            max_body_bytes=intake.max_body,
-            organization=settings.infodeck.organization,
-            verifier=self._signing,
+        self._entrance = make_entrance(
+            settings,
+            secrets,
             event_log=self._journal,
-            status=self.status.intake,
-            clock_ms=now_ms,
-            trusted_proxies=intake.trusted_proxies if intake.tls is None else None,
+            status=self.status,
+            alarms=self.alarms,
             on_assets_changed=self._infodeck.reconcile_soon,
-            published=settings.event_patterns,
-            forwarding=None if forwarded is None else Forwarding(event_log=self._journal, sink=forwarded),
         )
         self._requests = BuildingRequests(
             pipeline=self._pipeline,
@@ -209,7 +188,7 @@ class App:
         async with self._journal:
             self.alarms.start(self._journal.at_start.alarms, save=self._save_alarm)
             self._infodeck.start()
-            self._signing.start()
+            self._entrance.start()
             self._journal.subscribe(self._dashboard.last_events.add)
             await self._start_delivery()
             async with asyncio.TaskGroup() as tasks:
@@ -238,7 +217,7 @@ class App:
     def reload(self) -> None:
         """Have signing secrets and point tables read again, as SIGHUP requests."""
         notify_reloading()
-        self._signing.request_reread(self._reload_tables)
+        self._entrance.reread(self._reload_tables)
 
     # Starting and stopping.
 
@@ -280,10 +259,10 @@ class App:
             yield f"sink {loop.name}", loop.run()
         yield "clock", self._tick()
         yield "infodeck", self._infodeck.run()
-        yield "signing secrets", self._signing.run()
+        yield from self._entrance.work()
         yield "certificates", self._own_alarms.watch_certificates()
-        for setting, certificate in self._certificates.items():
-            yield setting, certificate.keep_current()
+        if self._admin_certificate is not None:
+            yield "admin.tls", self._admin_certificate.keep_current()
 
     def _late_work(self) -> Iterator[tuple[str, Coroutine[None, None, None]]]:
         """Yield what runs only once the ports are open."""
@@ -305,7 +284,7 @@ class App:
         control = control_application(
             {
                 **self._requests.by_route(),
-                **signing_secret_requests(self._signing),
+                **self._entrance.control_requests(),
                 **retained_topic_requests(self._journal, sinks=self.status.sinks),
             }
         )
@@ -317,17 +296,13 @@ class App:
                 listener="admin",
                 limit=ConnectionLimit("admin.listen", _ADMIN_CONNECTIONS, status=ConnectionsStatus()),
                 no_http=no_http,
-                tls=self._tls_context("admin.tls"),
+                tls=None if self._admin_certificate is None else self._admin_certificate.lasting,
                 close_within_s=_CLOSE_ADMIN_WITHIN_S,
             ),
             control_socket(settings.control_socket, control, no_http=no_http),
-            self._intake.listening(settings.intake.listen, tls=self._tls_context("intake.tls")),
+            self._entrance.opened(),
         ):
             await ports.enter_async_context(port)
-
-    def _tls_context(self, setting: str) -> ssl.SSLContext | None:
-        certificate = self._certificates.get(setting)
-        return None if certificate is None else certificate.lasting
 
     def _announce_ready(self) -> None:
         settings = self._settings
@@ -338,7 +313,7 @@ class App:
         log.info(
             "gateway.ready",
             name=settings.name,
-            intake=f"{settings.intake.listen}{settings.intake.path}",
+            **{"source" if settings.intake is None else "intake": self._entrance.address},
             points=self.status.tables.points,
             assets=self.status.tables.assets,
             sinks=list(settings.sinks),
@@ -352,7 +327,7 @@ class App:
         log.info("gateway.stopping")
         notify(STOPPING="1")
         self.status.ready = False
-        self._intake.stop()
+        await self._entrance.stop()
         with suppress(JournalError):
             await self._journal.flush()
         deadline = time.monotonic() + _DRAIN_WITHIN_S
@@ -395,7 +370,7 @@ class App:
                 notify(STATUS=line)
 
     def _notify_ready(self) -> None:
-        if self._signing.is_reread_pending:
+        if self._entrance.is_reread_pending:
             return  # another reload was requested meanwhile, and reports
         self._refresh_lags()
         self._status_line = in_one_line(self.status)
@@ -425,14 +400,12 @@ class App:
     async def _feed_watchdog(self) -> None:
         """Tell systemd that the gateway is alive, but only while it makes progress."""
         period_s = watchdog_period_s()
-        intake = self._settings.intake
         while period_s is not None:
-            if not self._stuck_loops() and await answers(
-                intake.listen.reachable, tls=intake.tls is not None, within_s=_ANSWER_WITHIN_S
-            ):
+            if not self._stuck_loops() and await self._entrance.is_alive():
                 notify(WATCHDOG="1")
             await asyncio.sleep(period_s)
 
     def _stuck_loops(self) -> list[str]:
         latest_s = time.monotonic() - _STUCK_AFTER_S
-        return [f"sink {loop.name} makes no progress" for loop in self._loops if loop.turned_s < latest_s]
+        sinks = [f"sink {loop.name} makes no progress" for loop in self._loops if loop.turned_s < latest_s]
+        return self._entrance.stuck(latest_s) + sinks

@@ -43,6 +43,8 @@ def watchdog_period_s() -> float | None:
 def in_one_line(status: Status) -> str:
     """Return the line that `systemctl status` shows: troubles, or a summary; lags are as last refreshed."""
     troubles = [] if status.journal.state == "ok" else [f"takes no events: {status.journal.state}"]
+    if status.source is not None and not status.source.connected:
+        troubles.append(f"source is {status.source.state}")
     for name, sink in status.sinks.items():
         if not sink.connected:
             behind = f": {count_text(sink.lag, 'event', grouped=True)} behind" if sink.lag else ""

@@ -66,6 +66,35 @@ class IntakeStatus:
             self.signature_age_s = age_s
 
 
+@dataclass(slots=True)
+class SourceStatus:
+    """Where events come from instead of an intake."""
+
+    type: str
+    stream: str
+    consumer: str
+    state: str = "starting"  # then up, away or failed
+    waits_for_journal: str | None = None  # why what was fetched cannot be journalled now
+    pending: int | None = None  # messages of the stream that were not fetched, as of the last one that was
+    messages: int = 0  # acknowledged, each time that they came
+    verified_by: Counter[str] = field(default_factory=Counter)  # events by the gateway that verified them
+    unusable: Counter[str] = field(default_factory=Counter)  # messages that were no events for us, by reason
+    connections: int = 0
+    last_message_ms: int | None = None
+    last_origin_ms: int | None = None  # when an intake received the newest event that has come
+    last_error: str | None = None
+    last_error_ms: int | None = None
+
+    @property
+    def connected(self) -> bool:
+        """Whether events can come."""
+        return self.state == "up"
+
+    def record_error(self, reason: str, *, at_ms: int) -> None:
+        """Store the last error and its time."""
+        self.last_error, self.last_error_ms = reason, at_ms
+
+
 COMMIT_BOUNDS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 """Bounds of the histogram of commit times: from a disk with a cache of its own to a worn SD card."""
 
@@ -236,6 +265,7 @@ class Status:
     started_ms: int
     ready: bool = False
     intake: IntakeStatus = field(default_factory=IntakeStatus)
+    source: SourceStatus | None = None  # None: events come in through the intake
     mapping: MappingStatus = field(default_factory=MappingStatus)
     tables: TablesStatus = field(default_factory=TablesStatus)
     qualities: dict[str, int] = field(default_factory=dict)  # points by quality; as of the last refresh
@@ -252,4 +282,6 @@ class Status:
         copy: dict[str, Any] = orjson.loads(orjson.dumps(self, option=orjson.OPT_NON_STR_KEYS))
         for name, sink in self.sinks.items():
             copy["sinks"][name]["connected"] = sink.connected
+        if self.source is not None:
+            copy["source"]["connected"] = self.source.connected
         return copy

@@ -39,6 +39,10 @@ _SINGLE: dict[Family, list[tuple[str, str, str]]] = {
     _GAUGE: [
         ("ready", "Whether events are accepted.", "ready"),
         ("intake_connections", "Connections of the intake that are open.", "intake.connections.open"),
+        ("source_up", "Whether the source is connected.", "source.connected"),
+        ("source_pending_messages", "Messages that wait in the stream.", "source.pending"),
+        ("source_last_message_seconds", "When the last one came, Unix time.", "source.last_message_ms"),
+        ("source_last_origin_seconds", "When its intake received it, Unix time.", "source.last_origin_ms"),
         ("journal_last_event_seconds", "When the newest event came, Unix time.", "journal.last_event_ms"),
         ("journal_used_bytes", "Size of the journal on disk.", "journal.bytes_used"),
         ("journal_limit_bytes", "Size at which it refuses events.", "journal.bytes_limit"),
@@ -59,6 +63,8 @@ _SINGLE: dict[Family, list[tuple[str, str, str]]] = {
             "Connections that were dropped for others when the port was full.",
             "intake.connections.dropped",
         ),
+        ("source_messages", "Messages that the source has acknowledged.", "source.messages"),
+        ("source_connections", "Connections that the source has made.", "source.connections"),
         ("intake_test_events", "Test events, which reach no sink.", "intake.test_events"),
         ("intake_other_organization", "Events of another organization.", "intake.other_organization"),
         ("journal_events", "Events accepted, each counted once.", "journal.accepted"),
@@ -117,6 +123,13 @@ _LABELLED: dict[Family, list[tuple[str, str, str, str | dict[str, str]]]] = {
         ("intake_requests", "Requests by HTTP status of the answer.", "code", "intake.answers"),
         ("intake_refused", "Deliveries answered with 401, by reason.", "reason", "intake.refused"),
         ("intake_ignored_events", "Events of types without readings.", "type", "intake.ignored_types"),
+        (
+            "source_verified_events",
+            "Events by the gateway that verified them.",
+            "gateway",
+            "source.verified_by",
+        ),
+        ("source_unusable", "Messages of the stream that were dropped.", "reason", "source.unusable"),
         ("no_http", "Requests that were not HTTP, at admin port and control socket.", "listener", "no_http"),
         (
             "mapping_events",
@@ -210,7 +223,9 @@ def _secrets(secrets: Sequence[SecretStatus]) -> Iterator[Metric]:
 def _mapping(status: Status, place: str | dict[str, str]) -> Mapping[Any, float | None]:
     if isinstance(place, dict):
         return {key: _number(status, path) for key, path in place.items()}
-    found: Mapping[Any, float | None] = attrgetter(place)(status)
+    section, _, name = place.rpartition(".")
+    holder = attrgetter(section)(status) if section else status
+    found: Mapping[Any, float | None] = {} if holder is None else getattr(holder, name)
     return found
 
 

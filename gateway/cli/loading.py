@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING
 from gateway.errors import CommandError, GatewayError
 from gateway.journal.lookup import read_assets
 from gateway.mapping.compiler import CompiledTables, TableInputs, load_point_map
-from gateway.settings import SINK_TYPES, Secrets, Settings, load_settings, resolve_secrets
+from gateway.settings import (
+    SINK_TYPES,
+    IntakeSettings,
+    Secrets,
+    Settings,
+    load_settings,
+    resolve_secrets,
+)
 from gateway.text import count_text
 
 if TYPE_CHECKING:
@@ -140,3 +147,13 @@ def refusal(problems: list[Problem], config: Path, *, folder: Path | None = None
     tables = "its point tables" if folder is None else f"the point tables of {folder}"
     summary = f"{count_text(len(problems), 'problem')} in {config} and {tables}"
     return CommandError(summary, problems=[str(problem) for problem in problems])
+
+
+def require_intake(settings: Settings) -> IntakeSettings:
+    """Return the settings of the intake; raise CommandError if this gateway has a source instead."""
+    if settings.intake is None:
+        raise CommandError(
+            "this gateway has no intake: its events come from its `source`. Run the command with the settings"
+            " of a gateway that takes the webhooks"
+        )
+    return settings.intake

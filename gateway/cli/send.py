@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import aiohttp
 import orjson
 
-from gateway.cli.loading import add_config_argument, load_with_secrets
+from gateway.cli.loading import add_config_argument, load_with_secrets, require_intake
 from gateway.demo.deliveries import new_event_id, telemetry_event
 from gateway.errors import CommandError
 from gateway.infodeck.request_errors import failure_of
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from gateway.mapping.plan import AssetPlan
     from gateway.model import Scalar
-    from gateway.settings import Settings
+    from gateway.settings import IntakeSettings
 
 ANSWER_WITHIN_S = 30.0
 _OK = 200
@@ -87,8 +87,8 @@ def run(arguments: argparse.Namespace) -> int:
         event_id=arguments.id,
         is_test=arguments.test,
     )
-    secret = found.signing_secrets[0].reveal()
-    code, answer = asyncio.run(_post(intake_url(settings), orjson.dumps(event), secret))
+    url = intake_url(require_intake(settings))
+    code, answer = asyncio.run(_post(url, orjson.dumps(event), found.signing_secrets[0].reveal()))
     print(f"{event['id']}: {code} {answer}")
     if arguments.asset not in points.by_asset:
         print(f"note: no point table names {arguments.asset}; the event is kept, but goes nowhere")
@@ -119,9 +119,8 @@ async def _post(url: str, body: bytes, secret: bytes) -> tuple[int, str]:
         raise CommandError(f"{url} {reason}; is the gateway running?") from error
 
 
-def intake_url(settings: Settings) -> str:
-    """Return the URL of the intake on this machine."""
-    intake = settings.intake
+def intake_url(intake: IntakeSettings) -> str:
+    """Return the URL of an intake on this machine."""
     scheme = "http" if intake.tls is None else "https"
     return f"{scheme}://{intake.listen.reachable}{intake.path}"
 

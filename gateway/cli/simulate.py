@@ -26,7 +26,7 @@ import orjson
 
 from gateway.app import new_event_loop
 from gateway.cli.arguments import duration_option
-from gateway.cli.loading import add_config_argument, load_with_secrets
+from gateway.cli.loading import add_config_argument, load_with_secrets, require_intake
 from gateway.cli.send import ANSWER_WITHIN_S, intake_url, own_tls, readings_event, signed_headers
 from gateway.clock import now_ms
 from gateway.demo.plausible import plausible_signals
@@ -99,9 +99,10 @@ def run(arguments: argparse.Namespace) -> int:
     """Send until the time is over or Ctrl-C, and print a summary; return 1 if anything was refused."""
     for_s = None if arguments.duration is None else duration_option("--for", arguments.duration)
     settings, found, points = load_with_secrets(arguments.config)
+    intake = require_intake(settings)
     signals = _signals(points, arguments.assets, seed=arguments.seed)
     traffic = Traffic(
-        url=intake_url(settings),
+        url=intake_url(intake),
         secret=found.signing_secrets[0].reveal(),
         rate=arguments.rate or len(signals) / _USUAL_PERIOD_S,
         events=_events(
@@ -117,7 +118,6 @@ def run(arguments: argparse.Namespace) -> int:
             f"warning: these values reach the building as real ones, on {sinks}; with --test they never do",
             file=sys.stderr,
         )
-    intake = settings.intake
     with asyncio.Runner(loop_factory=new_event_loop) as runner:
         is_there = answers(intake.listen.reachable, tls=intake.tls is not None, within_s=_LOOK_WITHIN_S)
         if not runner.run(is_there):

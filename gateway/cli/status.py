@@ -62,6 +62,7 @@ def _is_well(daemon: DaemonStatus) -> bool:
         daemon.at("ready", default=False)
         and daemon.at("journal.state", "") == "ok"
         and all(value_at(sink, "connected", default=False) for sink in sinks)
+        and (not daemon.mapping_at("source") or daemon.at("source.connected", default=False))
         and not daemon.list_at("alarms")
     )
 
@@ -71,12 +72,15 @@ def _rows(daemon: DaemonStatus, at_ms: int) -> Iterator[Row]:
         return span_text((at_ms - daemon.at(path, at_ms)) / 1000)
 
     is_ready, state = daemon.at("ready", default=False), daemon.at("journal.state", "")
+    source = daemon.mapping_at("source") or None
     refused = "takes no events: " + (state if is_ready else "it is starting or stopping")
     yield (
         daemon.at("name", ""),
         f"takes events, runs for {ago('started_ms')}" if is_ready and state == "ok" else refused,
     )
-    yield "intake", _intake(daemon, ago("journal.last_event_ms"))
+    yield "intake" if source is None else "events", _intake(daemon, ago("journal.last_event_ms"))
+    if source is not None:
+        yield "source", _source(daemon, ago("source.last_message_ms"))
     if nowhere := _nowhere(daemon):
         yield "went nowhere", nowhere
     for secret in daemon.list_at("intake.secrets"):
@@ -118,6 +122,27 @@ def _intake(daemon: DaemonStatus, last: str) -> str:
     if refused := daemon.mapping_at("intake.refused"):
         parts.append("refused: " + ", ".join(f"{count} {reason}" for reason, count in refused.items()))
     return "; ".join(parts)
+
+
+def _source(daemon: DaemonStatus, last: str) -> str:
+    """Return whether events can come, and how many wait in the stream."""
+    state = daemon.at("source.state", "")
+    named = f"{daemon.at('source.stream', '')}, consumer {daemon.at('source.consumer', '')}"
+    pending = daemon.at("source.pending", 0)
+    parts = [f"{daemon.at('source.type', '')} {named}, {state}"]
+    if state == "up":
+        parts.append(f"{count_text(pending, 'event')} wait there" if pending else "nothing waits")
+    if daemon.at("source.last_message_ms", 0):
+        parts.append(f"the last message {last} ago")
+    if verified := daemon.mapping_at("source.verified_by"):
+        parts.append("verified by " + ", ".join(f"{name} ({count})" for name, count in verified.items()))
+    if unusable := daemon.mapping_at("source.unusable"):
+        parts.append("dropped: " + ", ".join(f"{count} {reason}" for reason, count in unusable.items()))
+    if waits_for := daemon.at("source.waits_for_journal", ""):
+        parts.append(f"what was fetched waits for the journal: {waits_for}")
+    if state != "up":
+        parts.append(daemon.at("source.last_error", ""))
+    return "; ".join(filter(None, parts))
 
 
 def _nowhere(daemon: DaemonStatus) -> str:

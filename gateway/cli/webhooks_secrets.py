@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from gateway.cli.control_client import NotRunningError, ask
+from gateway.cli.loading import require_intake
 from gateway.cli.secret_file import open_secret_file, uninterrupted
 from gateway.cli.webhooks_list import find_webhook, leads_here, list_webhooks, manage
 from gateway.config.secrets import LONGEST_SECRET, is_usable
@@ -51,7 +52,7 @@ _NOT_USABLE = (
 def register(arguments: argparse.Namespace) -> int:
     """Register the webhook with Infodeck; return 0 once its secret is in its file."""
     settings = load_settings(arguments.config).require()
-    source = settings.intake.signing_secrets[0]
+    source = require_intake(settings).signing_secrets[0]
     url = _url(arguments.url, settings)
     path = arguments.secret_file or (Path(source.name) if source.kind == "file" else None)
     if path is None:
@@ -144,7 +145,7 @@ def rotate(arguments: argparse.Namespace) -> int:
     if file.pending and not given:
         print("This has finished a rotation that did not end; no other secret was made.")
     print(f"{path} holds the new signing secret.")
-    print(_outcome(runs=runs, forget_old=arguments.forget_old, others=settings.intake.signing_secrets[1:]))
+    print(_outcome(runs=runs, forget_old=arguments.forget_old, others=settings.signing_secrets[1:]))
     if problem is not None:
         print(f"The gateway accepts the new secret, but {problem}")
     print(f"See whether it works: gateway webhooks test -c {arguments.config}")
@@ -153,7 +154,7 @@ def rotate(arguments: argparse.Namespace) -> int:
 
 def _file_of(settings: Settings, named: Path | None) -> Path:
     """Return the file that the gateway's signing secret comes from; raise CommandError if there is none."""
-    source = settings.intake.signing_secrets[0]
+    source = require_intake(settings).signing_secrets[0]
     if source.kind == "env":
         raise CommandError(
             f"{_SOURCE} is {source}, and no command can change a variable of the gateway's environment: use"

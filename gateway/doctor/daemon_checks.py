@@ -73,10 +73,10 @@ def check_alarms(facts: Facts) -> Iterator[Finding]:
 
 
 def check_intake(facts: Facts) -> Iterator[Finding]:
-    """Report what the intake has refused, and when the last event came."""
+    """Report what the intake has refused, or why the source gets nothing, and when the last event came."""
     if facts.daemon.status is None:
         return
-    refusals = list(_refusals(facts))
+    refusals = list(_refusals(facts) if facts.settings.source is None else _source_faults(facts))
     yield from refusals
     try:
         last_ms = _last_event_ms(facts.settings.journal.path)
@@ -88,16 +88,36 @@ def check_intake(facts: Facts) -> Iterator[Finding]:
         yield warning(
             "no event has arrived yet",
             "see the checks of webhook and public address here; `gateway webhooks test` has Infodeck send"
-            " one (which is not kept), `gateway send` sends one from here",
+            " one (which is not kept), `gateway send` sends one from here"
+            if facts.settings.source is None
+            else "see whether the intakes get events, and whether source.subjects are this building's",
         )
     elif age_s > facts.settings.infodeck.silence:
         yield warning(
-            f"the last event arrived {span_text(age_s)} ago", "see the checks of webhook and deliveries here"
+            f"the last event arrived {span_text(age_s)} ago",
+            "see the checks of webhook and deliveries here"
+            if facts.settings.source is None
+            else "see whether the intakes get events",
         )
     elif not refusals:
         duplicates = facts.daemon.at("journal.duplicates", 0)
         again = f"; {duplicates} came twice, which is normal: each counts once" if duplicates else ""
         yield ok(f"{accepted} since the start{again}; the last one {span_text(age_s)} ago")
+
+
+def _source_faults(facts: Facts) -> Iterator[Finding]:
+    """Report why no events come from the source, and messages that were none for us."""
+    daemon = facts.daemon
+    if not daemon.at("source.connected", default=False):
+        yield problem(
+            f"the source is {daemon.at('source.state', '')}: {daemon.at('source.last_error', '')}",
+            "see that a nats-server of source.servers is reached; values are shown as they were, and age",
+        )
+    for reason, count in daemon.mapping_at("source.unusable").items():
+        yield warning(
+            f"{count_text(count, 'message')} of the stream dropped: {reason}",
+            "see who may publish to the stream besides the gateways' intakes",
+        )
 
 
 def _refusals(facts: Facts) -> Iterator[Finding]:
@@ -117,7 +137,7 @@ def _refusals(facts: Facts) -> Iterator[Finding]:
         )
     if count := facts.daemon.at("intake.refused.outside tolerance", 0):
         age_s = facts.daemon.at("intake.signature_age_s", 0.0)
-        tolerance = duration_text(facts.settings.intake.tolerance)
+        tolerance = duration_text(facts.settings.clock_skew_s)
         yield level(
             f"{_deliveries(count)} correctly signed, but more than {tolerance} ago or ahead;"
             f" the last one was {age_s:.0f} s old",

@@ -65,7 +65,7 @@ _OURS = {405: b'"only POST"', 404: b'"no such path"'}
 
 def check_clock(facts: Facts) -> Iterator[Finding]:
     """Compare this machine's clock with the API's: if they differ too much, signatures are refused."""
-    tolerance_s = facts.settings.intake.tolerance
+    tolerance_s = facts.settings.clock_skew_s
     offset_s = _offset_s(facts.api_host) if isinstance(facts.api_host, HttpAnswer) else None
     remedy = "have it set by a time service: timedatectl set-ntp true"
     if offset_s is None:
@@ -76,7 +76,10 @@ def check_clock(facts: Facts) -> Iterator[Finding]:
     if abs(offset_s) > tolerance_s:
         tolerance = duration_text(tolerance_s)
         yield problem(
-            f"{found}: beyond intake.tolerance ({tolerance}), every delivery is refused with 401", remedy
+            f"{found}: beyond intake.tolerance ({tolerance}), every delivery is refused with 401"
+            if facts.settings.source is None
+            else f"{found}: values look too fresh or too old by as much",
+            remedy,
         )
     elif abs(offset_s) > _CLOCK_WARNING_S:
         yield warning(found, remedy)
@@ -227,9 +230,10 @@ def _webhook_faults(webhook: Webhook, twins: Sequence[Webhook], settings: Settin
             f"Infodeck says that {webhook.id} is {webhook.status}",
             "fix what the failed deliveries name, then `gateway webhooks enable`, or Infodeck's web page",
         )
-    if webhook.url is not None and (url_path := urlsplit(webhook.url).path or "/") != settings.intake.path:
+    path = None if settings.intake is None else settings.intake.path
+    if webhook.url is not None and path not in (None, url_path := urlsplit(webhook.url).path or "/"):
         yield warning(
-            f"{webhook.id} posts to {url_path}, but intake.path is {settings.intake.path}",
+            f"{webhook.id} posts to {url_path}, but intake.path is {path}",
             "change one of them, unless the proxy in front of the gateway turns one into the other",
         )
 
@@ -278,15 +282,15 @@ def _refusal(error: GatewayError) -> Finding:
 
 async def check_public_address(facts: Facts) -> list[Finding]:
     """Check that the gateway answers at the public address, to a GET with 405, and the certificate there."""
-    webhook = facts.settings.infodeck.webhook
-    if webhook is None:
+    webhook, intake = facts.settings.infodeck.webhook, facts.settings.intake
+    if webhook is None or intake is None:
         return []
     url = webhook.url
     tls = client_context("infodeck.webhook.url", authority=None, certificate=None, key=None)
     answer = await get(url, within_s=_ADDRESS_WITHIN_S, tls=tls)
     if isinstance(answer, Failure):
         return [_unreachable(url, answer)]
-    answered = _who_answers(answer, url, intake_path=facts.settings.intake.path)
+    answered = _who_answers(answer, url, intake_path=intake.path)
     shown = await asyncio.to_thread(_shown_certificate, url)
     if shown is None:
         return [answered]

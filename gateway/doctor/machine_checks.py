@@ -131,6 +131,7 @@ def _example_values(settings: Settings) -> Iterator[tuple[str, str]]:
 def check_certificates(facts: Facts) -> Iterator[Finding]:
     """Check each certificate: whether it fits its key, until when it is valid, and for which names."""
     webhook, intake = facts.settings.infodeck.webhook, facts.settings.intake
+    has_proxies = intake is not None and intake.trusted_proxies
     for pair in facts.settings.certificates():
         try:
             server_context(pair.setting, pair.certificate, pair.key)
@@ -142,7 +143,7 @@ def check_certificates(facts: Facts) -> Iterator[Finding]:
             continue
         yield check_validity(f"{pair.setting}: {pair.certificate}", validity, now_s=facts.now_ms / 1000)
         host = "" if webhook is None else urlsplit(webhook.url).hostname or ""
-        is_public = pair.setting == "intake.tls" and host and not intake.trusted_proxies
+        is_public = pair.setting == "intake.tls" and host and not has_proxies
         if is_public and (validity.is_self_signed or not validity.covers(host)):
             yield warning(
                 f"{pair.setting}: it is self-signed, or not for {host}, to which Infodeck posts",
@@ -208,7 +209,8 @@ async def check_ports(facts: Facts) -> list[Finding]:
     """Check that each port of the gateway is free while it is down, and open while it runs."""
     settings, daemon = facts.settings, facts.daemon
     servers = {name: sink for name, sink in settings.sinks.items() if isinstance(sink, ModbusServerConfig)}
-    listeners = {"intake.listen": settings.intake.listen}
+    intake = settings.intake
+    listeners = {} if intake is None else {"intake.listen": intake.listen}
     listeners |= {f"sinks.{name}.listen": sink.listen for name, sink in servers.items()}
     findings = [finding for name, sink in servers.items() for finding in allowed_findings(name, sink)]
     if daemon.is_silent:
@@ -217,8 +219,8 @@ async def check_ports(facts: Facts) -> list[Finding]:
         listeners["admin.listen"] = settings.admin.listen
     probe = _is_free if daemon.status is None else _is_open
     faults = [await probe(setting, address) for setting, address in listeners.items()]
-    if daemon.status is not None and faults[0] is None:
-        faults.append(await _other_intake(settings.intake))
+    if intake is not None and daemon.status is not None and faults[0] is None:
+        faults.append(await _other_intake(intake))
     findings += filter(None, faults)
     how = "free" if daemon.status is None else "the gateway's"
     return findings or [ok(f"{', '.join(map(str, listeners.values()))}: {how}")]

@@ -102,7 +102,7 @@ def check_signing_secrets(facts: Facts) -> Iterator[Finding]:
     """Check the form and the age of each signing secret."""
     known = facts.daemon.list_at("intake.secrets")
     known_ms = {each.get("source"): each.get("changed_ms") for each in known if isinstance(each, dict)}
-    for source in facts.settings.intake.signing_secrets:
+    for source in facts.settings.signing_secrets:
         secret = facts.secret(source)
         if secret is not None and (flaw := signing_secret_flaw(secret.reveal())) is not None:
             yield problem(f"{source} {flaw.found}", flaw.remedy)

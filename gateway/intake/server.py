@@ -19,8 +19,9 @@ from aiohttp.http import HttpVersion11
 from aiohttp.web_protocol import RequestHandler, RequestPayloadError
 
 from gateway.errors import EventError, JournalError, SignatureError, TransientError
-from gateway.events import ABOUT_ASSETS, MAPPED_TYPES, is_test, keep_apart, parse_event
+from gateway.events import keep_apart, parse_event
 from gateway.http_server import ConnectionLimit, ConnectionLog, connection_of, listen
+from gateway.intake.event_filter import EventFilter
 from gateway.intake.signature import FOREIGN, HEADER, MISMATCH, parse_header
 from gateway.text import sanitise_line
 
@@ -47,7 +48,6 @@ _MOST_CONNECTIONS = 512
 _REQUEST_WITHIN_S = 10.0  # from the start of a connection to its first request
 _CLOSE_WITHIN_S = 5.0
 _LINGER_S = 2.0  # after an early answer, reading goes on so that the sender gets to see it
-_MOST_TYPES_COUNTED = 100
 _STOPPING_RETRY_AFTER_S = 5
 _NO_MEMORY_RETRY_AFTER_S = 10
 _READ_BYTES = 1 << 16  # of a request's body that aiohttp buffers before it is read
@@ -113,6 +113,12 @@ class IntakeServer:
 
     def __post_init__(self, body_within_s: float, bodies_bytes: int) -> None:
         self._stopping = False
+        self._filter = EventFilter(
+            organization=self.organization,
+            published=self.published,
+            status=self.status,
+            on_assets_changed=self.on_assets_changed,
+        )
         self._organization_named = f'"{self.organization}"'.encode()
         self._bodies = BodyReader(most_bytes=bodies_bytes, within_s=body_within_s)
         self._is_trusted = lru_cache(maxsize=1024)(self._may_send)
@@ -179,7 +185,8 @@ class IntakeServer:
     async def _receive(self, request: web.BaseRequest) -> web.StreamResponse:  # noqa: PLR0911 - one per error
         try:
             event = await self._verified(request)
-            await self._accept(event)
+            if self._filter.admits(event):
+                await self._journal(event)
         except SignatureError as error:
             self.status.count_refusal(str(error), age_s=error.age_s)
             return _refusal(401, "the signature is missing, malformed, wrong or outside the tolerance")
@@ -214,26 +221,6 @@ class IntakeServer:
         if (connection := connection_of(request.transport)) is not None:
             connection.mark_verified()
         return parse_event(raw, received_ms=received_ms)
-
-    async def _accept(self, event: Event) -> None:
-        """Journal an event that may concern the building; only count the others."""
-        status = self.status
-        organization = event.document.get("organizationId")
-        if is_test(event):
-            status.test_events += 1
-            log.info("intake.test_event", event_id=event.event_id, type=event.type)
-        elif organization is not None and organization != self.organization:
-            status.other_organization += 1
-        elif event.type in MAPPED_TYPES:
-            await self._journal(event)
-        else:
-            if event.type in self.published:
-                await self._journal(event)
-            else:
-                known = event.type in status.ignored_types or len(status.ignored_types) < _MOST_TYPES_COUNTED
-                status.ignored_types[event.type if known else "other"] += 1
-            if event.type.startswith(ABOUT_ASSETS):
-                self.on_assets_changed()
 
     async def _journal(self, event: Event) -> None:
         if self._stopping:

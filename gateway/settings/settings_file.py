@@ -41,6 +41,7 @@ def load_settings(file: Path) -> Document[Settings]:
     """Read `gateway.yaml` and check everything that can be checked without the secrets."""
     document = read_document(file, Settings, parts=PARTS, may_be_null=lambda _: False)
     document.problems += [
+        *_entrance_problems(document),
         *_listener_problems(document),
         *_socket_problems(document),
         *_sink_problems(document),
@@ -79,7 +80,7 @@ def resolve_secrets(document: Document[Settings]) -> Secrets:
         raise ConfigError([str(problem) for problem in sorted(problems, key=lambda one: one.location)])
     return Secrets(
         api_key=secrets.get(settings.infodeck.api_key),
-        signing_secrets=tuple(secrets[source] for source in settings.intake.signing_secrets),
+        signing_secrets=tuple(secrets[source] for source in settings.signing_secrets),
         bearer_token=secrets.get(settings.infodeck.bearer_token),
         admin_token=token,
     )
@@ -87,7 +88,7 @@ def resolve_secrets(document: Document[Settings]) -> Secrets:
 
 def read_signing_secrets(settings: Settings) -> list[Secret]:
     """Read the webhook's signing secrets anew; raise ConfigError with the first that cannot be read."""
-    return [source.resolve() for source in settings.intake.signing_secrets]
+    return [source.resolve() for source in settings.signing_secrets]
 
 
 def secret_sources(value: Any, path: Steps = ()) -> Iterator[tuple[Steps, SecretSource]]:
@@ -104,6 +105,20 @@ def secret_sources(value: Any, path: Steps = ()) -> Iterator[tuple[Steps, Secret
         inner = {field.name: getattr(value, field.name) for field in fields(value)}
     for step, part in inner.items():
         yield from secret_sources(part, (*path, step))
+
+
+def _entrance_problems(document: Document[Settings]) -> Iterator[Problem]:
+    """Yield a problem unless events come in at one place."""
+    has_intake, has_source = (document.written([key]) is not MISSING for key in ("intake", "source"))
+    if has_intake and has_source:
+        message = "events come from an intake or from a source: leave `source` or `intake` out"
+        yield document.problem(["source"], message)
+    elif not has_intake and not has_source and not document.problems:
+        message = (
+            "is missing: write `intake` with the webhook's `signing_secrets`, or `source` if the intakes of"
+            " other gateways publish to NATS"
+        )
+        yield document.problem(["intake"], message)
 
 
 def _listener_problems(document: Document[Settings]) -> Iterator[Problem]:
@@ -132,10 +147,9 @@ def _listener_problems(document: Document[Settings]) -> Iterator[Problem]:
 def _listeners(document: Document[Settings]) -> Iterator[tuple[Steps, HostPort]]:
     """Yield all addresses as written, so that one mistake elsewhere does not hide those here."""
     sinks = document.written(["sinks"])
-    defaults: dict[Steps, HostPort] = {
-        ("intake", "listen"): DEFAULT_INTAKE,
-        ("admin", "listen"): DEFAULT_ADMIN,
-    }
+    defaults: dict[Steps, HostPort] = {("admin", "listen"): DEFAULT_ADMIN}
+    if document.written(["intake"]) is not MISSING:
+        defaults = {("intake", "listen"): DEFAULT_INTAKE, **defaults}
     for path in (
         *defaults,
         *(("sinks", name, "listen") for name in (sinks if isinstance(sinks, dict) else ())),

@@ -15,7 +15,7 @@ from pydantic.dataclasses import dataclass
 
 from gateway.config.decode import STRICT, RelativePath
 from gateway.config.salvage import ANY, Parts
-from gateway.config.secrets import SecretReference, SecretReferences
+from gateway.config.secrets import SecretReference, SecretReferences, SecretSource
 from gateway.config.value_types import (
     Address,
     BodySize,
@@ -30,6 +30,7 @@ from gateway.config.value_types import (
     UrlPath,
 )
 from gateway.events import EventPatterns
+from gateway.intake.source_config import NatsSourceConfig
 from gateway.settings.infodeck import InfodeckSettings
 from gateway.sinks.bacnet.config import BacnetConfig
 from gateway.sinks.broker.config import BrokerConfig
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
 
 DEFAULT_INTAKE = HostPort("127.0.0.1", 8080)
 DEFAULT_ADMIN = HostPort("127.0.0.1", 9680)
+DEFAULT_TOLERANCE_S = 5 * 60.0
 
 
 class SinkType(NamedTuple):
@@ -112,7 +114,7 @@ class IntakeSettings:
     """Networks of the proxies that end TLS in front of the gateway."""
     signing_secrets: Annotated[SecretReferences, Field(min_length=1)]
     """Where the webhook's signing secrets are; two while one is being rotated."""
-    tolerance: Period = 5 * 60.0
+    tolerance: Period = DEFAULT_TOLERANCE_S
     """How far a delivery's time may be off, both ways."""
     max_body: BodySize = 1 << 20
     """Larger deliveries are refused."""
@@ -179,8 +181,10 @@ class Settings:
 
     infodeck: InfodeckSettings
     """Infodeck: its API and its webhook."""
-    intake: IntakeSettings
+    intake: IntakeSettings | None = None
     """Where webhooks arrive."""
+    source: NatsSourceConfig | None = None
+    """Where events come from instead, if other gateways take the webhooks."""
     name: Name = Field(default_factory=socket.gethostname)
     """This gateway, in topics and status; the host's name if not written."""
     journal: JournalSettings = Field(default_factory=JournalSettings)
@@ -193,6 +197,16 @@ class Settings:
     """Health and status, and the socket of commands that change something."""
     log: LogSettings = Field(default_factory=LogSettings)
     """What is logged to standard error, and how."""
+
+    @property
+    def clock_skew_s(self) -> float:
+        """How far Infodeck's clock may be off ours."""
+        return DEFAULT_TOLERANCE_S if self.intake is None else self.intake.tolerance
+
+    @property
+    def signing_secrets(self) -> tuple[SecretSource, ...]:
+        """Where the webhook's signing secrets are; none without an intake."""
+        return () if self.intake is None else self.intake.signing_secrets
 
     @property
     def control_socket(self) -> Path:
@@ -239,7 +253,8 @@ class Settings:
 
     def certificates(self) -> Iterator[CertificateFiles]:
         """Yield the certificates that the gateway serves with, and those that it shows to brokers."""
-        served = {"intake.tls": self.intake.tls, "admin.tls": self.admin.tls} | {
+        intake_tls = None if self.intake is None else self.intake.tls
+        served = {"intake.tls": intake_tls, "admin.tls": self.admin.tls} | {
             f"sinks.{name}.tls": sink.tls
             for name, sink in self.sinks.items()
             if isinstance(sink, ModbusServerConfig)

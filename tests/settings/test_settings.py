@@ -61,7 +61,7 @@ def test_example() -> None:
     settings = document.require()
     assert settings.name == "edge-1"
     assert [type(sink) for sink in settings.sinks.values()] == [MqttConfig, ModbusServerConfig]
-    assert settings.intake.signing_secrets == (SecretSource("env", "INFODECK_SIGNING_SECRET"),)
+    assert settings.signing_secrets == (SecretSource("env", "INFODECK_SIGNING_SECRET"),)
     assert settings.mappings == EXAMPLE.parents[1] / "mappings"
 
 
@@ -89,6 +89,7 @@ def test_commented_settings_of_the_example_are_valid(tmp_path: Path) -> None:
     settings = settings_of(tmp_path, text)
     assert {sink.type for sink in settings.sinks.values()} == set(SINK_TYPES)
     assert settings.infodeck.api_key is not None
+    assert settings.intake is not None
     assert settings.intake.tls is not None
     assert settings.admin.socket == Path("/run/gateway/control.sock")
 
@@ -109,6 +110,7 @@ def test_defaults(tmp_path: Path) -> None:
     assert (settings.infodeck.api, settings.infodeck.api_key) == ("https://app.infodeck.io/api/v2", None)
     assert settings.infodeck.reconcile.every == 900.0
     intake = settings.intake
+    assert intake is not None
     assert (intake.listen, intake.path) == (HostPort("127.0.0.1", 8080), "/webhooks/infodeck")
     assert (intake.tls, intake.trusted_proxies, intake.tolerance, intake.max_body) == (
         None,
@@ -143,6 +145,7 @@ def test_everything_set(tmp_path: Path) -> None:
     )
     assert settings.infodeck.api == "http://127.0.0.1:9000/api"
     assert settings.infodeck.api_key == SecretSource("file", str(tmp_path / "key"))
+    assert settings.intake is not None
     assert settings.intake.tls is not None
     assert settings.intake.tls.certificate == tmp_path / "tls/cert.pem"
     assert settings.intake.tls.key == Path("/etc/key.pem")
@@ -447,8 +450,10 @@ sinks:
   fan: {{type: mqtt, url: "mqtt://127.0.0.1:1883"}}
   regs: {{type: modbus_server, listen: 127.0.0.1:5020}}
 """
-    assert settings_of(tmp_path, text.format(written="journal")).intake.forwarded_by is None
-    assert settings_of(tmp_path, text.format(written="{forwarded: fan}")).intake.forwarded_by == "fan"
+    for written, sink in {"journal": None, "{forwarded: fan}": "fan"}.items():
+        intake = settings_of(tmp_path, text.format(written=written)).intake
+        assert intake is not None
+        assert intake.forwarded_by == sink
     for written, problem in {
         "{forwarded: fun}": "there is no sink of this name, did you mean `fan`?",
         "{forwarded: regs}": "this sink is of type modbus_server, which keeps nothing if",
@@ -456,3 +461,50 @@ sinks:
     }.items():
         (complaint,) = complaints_of(tmp_path, text.format(written=written))
         assert problem in complaint
+
+
+SOURCE = """\
+type: nats, servers: ["tls://nats-1:4222", "tls://nats-2"], stream: INFODECK, consumer: hq-tower,\
+ subjects: ["infodeck.o-1.hq-tower.>"]"""
+
+
+def test_a_source_takes_the_place_of_an_intake(tmp_path: Path) -> None:
+    """It has servers, stream, consumer and subjects; no port of an intake is taken, and no secret needed."""
+    text = f"""\
+infodeck: {{organization: o-1}}
+source: {{{SOURCE}, credentials: {{file: box.creds}}, tls: {{ca: ca.pem}}}}
+admin: {{listen: "127.0.0.1:8080"}}
+"""
+    settings = settings_of(tmp_path, text)
+    source = settings.source
+    assert source is not None
+    assert [str(server) for server in source.servers] == ["tls://nats-1:4222", "tls://nats-2:4222"]
+    assert (source.stream, source.consumer) == ("INFODECK", "hq-tower")
+    assert source.subjects == ("infodeck.o-1.hq-tower.>",)
+    assert source.credentials == SecretSource("file", str(tmp_path / "box.creds"))
+    assert source.tls is not None
+    assert source.tls.ca == tmp_path / "ca.pem"
+    assert (settings.intake, settings.signing_secrets) == (None, ())
+    with pytest.raises(ConfigError, match=r"source\.credentials: .*box.creds cannot be read"):
+        resolve_secrets(load_settings(tmp_path / "gateway.yaml"))
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("name: a", "intake: is missing: write `intake` with the webhook's `signing_secrets`, or `source`"),
+        (f"{LEAST.splitlines()[1]}\nsource: {{{SOURCE}}}", "source: events come from an intake or from a"),
+        (f"source: {{{SOURCE}, subject: a}}", "source.subject: unknown key, did you mean `subjects`?"),
+        (f"source: {{{SOURCE.replace('tower.>', 'tower>')}}}", "source.subjects[0]: subjects are words with"),
+        (
+            f"source: {{{SOURCE.replace('nats-2', 'u:p@nats-2')}}}",
+            "source.servers[1]: no user, password",
+        ),
+        ("source: {type: kafka}", "source"),
+    ],
+)
+def test_source_rules(tmp_path: Path, text: str, problem: str) -> None:
+    """Events come in at one place; each mistake in a source has its place and what to write."""
+    found = complaints_of(tmp_path, f"infodeck: {{organization: o-1}}\n{text}\n")
+    assert problem in found[0]
+    assert "u:p" not in "".join(found)

@@ -1,0 +1,205 @@
+"""A durable JetStream consumer, read in strict order: nothing overtakes what was not acknowledged.
+
+The server numbers its deliveries to a consumer. Each connection begins with a reset of that consumer to its
+first message without acknowledgement, so that the numbers begin at 1 and nothing waits for a time-out.
+From then on a number that is missing means that a message was lost or went to somebody else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import orjson
+from nats.errors import Error as NatsError
+from nats.errors import NoRespondersError
+
+from gateway.errors import TransientError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from nats.aio.msg import Msg
+
+    from gateway.jetstream.connection import NatsConnection
+
+FETCH_SIZE = 500
+"""Messages that may be delivered and not acknowledged; `max_ack_pending` of the consumer."""
+
+_ANSWER_WITHIN_S = 5.0
+_EXPIRES_S = 30.0  # of one request for messages
+_HEARTBEAT_S = 5.0  # of the server, while no message comes
+_SILENT_S = 12.0  # two heartbeats are missing
+_REQUEST = orjson.dumps(
+    {"batch": FETCH_SIZE, "expires": int(_EXPIRES_S * 1e9), "idle_heartbeat": int(_HEARTBEAT_S * 1e9)}
+)
+_ENDED = {"404", "408"}  # statuses: no messages, the request has expired
+_HEARTBEAT = "100"
+_OLDEST_SERVER = (2, 14)  # that can reset a consumer
+_MISSING = {
+    10059: "the stream {stream} does not exist",
+    10014: "the stream {stream} has no consumer {consumer}",
+}
+
+
+@dataclass(slots=True)
+class Delivery:
+    """One message. `seq` is its number in the stream, `pending` how many more the consumer has after it."""
+
+    message: Msg
+    seq: int
+    pending: int
+
+
+class ConsumerState(NamedTuple):
+    """A consumer as the server has it."""
+
+    pending: int
+    ack_policy: str
+    subjects: tuple[str, ...]
+
+
+class PullConsumer:
+    """Fetches from one consumer on one connection; `arrived` is set whenever there is something new."""
+
+    def __init__(self, client: NatsConnection, *, stream: str, consumer: str, arrived: asyncio.Event) -> None:
+        self._client = client
+        self._stream, self._consumer = stream, consumer
+        self._arrived = arrived
+        self._inbox = client.new_inbox()
+        self._waiting: list[Delivery] = []
+        self._expected = 1  # the number of the next delivery
+        self._requested = 0  # messages that the server will still send
+        self._heard_s = 0.0
+        self._failure: TransientError | None = None
+        client.lost.add_done_callback(lambda lost: self.fail(lost.result()))
+
+    async def start(self) -> ConsumerState:
+        """Begin at the first message that is not acknowledged; raise TransientError if it cannot."""
+        await self._client.subscribe(self._inbox, cb=self._receive)
+        state = _consumer_state(await self._ask("INFO"))  # which, unlike a reset, says what does not exist
+        if state.ack_policy != "explicit":
+            raise TransientError(
+                f"the consumer {self._consumer} does not acknowledge each message (ack_policy explicit, not"
+                f" {state.ack_policy}): `gateway nats setup` shows what to change"
+            )
+        await self._ask("RESET")
+        self._heard_s = asyncio.get_running_loop().time()
+        return state
+
+    async def next_messages(self) -> list[Delivery]:
+        """Return what has arrived, in order; nothing if the server only says that it is there.
+
+        Raise TransientError if the connection or the order is lost.
+        """
+        self._arrived.clear()
+        if self._failure is None and not self._waiting:
+            if not self._requested:
+                await self._request()
+            await self._wait()
+        if self._failure is not None and not self._waiting:
+            raise self._failure
+        messages, self._waiting = self._waiting, []
+        return messages
+
+    async def acknowledge(self, deliveries: Sequence[Delivery]) -> None:
+        """Acknowledge each message; what is lost of that is delivered once more."""
+        for delivery in deliveries:
+            await self._client.publish(delivery.message.reply, b"+ACK")
+
+    def fail(self, reason: str) -> None:
+        """Let `next_messages` raise, after what has arrived in order."""
+        self._failure = self._failure or TransientError(reason)
+        self._arrived.set()
+
+    async def _wait(self) -> None:
+        left_s = self._heard_s + _SILENT_S - asyncio.get_running_loop().time()
+        try:
+            async with asyncio.timeout(max(0.0, left_s)):
+                await self._arrived.wait()
+        except TimeoutError:
+            self.fail(f"the server has sent nothing for {_SILENT_S:.0f} s")
+
+    async def _request(self) -> None:
+        """Request as many messages as may be delivered together."""
+        self._requested = FETCH_SIZE
+        wanted = {
+            "batch": FETCH_SIZE,
+            "expires": int(_EXPIRES_S * 1e9),
+            "idle_heartbeat": int(_HEARTBEAT_S * 1e9),
+        }
+        await self._client.publish(self._api("MSG.NEXT"), orjson.dumps(wanted), reply=self._inbox)
+
+    async def _receive(self, message: Msg) -> None:
+        """Take in a message, or a status of the server."""
+        self._heard_s = asyncio.get_running_loop().time()
+        if message.reply.startswith("$JS.ACK."):
+            self._receive_message(message)
+        else:
+            headers = message.headers or {}
+            status = headers.get("Status", "")
+            if status in _ENDED:
+                self._requested = 0
+            elif status != _HEARTBEAT:
+                self.fail(f"the server ended the request: {headers.get('Description') or status}")
+        self._arrived.set()
+
+    def _receive_message(self, message: Msg) -> None:
+        parts = message.reply.split(".")
+        offset = 2 if len(parts) <= 9 else 4  # noqa: PLR2004 - the longer form has a domain and an account
+        stream, consumer, _, seq, number, _, pending = parts[offset : offset + 7]
+        if (stream, consumer) != (self._stream, self._consumer):
+            self.fail(
+                f"a message of stream {stream}, consumer {consumer} has come: who publishes to our inbox?"
+            )
+        elif int(number) != self._expected:
+            self.fail(
+                f"a message is missing: it was lost, or another gateway reads the consumer {self._consumer}"
+                " too, which must be this one's alone"
+            )
+        if self._failure is None:
+            self._expected += 1
+            self._requested -= 1
+            self._waiting.append(Delivery(message, int(seq), int(pending)))
+
+    def _api(self, function: str) -> str:
+        return f"$JS.API.CONSUMER.{function}.{self._stream}.{self._consumer}"
+
+    async def _ask(self, function: str) -> dict[str, Any]:
+        """Return the answer of the JetStream API; raise TransientError with what to do if it is an error."""
+        try:
+            answer = await self._client.request(self._api(function), b"", timeout=_ANSWER_WITHIN_S)
+            document: dict[str, Any] = orjson.loads(answer.data)
+        except NoRespondersError as error:
+            raise TransientError(self._no_jetstream()) from error
+        except (NatsError, TimeoutError, ValueError) as error:
+            raise self._failure or TransientError("JetStream does not answer") from error
+        if (found := document.get("error")) is not None:
+            raise TransientError(self._advice(found))
+        return document
+
+    def _no_jetstream(self) -> str:
+        version = self._client.connected_server_version
+        if (version.major, version.minor) < _OLDEST_SERVER:
+            return (
+                f"nats-server {version.major}.{version.minor} cannot reset a consumer: install 2.15 or newer"
+            )
+        return "JetStream does not answer: it is off, or most servers of the cluster are away"
+
+    def _advice(self, error: dict[str, Any]) -> str:
+        missing = _MISSING.get(error.get("err_code", 0))
+        if missing is None:
+            return f"JetStream refuses: {error.get('description')}"
+        found = missing.format(stream=self._stream, consumer=self._consumer)
+        return f"{found}: `gateway nats setup` makes it"
+
+
+def _consumer_state(document: dict[str, Any]) -> ConsumerState:
+    config = document.get("config", {})
+    single = config.get("filter_subject")
+    return ConsumerState(
+        pending=document.get("num_pending", 0) + document.get("num_ack_pending", 0),
+        ack_policy=config.get("ack_policy", ""),
+        subjects=tuple(config.get("filter_subjects") or ([single] if single else ())),
+    )
