@@ -30,7 +30,11 @@ RECONCILE = "reconcile-failing"
 TABLES = "tables-refused"
 JOURNAL_FILLING = "journal-filling"
 JOURNAL_DAMAGED = "journal-damaged"
-NAMES = (MISSED, SILENT, SIGNATURE, FORMER_USED, JOURNAL, RECONCILE, TABLES, JOURNAL_FILLING, JOURNAL_DAMAGED)
+SOURCE_AWAY = "source-away"
+NAMES = (
+    *(MISSED, SILENT, SIGNATURE, FORMER_USED, JOURNAL),
+    *(RECONCILE, TABLES, JOURNAL_FILLING, JOURNAL_DAMAGED, SOURCE_AWAY),
+)
 """The names of alarms that exist once."""
 SINK_AWAY = "sink-away"
 CERTIFICATE_ENDS = "certificate-ends"

@@ -1,4 +1,4 @@
-"""Alarms about the gateway itself: absent sinks, refused tables, a filling journal, ending certificates."""
+"""Alarms about the gateway itself: what is away, refused tables, a filling journal, ending certificates."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from gateway.alarms import CERTIFICATE_ENDS, JOURNAL_FILLING, SINK_AWAY, TABLES
+from gateway.alarms import CERTIFICATE_ENDS, JOURNAL_FILLING, SINK_AWAY, SOURCE_AWAY, TABLES
 from gateway.text import second_text
 from gateway.tls import Validity
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from gateway.alarms import Alarms
-    from gateway.status import SinkStatus, Status
+    from gateway.status import SinkStatus, SourceStatus, Status
 
 _AWAY_MS = 5 * 60_000
 _BACK_MS = 60_000  # a receiver that is there for less has not come back
@@ -41,7 +41,9 @@ class GatewayAlarms:
     def tick(self) -> None:
         """Check the status, once a second; its lags must be up to date."""
         for name, sink in self.status.sinks.items():
-            self._check_sink(name, sink)
+            self._check(f"{SINK_AWAY}:{name}", sink, "its values wait in the journal")
+        if self.status.source is not None:
+            self._check(SOURCE_AWAY, self.status.source, "no events come; what is shown ages")
         problems = self.status.tables.problems
         self._set(TABLES, f"changed point tables are refused: {problems[0]}" if problems else None)
         self._set(JOURNAL_FILLING, self._filling_reason())
@@ -49,20 +51,17 @@ class GatewayAlarms:
     def _set(self, name: str, reason: str | None) -> None:
         self.alarms.set(name, reason, is_known=True)
 
-    def _check_sink(self, name: str, sink: SinkStatus) -> None:
-        """Raise the alarm of a sink that is away for 5 minutes; end it once the sink is up for one."""
-        now_ms, alarm = self.steady_ms(), f"{SINK_AWAY}:{name}"
-        if not sink.connected:
-            self._up_since_ms.pop(name, None)
-            if now_ms - self._away_since_ms.setdefault(name, now_ms) >= _AWAY_MS:
-                error = f": {sink.last_error}" if sink.last_error else ""
+    def _check(self, alarm: str, part: SinkStatus | SourceStatus, consequence: str) -> None:
+        """Raise the alarm of a sink or source that is away for 5 minutes; end it once it is up for one."""
+        now_ms = self.steady_ms()
+        if not part.connected:
+            self._up_since_ms.pop(alarm, None)
+            if now_ms - self._away_since_ms.setdefault(alarm, now_ms) >= _AWAY_MS:
+                error = f": {part.last_error}" if part.last_error else ""
                 minutes = _AWAY_MS // 60_000
-                self._set(
-                    alarm,
-                    f"{sink.state} for more than {minutes} minutes{error}; its values wait in the journal",
-                )
-        elif now_ms - self._up_since_ms.setdefault(name, now_ms) >= _BACK_MS:
-            self._away_since_ms.pop(name, None)
+                self._set(alarm, f"{part.state} for more than {minutes} minutes{error}; {consequence}")
+        elif now_ms - self._up_since_ms.setdefault(alarm, now_ms) >= _BACK_MS:
+            self._away_since_ms.pop(alarm, None)
             self._set(alarm, None)
 
     def _filling_reason(self) -> str | None:

@@ -12,7 +12,15 @@ from typing import TYPE_CHECKING, Self
 import structlog
 
 from gateway.alarms import JOURNAL, MISSED, RECONCILE, SIGNATURE, SILENT
-from gateway.infodeck.missing_webhooks import MissedDeliveries, RefusedDeliveries, Silence, WebhookArrivals
+from gateway.infodeck.missing_webhooks import (
+    DOES_SOURCE_BRING,
+    IS_IT_THERE,
+    REFUSED,
+    MissedDeliveries,
+    RefusedDeliveries,
+    Silence,
+    WebhookArrivals,
+)
 from gateway.logs import error_text
 from gateway.model import BACKFILL_ID_PREFIX
 from gateway.text import count_text, second_text
@@ -224,7 +232,7 @@ class DeliveryMonitor:
 
     def _missed_reason(self, now_ms: int, _: int) -> str | None:
         self._missed.drop_recovered(now_ms)
-        reason = self._missed.reason(are_refused=self._refused.is_failing)
+        reason = self._missed.reason(question=self._question)
         return None if reason is None else reason + self._why()
 
     def _silence_reason(self, now_ms: int, elapsed_ms: int) -> str | None:
@@ -234,13 +242,22 @@ class DeliveryMonitor:
         ask_api = self._ask_api if self._status.reconcile.state == "ok" else None
         if not self._silence.judge(elapsed_ms=elapsed_ms, ask_api=ask_api):
             return None
-        return self._silence.text(now_ms=now_ms, are_refused=self._refused.is_failing) + self._why()
+        return self._silence.text(now_ms=now_ms, question=self._question) + self._why()
+
+    @property
+    def _question(self) -> str:
+        """What to look at if nothing comes."""
+        if self._status.source is not None:
+            return DOES_SOURCE_BRING
+        return REFUSED if self._refused.is_failing else IS_IT_THERE
 
     @property
     def _needs_explanation(self) -> bool:
         return any(alarm.name in (MISSED, SILENT) for alarm in self._alarms.current())
 
     def _why(self) -> str:
+        if self._status.source is not None:
+            return ""
         return f" {self._explanation}; {_ADVICE}" if self._explanation else f" {_ADVICE}"
 
     async def _explain_alarms(self, explain: Callable[[], Awaitable[str]]) -> None:

@@ -26,8 +26,9 @@ _LATE_MS = 3_600_000
 _GIVEN_UP_MS = _DAY_MS  # Infodeck repeats a delivery for a day
 _SEVERAL = 3
 _SAMPLE = 3
-_IS_IT_THERE = "is the webhook there, active, and its URL this gateway's?"
-_REFUSED = "deliveries come, but are refused for their signatures: see the alarm signature-failing."
+IS_IT_THERE = "is the webhook there, active, and its URL this gateway's?"
+DOES_SOURCE_BRING = "do the gateways with an intake get events, and are source.subjects this building's?"
+REFUSED = "deliveries come, but are refused for their signatures: see the alarm signature-failing."
 
 
 class WebhookArrivals:
@@ -144,8 +145,8 @@ class MissedDeliveries:
         self._suspects.pop(asset, None)
         self.missed.pop(asset, None)
 
-    def reason(self, *, are_refused: bool) -> str | None:
-        """Return what is missed, None if nothing is. `are_refused`: signatures fail."""
+    def reason(self, *, question: str) -> str | None:
+        """Return what is missed, None if nothing is; `question` is what to look at if it is everything."""
         if not self.missed:
             return None
         number, sample = len(self.missed), ", ".join(islice(self.missed, _SAMPLE))
@@ -156,7 +157,7 @@ class MissedDeliveries:
         )
         if (self._arrivals.received_ms or 0) > since_ms:
             return f"{found}, while those of others come: do its event filters leave these out?"
-        return f"{found}: {_REFUSED if are_refused else _IS_IT_THERE}"
+        return f"{found}: {question}"
 
 
 _SHORTEST_MS = 5 * _MINUTE_MS  # webhooks need some time to come again after a start
@@ -238,8 +239,8 @@ class Silence:
             self._unreadable_ms = self._unused_ms
         self._used, self._unreadable = mapping.from_webhooks, mapping.unreadable
 
-    def text(self, *, now_ms: int, are_refused: bool) -> str:
-        """Return in words what has not come. `are_refused`: signatures fail."""
+    def text(self, *, now_ms: int, question: str) -> str:
+        """Return in words what has not come; `question` is what to look at."""
         last_ms = self._used_ms or self._before_ms
         since = f"as far as is known; the gateway runs since {second_text(self._started_ms)}"
         if last_ms:
@@ -256,7 +257,7 @@ class Silence:
                 f"{nothing}, and Infodeck's API has nothing newer either: are the devices, their network and"
                 f" its connection to Infodeck alive? {_SET_HIGHER}"
             )
-        return f"{nothing}: {_REFUSED if are_refused else _IS_IT_THERE} {_SET_HIGHER}"
+        return f"{nothing}: {question} {_SET_HIGHER}"
 
 
 _WITHIN_MS = 10 * _MINUTE_MS

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.arrival_parts import HOUR_MS, MINUTE_MS, NOW_MS, Everything, telemetry_event
 
-from gateway.infodeck.missing_webhooks import MissedDeliveries, WebhookArrivals
+from gateway.infodeck.missing_webhooks import IS_IT_THERE, MissedDeliveries, WebhookArrivals
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -70,7 +70,7 @@ def test_data_without_webhooks_are_missed() -> None:
     building.now_ms += EVERY_MS - TOLERANCE_MS
     building.ask({"a": 2 * MINUTE_MS, "b": 45 * MINUTE_MS, "c": MINUTE_MS, "d": EVERY_MS})
     assert building.held == {"a", "c"}
-    assert "is the webhook there" in (building.missed.reason(are_refused=False) or "")
+    assert "is the webhook there" in (building.missed.reason(question=IS_IT_THERE) or "")
 
 
 def test_a_broken_off_list_does_not_affect_the_next_one() -> None:
@@ -127,7 +127,7 @@ def test_two_lost_events_are_missed_and_one_is_not() -> None:
     building.now_ms += EVERY_MS - TOLERANCE_MS
     building.ask({"slow": 0, "fast": EVERY_MS}, meanwhile=["fast"])
     assert building.held == {"slow"}
-    assert "event filters" in (building.missed.reason(are_refused=False) or "")
+    assert "event filters" in (building.missed.reason(question=IS_IT_THERE) or "")
 
 
 def test_an_excluded_asset_is_missed_at_its_second_report() -> None:
@@ -138,7 +138,7 @@ def test_an_excluded_asset_is_missed_at_its_second_report() -> None:
         building.ask({"left out": TOLERANCE_MS, "other": 0}, meanwhile=["other"])
         assert building.held == ({"left out"} if turn else set())
         building.now_ms += EVERY_MS
-    assert "event filters" in (building.missed.reason(are_refused=False) or "")
+    assert "event filters" in (building.missed.reason(question=IS_IT_THERE) or "")
 
 
 def test_one_slow_sensor_among_fast_ones_is_not_missed() -> None:

@@ -6,6 +6,7 @@ import asyncio
 import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+from urllib.request import urlopen
 
 from nats.js.api import AckPolicy, ConsumerConfig
 
@@ -34,6 +35,11 @@ class SourceBox(Daemon):
     has_sinks: bool = True
     bms: str = ""
     broker_port: int = field(default_factory=free_port)
+
+    def metrics(self) -> str:
+        """Return `/metrics`."""
+        with urlopen(f"http://127.0.0.1:{self.admin_port}/metrics", timeout=30) as answer:
+            return str(answer.read().decode())
 
     def write_settings(self) -> None:
         """Write the settings file."""

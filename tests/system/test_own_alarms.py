@@ -15,7 +15,7 @@ from support.waiting import until
 
 from gateway.admin.gateway_alarms import GatewayAlarms, ends_soon
 from gateway.alarms import Alarms
-from gateway.status import SinkStatus, Status
+from gateway.status import SinkStatus, SourceStatus, Status
 from gateway.tls import Validity
 
 if TYPE_CHECKING:
@@ -61,6 +61,18 @@ def test_a_sink_that_is_away_for_minutes_is_an_alarm() -> None:
         "sink-away:bms": "away for more than 5 minutes: connection refused; its values wait in the journal"
     }
     watched.sink.state = "up"
+    assert watched.for_(2 * MINUTE_S) == {}
+
+
+def test_a_source_that_is_away_for_minutes_is_an_alarm() -> None:
+    """Without events, a building must not wait until its values are stale."""
+    watched = Watched()
+    source = watched.status.source = SourceStatus(type="nats", stream="INFODECK", consumer="hq")
+    source.record_error("no answer", at_ms=START_MS)
+    assert watched.for_(6 * MINUTE_S) == {
+        "source-away": "starting for more than 5 minutes: no answer; no events come; what is shown ages"
+    }
+    source.state = "up"
     assert watched.for_(2 * MINUTE_S) == {}
 
 

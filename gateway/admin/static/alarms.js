@@ -11,6 +11,7 @@ let drawn = null; // what the tab shows: it is drawn again only when that change
 export function troubles(status) {
   const alarms = new Set(status.alarms.map((alarm) => alarm.name));
   const sinks = Object.entries(status.sinks).filter(([name, sink]) => !sink.connected && !alarms.has(`sink-away:${name}`));
+  if (status.source && !status.source.connected && !alarms.has("source-away")) sinks.unshift(["source", status.source]);
   return [
     ...(status.journal.state === "ok" || alarms.has("journal-unavailable") ? [] : [{ name: "journal", reason: status.journal.state }]),
     ...sinks.map(([name, sink]) => ({ name, reason: `it is ${sink.state}${sink.last_error ? `: ${sink.last_error}` : ""}` })),

@@ -35,15 +35,13 @@ function makeCards() {
 }
 
 function showCounts() {
-  const { intake, journal, mapping } = state.status;
+  const { intake, journal, mapping, source } = state.status;
   const rate = rates((sample) => sample.answers);
   const counted = (counts, names = {}) => Object.entries(counts).map(([key, count]) => [names[key] ? `${key}, ${names[key]}` : key, count.toLocaleString()]);
   cards.counts.replaceChildren(
-    card("Requests a second", plot(rate, { describe: (value) => `${value.toFixed(1)}/s`, from: `${span(rate.length / 2)} ago`, to: "now", low: 0, label: "Requests a second" }),
+    card(source ? "Messages a second" : "Requests a second", plot(rate, { describe: (value) => `${value.toFixed(1)}/s`, from: `${span(rate.length / 2)} ago`, to: "now", low: 0, label: source ? "Messages a second" : "Requests a second" }),
       facts([["Last event", journal.last_event_ms ? ago(journal.last_event_ms, nowMs()) : "none since the start"], ["Events", journal.accepted.toLocaleString()], ["Came again", journal.duplicates.toLocaleString()]])),
-    card("Signing secrets", facts(intake.secrets.map((secret) => [secret.source, secretText(secret)])),
-      intake.previous_secrets.number ? element("p", { className: "soft" }, `${intake.previous_secrets.number} previous ones are accepted for 48 h after they were replaced.`) : ""),
-    card("Answers", orNone(counted(intake.answers, ANSWERS), "No request has come."), intake.last_refusal ? element("h3", {}, "Refused for") : "", intake.last_refusal ? facts(counted(intake.refused)) : ""),
+    ...(source ? sourceCards(source, counted) : intakeCards(intake, counted)),
     card("What became of them", facts([
       ["Mapped", mapping.mapped.toLocaleString()], ["In no table", mapping.unmapped.toLocaleString()], ["Unreadable", mapping.unreadable.toLocaleString()],
       ["Late readings", mapping.late.toLocaleString()], ["From the future", mapping.clock_ahead.toLocaleString()], ["Test events", intake.test_events.toLocaleString()],
@@ -51,6 +49,27 @@ function showCounts() {
       ["State", journal.state === "ok" ? null : element("span", { className: "error" }, journal.state)],
     ])),
   );
+}
+
+function intakeCards(intake, counted) {
+  return [
+    card("Signing secrets", facts(intake.secrets.map((secret) => [secret.source, secretText(secret)])),
+      intake.previous_secrets.number ? element("p", { className: "soft" }, `${intake.previous_secrets.number} previous ones are accepted for 48 h after they were replaced.`) : ""),
+    card("Answers", orNone(counted(intake.answers, ANSWERS), "No request has come."), intake.last_refusal ? element("h3", {}, "Refused for") : "", intake.last_refusal ? facts(counted(intake.refused)) : ""),
+  ];
+}
+
+function sourceCards(source, counted) {
+  const waits = source.connected ? (source.pending ?? 0).toLocaleString() : "not known";
+  return [
+    card("Source", facts([
+      ["State", source.connected ? source.state : element("span", { className: "error" }, `${source.state}${source.last_error ? `: ${source.last_error}` : ""}`)],
+      ["Stream", source.stream], ["Consumer", source.consumer], ["Waiting there", waits], ["Messages", source.messages.toLocaleString()],
+      ["Last message", source.last_message_ms ? ago(source.last_message_ms, nowMs()) : "none since the start"],
+      ["Waits for the journal", source.waits_for_journal],
+    ])),
+    card("Verified by", orNone(counted(source.verified_by), "No event has come."), Object.keys(source.unusable).length ? element("h3", {}, "Dropped") : "", facts(counted(source.unusable))),
+  ];
 }
 
 const DUE_AFTER_S = 90 * 86400; // Infodeck's guide

@@ -154,7 +154,7 @@ function applyValues(rows) {
 function applyStatus(status) {
   state.status = status;
   state.aheadMs = status.now_ms - Date.now();
-  const answers = Object.values(status.intake.answers).reduce((sum, count) => sum + count, 0);
+  const answers = status.source?.messages ?? Object.values(status.intake.answers).reduce((sum, count) => sum + count, 0);
   const sinks = Object.fromEntries(Object.entries(status.sinks).map(([name, sink]) => [name, sink.written]));
   const sinceMs = status.now_ms - (state.samples.at(-1)?.atMs ?? -Infinity);
   if (sinceMs < 0) state.samples = []; // the clock was set back

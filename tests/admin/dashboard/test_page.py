@@ -12,6 +12,8 @@ from support.browser import DESK, PHONE, opened
 from support.daemon import Daemon, telemetry
 from support.ports import free_port
 
+from gateway.status import SourceStatus, Status
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from contextlib import AbstractContextManager
@@ -247,6 +249,31 @@ def test_a_plot_of_rates_begins_without_a_peak(daemon: Daemon, browser: Browser)
         )
         page.goto(f"{url(daemon)}#intake")
         expect(page.locator("#view-intake .axis").first).to_contain_text(re.compile(r"to [12]\.\d/s"))
+
+
+def test_a_source_is_shown_in_place_of_an_intake(daemon: Daemon, browser: Browser) -> None:
+    """Its state, what waits for it, and which gateways verified the events are on the tab of the intake."""
+    source = SourceStatus(type="nats", stream="INFODECK", consumer="hq-tower", pending=1234)
+    source.state = "away"
+    source.record_error("no answer", at_ms=1)
+    source.verified_by["intake-<b>1</b>"] = 12
+    source.unusable["the body is not JSON"] = 3
+    shown = Status(name="test-box", started_ms=0, source=source).snapshot()
+    event = json.dumps({"now_ms": 0, **daemon.status(), "source": shown["source"]})
+    with opened(browser, "about:blank") as watched:
+        page = watched.page
+        page.route(
+            "**/api/stream",
+            lambda route: route.fulfill(
+                body=f"event: status\ndata: {event}\n\n", content_type="text/event-stream"
+            ),
+        )
+        page.goto(f"{url(daemon)}#intake")
+        view = page.locator("#view-intake")
+        expect(view).to_contain_text("away: no answer")
+        expect(view).to_contain_text("intake-<b>1</b>")
+        expect(view).to_contain_text("the body is not JSON")
+        expect(view).not_to_contain_text("Signing secrets")
 
 
 def test_an_event_is_followed_on_its_way(daemon: Daemon, browser: Browser) -> None:
