@@ -105,7 +105,7 @@ async def test_what_waited_in_the_stream_is_journalled_in_order(tmp_path: Path, 
         assert "by intake-1, which received it 2026-09-21" in shown
         metrics = await asyncio.to_thread(box.metrics)
         assert "gateway_source_up 1.0" in metrics
-        assert 'gateway_source_events_total{gateway="intake-0"} 1000.0' in metrics
+        assert 'gateway_source_verified_events_total{gateway="intake-0"} 1000.0' in metrics
         shown = (await command("status", "-c", box.config)).stdout
         assert f"nats {STREAM}, consumer {CONSUMER}, up; nothing waits" in shown
         for name, arguments in {"send": ["--asset", "a", "t=1"], "simulate": ["--rate", "1"]}.items():
