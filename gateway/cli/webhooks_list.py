@@ -15,6 +15,7 @@ from urllib.parse import quote
 
 import orjson
 
+from gateway.cli.loading import require_intake
 from gateway.config.value_types import parse_duration
 from gateway.doctor.daemon_status import ask_daemon
 from gateway.errors import ApiRefusalError, CommandError, ConfigError, GatewayError
@@ -129,6 +130,7 @@ def print_deliveries(arguments: argparse.Namespace) -> int:
 def test_webhook(arguments: argparse.Namespace) -> int:
     """Request a test event and print its outcome; return 0 once the running gateway has received it."""
     settings = load_settings(arguments.config).require()
+    require_intake(settings)
     try:
         wait_s = parse_duration(arguments.wait)
     except ValueError as error:

@@ -223,7 +223,8 @@ async def check_ports(facts: Facts) -> list[Finding]:
         faults.append(await _other_intake(intake))
     findings += filter(None, faults)
     how = "free" if daemon.status is None else "the gateway's"
-    return findings or [ok(f"{', '.join(map(str, listeners.values()))}: {how}")]
+    ports = [ok(f"{', '.join(map(str, listeners.values()))}: {how}")] if listeners else []
+    return findings or ports
 
 
 async def _is_free(setting: str, address: HostPort) -> Finding | None:

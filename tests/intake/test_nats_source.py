@@ -247,6 +247,9 @@ async def test_a_box_starts_without_nats_and_says_what_is_missing(tmp_path: Path
         await says(os.strerror(111))
         assert not box.status()["source"]["connected"]
         assert (await command("status", "-c", box.config)).returncode == 1
+        examined = (await command("doctor", "--offline", "-c", box.config)).stdout
+        assert f"the source is away: {server.url}: {os.strerror(111)}" in examined
+        assert "bearer" not in examined
         with server:
             await says("the stream INFODECK does not exist: `gateway nats setup`")
             await add_consumer(server.url, consumer="other")
