@@ -21,7 +21,7 @@ from gateway.admin.gateway_alarms import GatewayAlarms
 from gateway.admin.inspection import Inspection
 from gateway.alarms import JOURNAL_DAMAGED, Alarms
 from gateway.clock import now_ms, steady_ms
-from gateway.delivery.event_copies import EventCopies
+from gateway.delivery.event_copies import EventCopies, EventSubjects
 from gateway.delivery.pipeline import Pipeline
 from gateway.delivery.reload import Reloader, report_tables
 from gateway.delivery.sink_loop import RetainedTopics, SinkLoop
@@ -97,7 +97,6 @@ class App:
             on_damage=partial(self.alarms.latch, JOURNAL_DAMAGED),
             on_corrupt=self.stop,
         )
-        published = settings.published_events
         self._pipeline = Pipeline(
             event_log=self._journal,
             state_store=self._journal,
@@ -105,7 +104,7 @@ class App:
             status=self.status.mapping,
             clock_ms=now_ms,
             steady_ms=steady_ms,
-            copies=EventCopies(published) if published else None,
+            copies=self._event_copies(settings),
         )
         self._infodeck = InfodeckService(
             settings=settings.infodeck,
@@ -128,6 +127,18 @@ class App:
             on_done=self._infodeck.follow_tables,
         )
         self._build_servers(settings, secrets)
+
+    def _event_copies(self, settings: Settings) -> EventCopies | None:
+        """Return what copies whole events; None if no sink publishes them."""
+        published, publish_all = settings.published_events, settings.nats_sinks
+        subjects = EventSubjects(
+            organization=settings.infodeck.organization,
+            points=lambda: self.state.points,
+            inventory=lambda: self._infodeck.snapshot,
+        )
+        if publish_all:
+            return EventCopies(published, publish_all=publish_all, subjects=subjects)
+        return EventCopies(published) if published else None
 
     def _build_servers(self, settings: Settings, secrets: Secrets) -> None:
         admin = settings.admin

@@ -110,7 +110,7 @@ class WebhookEntrance:
             clock_ms=now_ms,
             trusted_proxies=intake.trusted_proxies if tls is None else None,
             on_assets_changed=on_assets_changed,
-            published=settings.event_patterns,
+            published=settings.journaled_types,
             forwarding=None if forwarded is None else Forwarding(event_log=event_log, sink=forwarded),
         )
 
@@ -231,7 +231,7 @@ def make_entrance(
         gateway=settings.name,
         event_filter=EventFilter(
             organization=settings.infodeck.organization,
-            published=settings.event_patterns,
+            published=settings.journaled_types,
             status=status.intake,
             on_assets_changed=on_assets_changed,
         ),

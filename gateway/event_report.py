@@ -6,7 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from gateway.config.problems import show
-from gateway.delivery.event_copies import event_point
+from gateway.delivery.event_copies import EventSubjects, event_point
 from gateway.errors import GatewayError
 from gateway.events import (
     ABOUT_ASSETS,
@@ -17,7 +17,7 @@ from gateway.events import (
     parse_time,
     read_online,
 )
-from gateway.journal.lookup import read_cursors, read_dead_letters, read_event, read_values
+from gateway.journal.lookup import read_assets, read_cursors, read_dead_letters, read_event, read_values
 from gateway.sinks.mqtt.config import MqttConfig
 from gateway.sinks.mqtt.value_topics import ValueTopic, member_json
 from gateway.sinks.sparkplug.config import MqttSparkplugConfig
@@ -57,7 +57,7 @@ def event_report(record: Record, *, point_map: PointMap, settings: Settings) -> 
     if event.type == TELEMETRY:
         parts.append("\nIf it were processed:\n\n" if ending else "\n")
         parts.append(_mapping(explanation, point_map, settings))
-    if not dropped and (copies := _copies(event, settings)):
+    if not dropped and (copies := _copies(event, point_map, settings)):
         parts.append(f"\npublished as received:\n{copies}")
     if record.seq != NO_SEQ:
         parts.append(f"\ndelivery:\n{_delivery(record, settings)}")
@@ -118,7 +118,7 @@ def _reason_dropped(event: Event, settings: Settings) -> str | None:
     if organization not in {None, settings.infodeck.organization}:
         ours = settings.infodeck.organization
         return f"An event of another organization, {organization}; this gateway's is {ours}: {answered}"
-    if event.type in MAPPED_TYPES or event.type in settings.event_patterns:
+    if event.type in MAPPED_TYPES or event.type in settings.journaled_types:
         return None
     return f"No telemetry, but {event.type}: {answered}"
 
@@ -132,19 +132,27 @@ def _ending(event: Event) -> str | None:
         if state.online:
             return f"{state.asset} is connected: its points show their readings."
         return f"{state.asset} is not connected: its points are offline until a newer reading or connection."
-    return None if event.type == TELEMETRY else "It concerns no point: only sinks with `events` publish it."
+    nobody = "It concerns no point: only sinks with `events`, and those of type nats, publish it."
+    return None if event.type == TELEMETRY else nobody
 
 
-def _copies(event: Event, settings: Settings) -> str:
-    """Return sink and topic of each copy of the whole event."""
-    point = event_point(event.type)
-    return align_columns(
-        [f"mqtt {name}", f"{config.prefix}/{point.name}", f"{len(event.body)} bytes"]
+def _copies(event: Event, point_map: PointMap, settings: Settings) -> str:
+    """Return sink and topic, or subject, of each copy of the whole event."""
+    rows = [
+        [f"mqtt {name}", f"{config.prefix}/{event_point(event.type).name}"]
         for name, config in settings.sinks.items()
         if isinstance(config, MqttConfig)
         and not event.is_backfilled
         and event.type in settings.published_events.get(name, ())
-    )
+    ]
+    if settings.nats_sinks:
+        subjects = EventSubjects(
+            organization=settings.infodeck.organization,
+            points=lambda: point_map,
+            inventory=lambda: read_assets(settings.journal.path),
+        )
+        rows += [[f"nats {name}", subjects.subject_of(event)] for name in settings.nats_sinks]
+    return align_columns([*row, f"{len(event.body)} bytes"] for row in rows)
 
 
 def _mapping(explanation: Explanation, point_map: PointMap, settings: Settings) -> str:

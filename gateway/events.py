@@ -149,7 +149,8 @@ def asset_of(event: Event) -> str | None:
     if not isinstance(thing, dict):
         return None
     nested = thing.get("asset")
-    named = (thing.get("assetId"), nested.get("id") if isinstance(nested, dict) else nested, thing.get("id"))
+    own = thing.get("id") if event.type.startswith(ABOUT_ASSETS) else None  # not that of a work order
+    named = (thing.get("assetId"), nested.get("id") if isinstance(nested, dict) else nested, own)
     return next((asset for asset in named if isinstance(asset, str)), None) or None
 
 

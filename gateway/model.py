@@ -24,7 +24,7 @@ PSEUDO_SOURCES = ("$quality", "$age", "$online")
 HEARTBEAT = "$heartbeat"
 """The source of the gateway's heartbeat point."""
 EVENTS = "$events"
-"""Tag and source of points that no table has: one per event type, whose value is an event's whole body."""
+"""Tag and source of points that no table has: one per event type, whose updates are each an `EventCopy`."""
 KEY_SEPARATOR = " | "
 """Between the telemetry keys of one source, of which the first counts that an event has."""
 
@@ -59,6 +59,11 @@ STAND_INS = frozenset({Quality.HELD, Quality.STALE, Quality.FORCED, Quality.OFFL
 
 BACKFILL_ID_PREFIX = "reconcile_"
 """The ids of events that the gateway makes from values of Infodeck's API begin with it."""
+
+
+def is_backfilled(event_id: str | None) -> bool:
+    """Return whether an event of this id was made by a gateway from values of Infodeck's API."""
+    return event_id is not None and event_id.startswith(BACKFILL_ID_PREFIX)
 
 
 class Origin(NamedTuple):
@@ -96,7 +101,7 @@ class Event:
     @property
     def is_backfilled(self) -> bool:
         """Whether the gateway made the event from values of Infodeck's API; no webhook delivered it."""
-        return self.event_id.startswith(BACKFILL_ID_PREFIX)
+        return is_backfilled(self.event_id)
 
 
 @dataclass(slots=True)
@@ -381,6 +386,18 @@ class Update:
             and later.seq > self.seq
             and (later.time_ms, later.raw, later.raw_unit) == (self.time_ms, self.raw, self.raw_unit)
         )
+
+
+@dataclass(slots=True)
+class EventCopy(Update):
+    """A whole event on its way to sinks that publish events as received. Its point is that of the type.
+
+    `subject` is the event's subject on NATS, "" if no sink needs it. `origin`: as in `Event`.
+    """
+
+    body: bytes = b""
+    subject: str = ""
+    origin: Origin | None = None
 
 
 @dataclass(frozen=True, slots=True)

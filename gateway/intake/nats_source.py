@@ -19,6 +19,7 @@ from gateway.errors import EventError, GatewayError, JournalError
 from gateway.events import keep_apart, parse_event
 from gateway.intake.pull_consumer import PullConsumer
 from gateway.jetstream.connection import denied_text, open_connection
+from gateway.jetstream.subjects import RECEIVED, VERIFIED_BY
 from gateway.logs import internal_error_text
 from gateway.model import Origin
 from gateway.text import sanitise_line
@@ -36,10 +37,6 @@ if TYPE_CHECKING:
     from gateway.status import SourceStatus
 
 log = structlog.get_logger()
-
-VERIFIED_BY = "Gateway-Verified-By"
-RECEIVED = "Gateway-Received"
-"""Headers of a message: the gateway that verified the event, and when it received it (Unix ms)."""
 
 _LONGEST_NAME = 100
 _MOST_DIGITS = 15

@@ -1,4 +1,4 @@
-"""The subject of an event, `infodeck.<organization>.<site>.<asset>`, each part as one token of NATS."""
+"""An event on NATS: its subject, `infodeck.<organization>.<site>.<asset>`, each part a token; its headers."""
 
 from __future__ import annotations
 
@@ -8,6 +8,11 @@ from urllib.parse import quote
 ROOT = "infodeck"
 UNKNOWN = "_"
 """The token of a site or an asset that is not known."""
+
+VERIFIED_BY = "Gateway-Verified-By"
+"""The header with the name of the gateway whose intake verified the signature."""
+RECEIVED = "Gateway-Received"
+"""The header with the time at which that gateway received the event, in Unix ms."""
 
 _LONGEST_BYTES = 800  # three of them fit into the 4,096 bytes of a server's longest control line
 

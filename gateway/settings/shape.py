@@ -37,6 +37,7 @@ from gateway.sinks.broker.config import BrokerConfig
 from gateway.sinks.modbus_client.config import ModbusClientConfig
 from gateway.sinks.modbus_server.sink import ModbusServerConfig
 from gateway.sinks.mqtt.config import MqttConfig
+from gateway.sinks.nats.config import NatsSinkConfig
 from gateway.sinks.sparkplug.config import MqttSparkplugConfig
 
 if TYPE_CHECKING:
@@ -70,8 +71,11 @@ SINK_TYPES = {
     "modbus_server": SinkType(ModbusServerConfig, "gateway.sinks.modbus_server.sink:ModbusServerSink"),
     "modbus_client": SinkType(ModbusClientConfig, "gateway.sinks.modbus_client.sink:ModbusClientSink"),
     "bacnet": SinkType(BacnetConfig, "gateway.sinks.bacnet.sink:BacnetSink"),
+    "nats": SinkType(NatsSinkConfig, "gateway.sinks.nats.sink:NatsSink"),
 }
-SinkConfig = MqttConfig | MqttSparkplugConfig | ModbusServerConfig | ModbusClientConfig | BacnetConfig
+SinkConfig = (
+    MqttConfig | MqttSparkplugConfig | ModbusServerConfig | ModbusClientConfig | BacnetConfig | NatsSinkConfig
+)
 
 
 class CertificateFiles(NamedTuple):
@@ -245,6 +249,16 @@ class Settings:
         return EventPatterns(each for events in self.published_events.values() for each in events.patterns)
 
     @property
+    def nats_sinks(self) -> tuple[str, ...]:
+        """The names of the sinks that publish every event."""
+        return tuple(name for name, sink in self.sinks.items() if isinstance(sink, NatsSinkConfig))
+
+    @property
+    def journaled_types(self) -> EventPatterns:
+        """The types of the events that are journaled for a sink although they concern no point."""
+        return EventPatterns(["*"]) if self.nats_sinks else self.event_patterns
+
+    @property
     def write_limits(self) -> dict[str, WriteLimits]:
         """What each Modbus client may write."""
         return {
@@ -265,6 +279,9 @@ class Settings:
         for name, sink in self.sinks.items():
             if isinstance(sink, BrokerConfig) and sink.certificate is not None and sink.key is not None:
                 yield CertificateFiles(f"sinks.{name}", sink.certificate, sink.key)
+            shown = sink.tls if isinstance(sink, NatsSinkConfig) else None
+            if shown is not None and shown.certificate is not None and shown.key is not None:
+                yield CertificateFiles(f"sinks.{name}.tls", shown.certificate, shown.key)
 
 
 PARTS = Parts(

@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from typing import TYPE_CHECKING, Any, Final, Self
+from abc import abstractmethod
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Final, Generic, Self, TypeVar
 
 import structlog
+
+from gateway.backoff import Backoff
+from gateway.clock import now_ms
+from gateway.errors import GatewayError, TransientError
 
 if TYPE_CHECKING:
     from asyncio import BaseTransport
@@ -24,7 +30,12 @@ _KEEPALIVE_OPTIONS: Final = (
     (socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 60_000),
 )
 
+_RECEIVER_WAIT_S = 3.0  # how long a write waits for a receiver that is away
+_STABLE_S = 30.0  # a session that lasted so long is followed by the shortest pause again
+
 _log = structlog.get_logger()
+
+Connection = TypeVar("Connection")
 
 
 class ConnectingSink:
@@ -55,6 +66,65 @@ class ConnectingSink:
             await self._tasks.__aexit__(exc_type, exc, traceback)
         else:
             await self._tasks.__aexit__(None, None, None)  # what the caller raised stays as it is
+
+
+class SessionSink(ConnectingSink, Generic[Connection]):
+    """Base of sinks with one session with their receiver after the other."""
+
+    def __init__(self, *, name: str, status: SinkStatus, kind: str, address: dict[str, str]) -> None:
+        """`kind` names the task; `address` is the receiver's, for the log."""
+        super().__init__(self._stay_connected, task_name=f"{kind} sink {name}")
+        self.name = name
+        self.receiver = ReceiverState(sink=name, status=status, clock=now_ms, log_fields=address)
+        self.connection: Connection | None = None
+        """The connection to write on; None while the receiver is away or its state is being restored."""
+        self._up = asyncio.Event()
+
+    @abstractmethod
+    async def session(self) -> str:
+        """Connect, restore state, `set_up`; return the reason when the connection is lost.
+
+        Raises `GatewayError` if it cannot connect. Cancelled when the sink ends.
+        """
+
+    def retries_soon(self) -> bool:
+        """Return whether the next try is worth making soon."""
+        return False
+
+    async def wait_connected(self) -> Connection:
+        """Return the connection; raise `TransientError` where there is none even after a while."""
+        if self.connection is None:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_RECEIVER_WAIT_S):
+                    await self._up.wait()
+        if self.connection is None:
+            raise TransientError(self.receiver.away_reason)
+        return self.connection
+
+    def set_up(self, connection: Connection) -> None:
+        """Release a connection, on which state is restored, to `wait_connected`."""
+        self.connection = connection
+        self.receiver.count_connection()
+        self.receiver.mark_up()
+        self._up.set()
+
+    def set_down(self) -> None:
+        """Withdraw the connection."""
+        self.connection = None
+        self._up.clear()
+
+    async def _stay_connected(self) -> None:
+        backoff, loop = Backoff(), asyncio.get_running_loop()
+        while True:
+            began_s = loop.time()
+            try:
+                reason = await self.session()
+            except GatewayError as error:
+                reason = str(error)
+            self.receiver.mark_away(reason)
+            if loop.time() - began_s > _STABLE_S or self.retries_soon():
+                backoff.reset()
+            await asyncio.sleep(backoff.next_s())
 
 
 class ReceiverState:

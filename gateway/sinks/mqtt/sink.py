@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING
 
 from gateway.errors import RefusedError, TransientError
 from gateway.events import EventPatterns
-from gateway.model import EVENTS
+from gateway.model import EventCopy, is_backfilled
 from gateway.sinks.broker.broker_sink import BrokerSink
 from gateway.sinks.broker.paho_client import Message
 from gateway.sinks.mqtt.config import MqttConfig
 from gateway.sinks.mqtt.home_assistant import HomeAssistantDiscovery
 from gateway.sinks.mqtt.message_builder import MessageBuilder
 from gateway.sinks.mqtt.metadata import MetadataPublisher, log_rejected, publish_alarms
-from gateway.sinks.mqtt.value_topics import TopicMap, bare_value, has_value, message_properties
+from gateway.sinks.mqtt.value_topics import TopicMap, has_value, message_properties
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -98,10 +98,13 @@ class MqttSink(BrokerSink):
     def _event_messages(self, updates: Iterable[Update]) -> Iterator[Message]:
         """Yield the events of the sink's `events` as received, in their order."""
         for update in updates:
-            point = update.point
-            if point.source == EVENTS and point.point in self._events:
-                topic, packed = f"{self._prefix}/{point.name}", message_properties(update)
-                yield Message(topic, bare_value(update.value), False, packed, (update,))  # noqa: FBT003 - not retained
+            if isinstance(update, EventCopy) and self._publishes(update):
+                topic, packed = f"{self._prefix}/{update.point.name}", message_properties(update)
+                yield Message(topic, update.body, False, packed, (update,))  # noqa: FBT003 - not retained
+
+    def _publishes(self, copy: EventCopy) -> bool:
+        """Return whether the sink's `events` name the event's type, and a webhook has brought it."""
+        return copy.point.point in self._events and not is_backfilled(copy.event_id)
 
     def prepare(self, points: PointSource, latest: LatestValues) -> Adopt:
         """Make the topics of another point table; those without a point, or a value, will be cleared."""

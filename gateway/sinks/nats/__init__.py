@@ -1,0 +1,1 @@
+"""The NATS sink: publishes every event to a stream of JetStream."""

@@ -1,0 +1,188 @@
+"""The NATS sink on real servers: every event once and in order per asset, whatever happens to the servers."""
+
+from __future__ import annotations
+
+import asyncio
+from itertools import chain
+from typing import TYPE_CHECKING
+
+import pytest
+from support.nats_parts import ORGANIZATION, RECEIVED_MS, NatsRig, by_asset, make_copies, make_copy
+from support.nats_servers import (
+    NatsCluster,
+    NatsServer,
+    add_stream,
+    client_of,
+    leader_of,
+    read_stream,
+    stream_holds,
+)
+
+from gateway.errors import RefusedError
+from gateway.model import Origin
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[NatsServer]:
+    """Run one server."""
+    with NatsServer(tmp_path) as running:
+        yield running
+
+
+async def test_an_event_is_published_as_received(server: NatsServer) -> None:
+    """Its body is unchanged; subject and headers say what it is, who verified it and when it came."""
+    await add_stream(server.url)
+    relayed = make_copy(2, "ast-ü.1", origin=Origin("other box", RECEIVED_MS - 5))
+    rig = NatsRig(server.url)
+    async with rig.sink:
+        await rig.deliver([make_copy(1, "ast-1"), relayed])
+    first, second = await read_stream(server.url)
+    assert first.subject == f"infodeck.{ORGANIZATION}._.ast-1"
+    assert first.body == make_copy(1, "ast-1").body
+    assert dict(first.headers) == {
+        "Nats-Msg-Id": "evt_1",
+        "Nats-Expected-Stream": "INFODECK",
+        "Gateway-Verified-By": "edge-1",
+        "Gateway-Received": str(RECEIVED_MS + 1),
+    }
+    assert second.subject == f"infodeck.{ORGANIZATION}._.ast-%C3%BC%2E1"
+    assert second.headers["Gateway-Verified-By"] == "other%20box"
+    assert second.headers["Gateway-Received"] == str(RECEIVED_MS - 5)
+
+
+async def test_every_event_arrives_once_and_in_order(server: NatsServer) -> None:
+    """Many subjects at a time, of each asset one event after the other; also with a window of one."""
+    await add_stream(server.url)
+    for settings, first, last in (({}, 1, 2_000), ({"in_flight": 1}, 2_001, 2_100)):
+        rig = NatsRig(server.url, **settings)
+        async with rig.sink:
+            assert await rig.deliver(make_copies(first, last, assets=7)) == 0
+    found = by_asset(await read_stream(server.url))
+    assert sorted(chain(*found.values())) == list(range(1, 2_101))
+    assert all(numbers == sorted(numbers) for numbers in found.values())
+
+
+async def test_a_server_killed_in_the_middle_of_a_batch(server: NatsServer) -> None:
+    """The same batch again, once the server is back, gives every event once and in order."""
+    await add_stream(server.url)
+    rig = NatsRig(server.url)
+    async with rig.sink:
+        for first in (1, 3_001):
+            delivering = asyncio.create_task(rig.deliver(make_copies(first, first + 2_999)))
+            await stream_holds(server.url, first + 200)
+            server.kill()
+            await rig.until_state("away")
+            server.start()
+            assert await delivering > 0
+    assert rig.status.reconnects == 2
+    found = by_asset(await read_stream(server.url))
+    assert all(numbers == sorted(set(numbers)) for numbers in found.values())
+    assert sum(map(len, found.values())) == 6_000
+
+
+async def test_a_leader_killed_under_load(tmp_path: Path) -> None:
+    """With three servers, publishing goes on with the next leader; nothing is lost or out of order."""
+    with NatsCluster(tmp_path) as cluster:
+        await add_stream(cluster.urls, replicas=3)
+        rig = NatsRig(cluster.urls)
+        async with rig.sink:
+            leader = cluster.server(await leader_of(cluster.urls))
+            delivering = asyncio.create_task(rig.deliver(make_copies(1, 2_000)))
+            await stream_holds(cluster.urls, 100)
+            leader.kill()
+            await delivering
+            leader.start()
+        found = by_asset(await read_stream(cluster.urls))
+        assert set(chain(*found.values())) == set(range(1, 2_001))
+        for numbers in found.values():
+            assert list(dict.fromkeys(numbers)) == sorted(set(numbers))
+
+
+async def test_no_server_at_the_start(tmp_path: Path) -> None:
+    """The sink starts, says where it cannot connect, and delivers once there is a server with the stream."""
+    server = NatsServer(tmp_path)
+    rig = NatsRig(server.url)
+    async with rig.sink:
+        reason = await rig.until_error(make_copies(1, 5), "refused")
+        assert reason == f"{server.url}: Connection refused"
+        assert rig.status.state == "away"
+        with server:
+            await add_stream(server.url)
+            await rig.deliver(make_copies(1, 5))
+            assert len(await read_stream(server.url)) == 5
+
+
+async def test_a_server_that_hangs_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server that acknowledges nothing is left for another connection."""
+    monkeypatch.setattr("gateway.sinks.nats.publisher._STALL_S", 0.5)
+    with NatsServer(tmp_path) as server:
+        await add_stream(server.url)
+        rig = NatsRig(server.url)
+        async with rig.sink:
+            await rig.deliver(make_copies(1, 5))
+            server.freeze()
+            await rig.until_error(make_copies(6, 9), "acknowledged nothing")
+            server.thaw()
+            await rig.deliver(make_copies(6, 9))
+        assert [message.seq for message in await read_stream(server.url)] == list(range(1, 10))
+
+
+async def test_a_full_stream_keeps_the_events_waiting(server: NatsServer) -> None:
+    """Events that find no room come once there is some; those before are not published again."""
+    await add_stream(server.url, max_messages=30, duplicate_window_s=0.2)
+    rig = NatsRig(server.url)
+    async with rig.sink:
+        batch = make_copies(1, 50)
+        reason = await rig.until_error(batch, "full")
+        assert reason == "the stream INFODECK is full (maximum messages exceeded): raise its limits"
+        await asyncio.sleep(0.5)  # until the server has forgotten the ids
+        await rig.until_error(batch, "full")
+        before = by_asset(await read_stream(server.url))
+        async with client_of(server.url) as client:
+            await client.jetstream().purge_stream("INFODECK")
+        await rig.deliver(batch)
+    after = by_asset(await read_stream(server.url))
+    assert sorted(chain(*before.values(), *after.values())) == list(range(1, 51))
+
+
+async def test_a_missing_stream_says_what_to_do(server: NatsServer) -> None:
+    """No stream, or one without our subjects, is named; events come once it is there."""
+    rig = NatsRig(server.url)
+    async with rig.sink:
+        reason = await rig.until_error(make_copies(1, 5), "no stream")
+        assert reason == "there is no stream INFODECK: `gateway nats setup` shows what to do"
+        await add_stream(server.url, subjects="infodeck.other.>")
+        reason = await rig.until_error(make_copies(1, 5), "does not take")
+        assert reason.endswith(", only infodeck.other.>: `gateway nats setup` shows what to do")
+        async with client_of(server.url) as client:
+            await client.jetstream().delete_stream("INFODECK")
+        await add_stream(server.url, stream="OTHER")
+        await rig.until_error(make_copies(1, 5), "expected stream does not match")
+        async with client_of(server.url) as client:
+            await client.jetstream().delete_stream("OTHER")
+        await add_stream(server.url)
+        await rig.deliver(make_copies(1, 5))
+    assert len(await read_stream(server.url)) == 5
+
+
+@pytest.mark.parametrize(
+    ("largest", "words"),
+    [({"settings": "max_payload: 4096"}, "`max_payload`"), ({"largest_bytes": 2_000}, "max_msg_size")],
+)
+async def test_too_large_an_event_does_not_stop_the_others(
+    tmp_path: Path, largest: dict[str, str | int], words: str
+) -> None:
+    """It is refused with the limit to raise; events before and after it arrive, those of its asset too."""
+    with NatsServer(tmp_path, settings=str(largest.get("settings", ""))) as server:
+        await add_stream(server.url, largest_bytes=int(largest.get("largest_bytes", -1)))
+        batch = [make_copy(1, "a"), make_copy(2, "a", size=5_000), make_copy(3, "a"), make_copy(4, "b")]
+        rig = NatsRig(server.url)
+        async with rig.sink:
+            with pytest.raises(RefusedError, match=words) as raised:
+                await rig.sink.write(batch)
+            assert [refusal.update for refusal in raised.value.refusals] == [batch[1]]
+        assert by_asset(await read_stream(server.url)) == {"a": [1, 3], "b": [4]}
