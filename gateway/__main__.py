@@ -36,6 +36,7 @@ COMMANDS = (
     "force",
     "release",
     "backup",
+    "nats",
     "deadletters",
     "alarms",
     "retained",

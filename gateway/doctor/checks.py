@@ -12,7 +12,14 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
-from gateway.doctor import bacnet_checks, daemon_checks, infodeck_checks, machine_checks, secret_checks
+from gateway.doctor import (
+    bacnet_checks,
+    daemon_checks,
+    infodeck_checks,
+    machine_checks,
+    nats_checks,
+    secret_checks,
+)
 from gateway.doctor.diagnosis import Finding, Results, problem
 from gateway.logs import internal_error_text
 
@@ -69,6 +76,8 @@ CHECKS: tuple[Check, ...] = (
     Check("brokers", machine_checks.check_brokers),
     Check("controllers", machine_checks.check_controllers, needs=_ADMIN),
     Check("BACnet", bacnet_checks.check_bacnet, needs=_ADMIN),
+    Check("NATS servers", nats_checks.check_servers),
+    Check("NATS stream", nats_checks.check_streams),
     Check("ports", machine_checks.check_ports, needs=_ADMIN | _INTAKE),
     Check("disk", machine_checks.check_disk, needs=_JOURNAL),
 )

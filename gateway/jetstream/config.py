@@ -11,7 +11,7 @@ from pydantic.dataclasses import dataclass
 
 from gateway.config.decode import STRICT, FieldError, RelativePath
 from gateway.config.secrets import SecretReference
-from gateway.config.value_types import is_host
+from gateway.config.value_types import is_host, parse_url
 
 _PORT = 4222
 _SCHEMES = {"nats": False, "tls": True}
@@ -66,6 +66,20 @@ _Server = Annotated[
 ]
 
 
+def _check_monitor(text: str) -> str:
+    url = parse_url(text, "a monitoring port is http://host:8222")
+    if "@" in url.netloc:
+        raise FieldError("no user or password here: a monitoring port asks for none", secret=True)
+    return text.rstrip("/")
+
+
+_MonitorUrl = Annotated[
+    str,
+    AfterValidator(_check_monitor),
+    WithJsonSchema({"type": "string", "pattern": "^https?://[^/@?# ]+/?$"}),
+]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
 class NatsTls:
     """PEM files for TLS towards the servers; absolute."""
@@ -98,6 +112,8 @@ class NatsConfig:
     """Where the seed of the user's NKey is, instead of `credentials`."""
     tls: NatsTls | None = None
     """Certificates; only needed where the system's authorities are not enough."""
+    monitor: tuple[_MonitorUrl, ...] = ()
+    """The servers' monitoring ports, http://host:8222, where `gateway doctor` reads `sync_interval`."""
 
     @model_validator(mode="after")
     def _check_together(self) -> Self:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from itertools import zip_longest
 from urllib.parse import quote
 
 ROOT = "infodeck"
@@ -38,3 +39,13 @@ def event_subject(organization: str, site: str | None, asset: str | None) -> str
 def organization_subjects(organization: str) -> str:
     """Return the subjects of all events of an organization, `infodeck.<organization>.>`."""
     return f"{ROOT}.{subject_token(organization)}.>"
+
+
+def covers(wide: str, narrow: str) -> bool:
+    """Return whether every subject that `narrow` matches is matched by `wide`."""
+    for wide_word, narrow_word in zip_longest(wide.split("."), narrow.split(".")):
+        if wide_word == ">":
+            return narrow_word is not None
+        if narrow_word in (None, ">") or wide_word not in ("*", narrow_word):
+            return False
+    return True

@@ -10,7 +10,7 @@ import re
 import sqlite3
 from contextlib import closing, contextmanager, suppress
 from functools import wraps
-from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Concatenate, NamedTuple, ParamSpec, TypeVar
 from urllib.parse import quote
 
 from gateway.errors import EventError, GatewayError
@@ -47,6 +47,10 @@ _NEWEST = """SELECT id_hash, received_ms, body, origin, origin_ms FROM events
   WHERE body IS NOT NULL ORDER BY seq DESC LIMIT ?"""
 _NAMING = """SELECT seq, id_hash, received_ms, body, origin, origin_ms FROM events
   WHERE seq > ? AND seq <= ? AND instr(body, ?) ORDER BY seq DESC"""
+_SINCE = """SELECT seq, id_hash, received_ms, body, origin, origin_ms FROM events
+  WHERE seq > ? AND seq <= ? AND received_ms >= ? AND body IS NOT NULL ORDER BY seq LIMIT ?"""
+_COUNT_SINCE = """SELECT count(body), coalesce(sum(length(body)), 0), count(*) - count(body),
+  coalesce(max(seq), 0) FROM events WHERE received_ms >= ?"""
 _NEXT_BELOW = "SELECT seq, received_ms FROM events WHERE seq <= ? ORDER BY seq DESC LIMIT 1"
 _SEARCHED_AT_ONCE = 10_000  # events, 20 ms
 _UNESCAPED = re.compile(rb"[\w.:-]+")  # what every JSON writer leaves as it is
@@ -161,6 +165,35 @@ def search_asset_events(path: Path, asset: str) -> Iterator[tuple[int, Record | 
             through, reached_ms = database.execute(_NEXT_BELOW, (below,)).fetchone() or (None, 0)
             if through is not None:
                 yield reached_ms, None
+
+
+class EventCount(NamedTuple):
+    """Events of a time: with a body, the bytes of these, those whose body was freed; the last number."""
+
+    events: int
+    size_bytes: int
+    without_body: int
+    last_seq: int
+
+
+@_offline
+def count_events_since(database: sqlite3.Connection, since_ms: int) -> EventCount:
+    """Count the events that were received since then; looks at all events."""
+    return EventCount(*database.execute(_COUNT_SINCE, (since_ms,)).fetchone())
+
+
+def events_since(path: Path, since_ms: int, *, through: int, at_once: int) -> Iterator[list[Record]]:
+    """Yield lists of the events that were received since then, oldest first, up to number `through`."""
+    with open_read_only(path) as database:
+        after = 0
+        while rows := database.execute(_SINCE, (after, through, since_ms, at_once)).fetchall():
+            after = rows[-1][0]
+            records = []
+            for seq, *row in rows:
+                with suppress(EventError):  # damaged; the gateway makes a dead letter of it
+                    records.append(Record(seq, decode_event(*row)))
+            if records:
+                yield records
 
 
 def read_error(path: Path) -> tuple[str, str] | None:

@@ -31,6 +31,7 @@ from gateway.config.value_types import (
 )
 from gateway.events import EventPatterns
 from gateway.intake.source_config import NatsSourceConfig
+from gateway.jetstream.config import NatsConfig
 from gateway.settings.infodeck import InfodeckSettings
 from gateway.sinks.bacnet.config import BacnetConfig
 from gateway.sinks.broker.config import BrokerConfig
@@ -233,6 +234,12 @@ class Settings:
     def bacnet_devices(self) -> dict[str, BacnetConfig]:
         """The settings of each BACnet sink, by its name."""
         return {name: sink for name, sink in self.sinks.items() if isinstance(sink, BacnetConfig)}
+
+    @property
+    def nats(self) -> dict[str, NatsConfig]:
+        """Every sink and source of type nats, by its path in the file."""
+        uses = {f"sinks.{name}": sink for name, sink in self.sinks.items()} | {"source": self.source}
+        return {path: config for path, config in uses.items() if isinstance(config, NatsConfig)}
 
     @property
     def published_events(self) -> dict[str, EventPatterns]:

@@ -1,0 +1,131 @@
+"""`gateway nats`: makes the stream between intakes and edge boxes, and fills a lost one again.
+
+`setup` compares stream and consumer with what these settings need. `republish` publishes events of the
+journal again.
+
+    gateway nats setup -c config/gateway.yaml
+
+Exit code 0: all is as it should be; 1: it is not yet, and why.
+"""
+
+from __future__ import annotations
+
+import argparse
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gateway.cli.arguments import run_action
+from gateway.cli.loading import add_config_argument
+from gateway.cli.terminal import HelpFormatter
+from gateway.errors import CommandError
+
+if TYPE_CHECKING:
+    from gateway.cli.arguments import Action
+
+_MOST_REPLICAS = 5  # that JetStream allows
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the actions and their arguments."""
+    add_config_argument(parser)
+    actions = parser.add_subparsers(title="actions", metavar="ACTION", required=True)
+
+    def add_action(act: Action, name: str, summary: str, description: str) -> argparse.ArgumentParser:
+        action = actions.add_parser(
+            name, help=summary, description=description, formatter_class=HelpFormatter
+        )
+        add_config_argument(action, default=argparse.SUPPRESS)
+        action.set_defaults(act=act)
+        return action
+
+    _add_setup(
+        add_action(
+            _setup,
+            "setup",
+            "compare stream and consumer with these settings; make them with --apply",
+            "Shows what the stream of each `nats` sink lacks, and the consumer of a `nats` source. Changes"
+            " nothing without --apply, and never deletes a stream or a consumer.\n\n"
+            "    gateway nats setup -c config/gateway.yaml --max-age 14d\n\n"
+            "Exit code 0: all is as it should be; 1: it is not, or cannot be made so, and why.\n",
+        )
+    )
+    _add_republish(
+        add_action(
+            _republish,
+            "republish",
+            "publish events of the journal again, into a stream that lost them",
+            "Publishes events of this intake's journal once more, oldest first, while the gateway runs or"
+            " not."
+            " Edge boxes ignore events that they have already.\n\n"
+            "    gateway nats republish -c config/gateway.yaml --since 36h\n\n"
+            "Exit code 0: all are in the stream; 1: some are not, and why.\n",
+        )
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run the action; return 0 if nothing is left to do."""
+    if find_spec("nats") is None:
+        raise CommandError("the client for NATS is not installed: pip install 'building-gateway[nats]'")
+    return run_action(arguments)
+
+
+def _setup(arguments: argparse.Namespace) -> int:
+    from gateway.cli.nats_setup import setup  # noqa: PLC0415 - loads the client, which not all have
+
+    return setup(arguments)
+
+
+def _republish(arguments: argparse.Namespace) -> int:
+    from gateway.cli.nats_republish import republish  # noqa: PLC0415 - likewise
+
+    return republish(arguments)
+
+
+def _add_setup(action: argparse.ArgumentParser) -> None:
+    action.add_argument("--apply", action="store_true", help="make the changes that are shown")
+    action.add_argument(
+        "--narrow",
+        action="store_true",
+        help="with --apply: even those that delete events or narrow something",
+    )
+    action.add_argument(
+        "--replicas",
+        type=_replicas,
+        metavar="N",
+        help="servers that have each event (default: 3); with 1, the loss of a server loses events",
+    )
+    action.add_argument(
+        "--max-age",
+        metavar="DURATION",
+        help="for how long a building may be away (default: as it is; 7d for a new stream)",
+    )
+    action.add_argument(
+        "--max-bytes", metavar="SIZE", help="of the whole stream (default: as it is; a new one has no limit)"
+    )
+    user = action.add_mutually_exclusive_group()
+    for option, what in (("--nkey", "NKey's seed"), ("--credentials", ".creds file")):
+        user.add_argument(
+            option,
+            type=Path,
+            metavar="FILE",
+            help=f"the {what} of a user who may make streams (default: as in the settings)",
+        )
+
+
+def _add_republish(action: argparse.ArgumentParser) -> None:
+    action.add_argument(
+        "--since",
+        metavar="WHEN",
+        required=True,
+        help="events received since then: a duration such as 36h, or a time such as 2026-11-24T08:00:00Z",
+    )
+    action.add_argument("--sink", metavar="NAME", help="the sink of type nats, if there are several")
+    action.add_argument("--dry-run", action="store_true", help="count the events, and publish nothing")
+
+
+def _replicas(text: str) -> int:
+    if text not in {str(number) for number in range(1, _MOST_REPLICAS + 1)}:
+        raise argparse.ArgumentTypeError(f"{text!r}: a number from 1 to {_MOST_REPLICAS} is expected")
+    return int(text)
