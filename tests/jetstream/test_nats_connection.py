@@ -70,6 +70,18 @@ async def test_tls_needs_a_certificate_that_we_trust(tmp_path: Path) -> None:
             await connect(server.url, tls=NatsTls(ca=tmp_path / "none"))
 
 
+async def test_a_tls_connection_ends_without_noise(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A server that is killed ends `lost` with the reason, and asyncio has nothing to log."""
+    authority = Authority(tmp_path)
+    with NatsServer(tmp_path, tls=authority.issue("server")) as server:
+        url, tls = parse_nats_url(server.url), NatsTls(ca=authority.certificate)
+        config = NatsConfig(servers=(url,), stream="INFODECK", tls=tls)
+        async with open_connection(config, setting="source", name="hq", on_error=lambda _: None) as client:
+            server.kill()
+            assert await client.lost == "the connection broke"
+    assert caplog.records == []
+
+
 async def test_the_url_decides_about_tls(tmp_path: Path) -> None:
     """A server without TLS gets no connection by a tls:// URL; one with TLS says that it needs such a URL."""
     certificate, key = Authority(tmp_path).issue("server")

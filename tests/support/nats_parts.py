@@ -35,10 +35,12 @@ _SUBJECTS = EventSubjects(organization=ORGANIZATION, points=lambda: PointMap((),
 _COPIES = EventCopies({}, publish_all=("fan",), subjects=_SUBJECTS)
 
 
-def make_copy(seq: int, asset: str, *, size: int = 0, origin: Origin | None = None) -> EventCopy:
+def make_copy(
+    seq: int, asset: str, *, size: int = 0, origin: Origin | None = None, event_id: str = ""
+) -> EventCopy:
     """Return a telemetry event of an asset on its way to the sink."""
     document = {
-        "id": f"evt_{seq}",
+        "id": event_id or f"evt_{seq}",
         "type": "asset.telemetry.updated",
         "data": {"object": {"id": asset, "telemetry": {"n": seq}, "notes": "x" * size}},
     }

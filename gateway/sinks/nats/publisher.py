@@ -31,7 +31,7 @@ _STALL_S = 5.0
 _NO_RESPONDERS = "503"
 _TOO_LARGE = 10054  # "message size exceeds maximum allowed"
 _FULL = 10077  # maximum messages or bytes; without room in the store, another code
-_HEADER_BYTES = 1_000  # more than the headers have
+_HEADER_BYTES = 4_000  # more than the headers have: an id of 200 characters may be percent-encoded
 
 
 class StreamPublisher:

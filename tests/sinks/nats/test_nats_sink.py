@@ -171,7 +171,7 @@ async def test_a_missing_stream_says_what_to_do(server: NatsServer) -> None:
 
 @pytest.mark.parametrize(
     ("largest", "words"),
-    [({"settings": "max_payload: 4096"}, "`max_payload`"), ({"largest_bytes": 2_000}, "max_msg_size")],
+    [({"settings": "max_payload: 8192"}, "`max_payload`"), ({"largest_bytes": 2_000}, "max_msg_size")],
 )
 async def test_too_large_an_event_does_not_stop_the_others(
     tmp_path: Path, largest: dict[str, str | int], words: str
@@ -179,10 +179,24 @@ async def test_too_large_an_event_does_not_stop_the_others(
     """It is refused with the limit to raise; events before and after it arrive, those of its asset too."""
     with NatsServer(tmp_path, settings=str(largest.get("settings", ""))) as server:
         await add_stream(server.url, largest_bytes=int(largest.get("largest_bytes", -1)))
-        batch = [make_copy(1, "a"), make_copy(2, "a", size=5_000), make_copy(3, "a"), make_copy(4, "b")]
+        batch = [make_copy(1, "a"), make_copy(2, "a", size=9_000), make_copy(3, "a"), make_copy(4, "b")]
         rig = NatsRig(server.url)
         async with rig.sink:
             with pytest.raises(RefusedError, match=words) as raised:
                 await rig.sink.write(batch)
             assert [refusal.update for refusal in raised.value.refusals] == [batch[1]]
         assert by_asset(await read_stream(server.url)) == {"a": [1, 3], "b": [4]}
+
+
+async def test_hostile_ids_and_names_break_no_header(server: NatsServer) -> None:
+    """Line ends, long and foreign letters in ids of event and asset: each event is a message of its own."""
+    await add_stream(server.url)
+    ids = ["a\r\nNats-Rollup: all", " ", "\u5bbf" * 200, "evt_1"]
+    assets = ["a.>", "*", "\u5bbf" * 200, "x" * 5_000]
+    rig = NatsRig(server.url)
+    async with rig.sink:
+        await rig.deliver([make_copy(n, assets[n], event_id=each) for n, each in enumerate(ids)])
+    found = await read_stream(server.url)
+    assert sorted(message.json["id"] for message in found) == sorted(ids)
+    assert all(set(message.headers) == set(found[0].headers) for message in found)
+    assert {len(message.subject.split(".")) for message in found} == {4}
