@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from support.daemon import ORGANIZATION, Daemon, telemetry
@@ -25,8 +25,8 @@ points:
 
 
 @contextmanager
-def forwarding(folder: Path, server: NatsServer) -> Iterator[Daemon]:
-    """Run a gateway whose only sink is of type nats."""
+def forwarding(folder: Path, server: NatsServer, *, acknowledge: str = "journal") -> Iterator[Daemon]:
+    """Run a gateway whose only sink is of type nats, and `intake.acknowledge` as given."""
     tables = folder / "tables"
     tables.mkdir()
     (tables / "a.yaml").write_text(TABLE.format(site="hq"))
@@ -35,7 +35,8 @@ def forwarding(folder: Path, server: NatsServer) -> Iterator[Daemon]:
     kept = [line for line in lines if not line.startswith("  ")]
     sink = f"  fan: {{type: nats, servers: ['{server.url}'], stream: INFODECK}}"
     kept.insert(kept.index("sinks:") + 1, sink)
-    gateway.config.write_text("\n".join(kept))
+    written = "\n".join(kept).replace("signing_secrets", f"acknowledge: {acknowledge}, signing_secrets")
+    gateway.config.write_text(written)
     gateway.start()
     try:
         yield gateway
@@ -109,3 +110,39 @@ async def test_an_event_that_is_too_large_waits_as_a_dead_letter(tmp_path: Path)
         await until(
             lambda: "no dead letters" in run_gateway("deadletters", "list", "-c", gateway.config).stdout
         )
+
+
+async def test_what_was_answered_outlives_the_machine(tmp_path: Path) -> None:
+    """With `acknowledge: {forwarded: fan}`, all that was answered with 200 is in the stream.
+
+    So the loss of the intake's machine, killed here under deliveries, loses nothing. While the server hangs,
+    nothing is answered.
+    """
+    answered: list[int] = []
+
+    async def deliver(gateway: Daemon, numbers: range) -> None:
+        for number in numbers:
+            with suppress(OSError):  # killed meanwhile
+                body = telemetry(f"evt_{number}", f"ast-{number % 7}", {"n": number})
+                code, _ = await asyncio.to_thread(gateway.post, body)
+                answered.extend([number] if code == 200 else [])
+
+    with (
+        NatsServer(tmp_path, sync_always=True) as server,
+        forwarding(tmp_path, server, acknowledge="{forwarded: fan}") as gateway,
+    ):
+        await add_stream(server.url)
+        async with asyncio.TaskGroup() as tasks:
+            for first in range(0, 8000, 1000):
+                tasks.create_task(deliver(gateway, range(first, first + 1000)))
+            await until(lambda: len(answered) > 50)
+            server.freeze()
+            await asyncio.sleep(0.3)  # what is under way is done
+            before = len(answered)
+            await asyncio.sleep(0.5)
+            assert len(answered) == before
+            server.thaw()
+            await until(lambda: len(answered) > before + 50)
+            gateway.kill()
+        found = {message.json["id"] for message in await read_stream(server.url)}
+    assert {f"evt_{number}" for number in answered} <= found
