@@ -29,6 +29,7 @@ from gateway.config.value_types import (
     SinkName,
     UrlPath,
 )
+from gateway.errors import GatewayError
 from gateway.events import EventPatterns
 from gateway.intake.source_config import NatsSourceConfig
 from gateway.jetstream.config import NatsConfig
@@ -61,8 +62,13 @@ class SinkType(NamedTuple):
 
     @property
     def factory(self) -> Callable[..., Sink]:
-        """The constructor, which is imported only where there is such a sink."""
-        factory: Callable[..., Sink] = resolve_name(self.constructor)
+        """The constructor, imported only where there is such a sink; GatewayError without its library."""
+        try:
+            factory: Callable[..., Sink] = resolve_name(self.constructor)
+        except ModuleNotFoundError as error:
+            library = str(error.name).partition(".")[0]
+            advice = f"install building-gateway[{library}]"
+            raise GatewayError(f"{library} is not installed: {advice}") from error
         return factory
 
 

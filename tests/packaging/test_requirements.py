@@ -44,11 +44,11 @@ def test_the_locks_agree_with_each_other() -> None:
 
 
 def test_the_locks_contain_all_dependencies() -> None:
-    """run.txt has the dependencies and `speed`, demo.txt also `demo`, dev.txt the tools of dev.in."""
+    """run.txt has the dependencies, `speed` and `nats`, demo.txt also `demo`, dev.txt the tools of dev.in."""
     project = tomllib.loads(PYPROJECT)["project"]
     extras = project["optional-dependencies"]
     tools = (ROOT / "requirements" / "dev.in").read_text().splitlines()
-    assert names(project["dependencies"] + extras["speed"]) <= pins("run.txt").keys()
+    assert names(project["dependencies"] + extras["speed"] + extras["nats"]) <= pins("run.txt").keys()
     assert names(extras["demo"]) <= pins("demo.txt").keys()
     assert names([line for line in tools if not line.startswith("#")]) <= pins("dev.txt").keys()
     assert not names(extras["demo"]) & pins("run.txt").keys()

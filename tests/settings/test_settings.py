@@ -13,6 +13,7 @@ from typing import Literal, get_type_hints
 
 import pytest
 from support.config_files import complaints, write
+from support.processes import run_script
 
 from gateway.config.secrets import SecretSource
 from gateway.config.value_types import HostPort
@@ -388,6 +389,22 @@ def test_sink_types() -> None:
     for name, sink_type in SINK_TYPES.items():
         assert get_type_hints(sink_type.config)["type"] == Literal[name]
         assert signature(sink_type.factory).parameters["config"].annotation == sink_type.config.__name__
+
+
+def test_a_missing_library_is_named() -> None:
+    """Where an extra is not installed, the reason says what to install."""
+    script = """
+import sys
+sys.modules["nats"] = None
+from gateway.errors import GatewayError
+from gateway.settings import SINK_TYPES
+try:
+    SINK_TYPES["nats"].factory
+except GatewayError as error:
+    print(error)
+"""
+    shown = run_script(f"python - <<'END'\n{script}END")
+    assert shown == "nats is not installed: install building-gateway[nats]\n"
 
 
 def test_secrets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

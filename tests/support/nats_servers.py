@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -126,7 +127,9 @@ class NatsServer:
 
     def freeze(self) -> None:
         """Let the server hang: connections stay, nothing is answered."""
+        assert self._process is not None
         self._signal(signal.SIGSTOP)
+        os.waitid(os.P_PID, self._process.pid, os.WSTOPPED)  # until all its threads stand still
 
     def thaw(self) -> None:
         """Let the server go on."""
