@@ -85,7 +85,6 @@ class PullConsumer:
                 f" {state.ack_policy}): `gateway nats setup` shows what to change"
             )
         await self._ask("RESET")
-        self._heard_s = asyncio.get_running_loop().time()
         return state
 
     async def next_messages(self) -> list[Delivery]:
@@ -95,7 +94,7 @@ class PullConsumer:
         """
         self._arrived.clear()
         if self._failure is None and not self._waiting:
-            if not self._requested:
+            if self._requested <= 0:
                 await self._request()
             await self._wait()
         if self._failure is not None and not self._waiting:
@@ -124,6 +123,7 @@ class PullConsumer:
     async def _request(self) -> None:
         """Request as many messages as may be delivered together."""
         self._requested = FETCH_SIZE
+        self._heard_s = asyncio.get_running_loop().time()  # without a request there are no heartbeats
         wanted = {
             "batch": FETCH_SIZE,
             "expires": int(_EXPIRES_S * 1e9),
