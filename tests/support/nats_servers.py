@@ -87,6 +87,11 @@ class NatsServer:
         return self._log.read_text()
 
     @property
+    def pid(self) -> int | None:
+        """The number of the process, None if it does not run."""
+        return self._process.pid if self._process is not None and self._process.poll() is None else None
+
+    @property
     def is_running(self) -> bool:
         """Whether the process is there."""
         return self._process is not None and self._process.poll() is None
