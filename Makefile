@@ -24,11 +24,16 @@ pin := $(python) -m uv pip compile --quiet --universal --python-version 3.11 --g
 
 .PHONY: help
 help: ## list the targets
-	@sed -nE 's/^([a-z]+):[^#]*## (.*)/make \1\t\2/p' Makefile | expand -t 17
+	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/make \1\t\2/p' Makefile | expand -t 17
 
 .PHONY: demo
 demo: .venv/.demo ## set up .venv and run the main job on embedded parts; needs no root (ARGS="--for 30s")
 	@exec .venv/bin/gateway demo $(ARGS)
+
+.PHONY: demo-fleet
+demo-fleet: .venv/.dev ## many buildings on this machine: nats-servers, intakes and edges to kill (ARGS="--for 30s")
+	@type -P nginx >/dev/null || .ci/install-packages nginx
+	cd tests && exec ../$(python) -m support.fleet_demo $(ARGS)
 
 # The tests wait more than they work: four at a time suit two cores. Tests of one file stay together; long files
 # come first, as tests/conftest.py has it.
