@@ -74,6 +74,14 @@ class NatsConnection(Client):
             info["tls_required"] = self._with_tls
         await super()._process_info(info, initial_connection)
 
+    async def _process_headers(self, headers: bytes) -> dict[str, str] | None:
+        """Read broken headers as none: nats-py would read nothing more, and a stream has its messages for days."""
+        try:
+            found: dict[str, str] | None = await super()._process_headers(headers)
+        except (IndexError, ValueError):
+            return None
+        return found
+
 
 @asynccontextmanager
 async def open_connection(

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 import pytest
 from support.commands import Done, gateway
-from support.daemon import telemetry
+from support.daemon import ORGANIZATION, telemetry
 from support.nats_box import CONSUMER, STREAM, SourceBox, add_consumer, headers_of, publish
 from support.nats_servers import NatsServer, UserKey, client_of
 from support.waiting import until
@@ -146,6 +146,24 @@ async def test_what_is_no_event_for_us_blocks_nothing(tmp_path: Path, server: Na
         assert status["intake"]["test_events"] == 1
         assert box.log.count("source.unusable") == 3
     assert await unacknowledged(server) == 0
+
+
+@pytest.mark.parametrize("headers", [b"NATS/1.0", b"garbage\r", b"NATS/1.0 \xff\xfe\xfd\r\n\r\n"])
+async def test_broken_headers_block_nothing(tmp_path: Path, server: NatsServer, headers: bytes) -> None:
+    """A client without a library may publish any bytes as headers: it is one more unusable message."""
+    name, body, _ = message(1)
+    sizes = f"{len(headers)} {len(headers) + len(body)}"
+    with box_of(tmp_path, server) as box:
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        publishing = f'CONNECT {{"headers": true}}\r\nHPUB infodeck.{ORGANIZATION}.hq-tower.{name} {sizes}\r\n'
+        writer.write(publishing.encode() + headers + body + b"\r\nPING\r\n")
+        while b"PONG" not in await reader.readline():
+            pass
+        writer.close()
+        await publish(server.url, [message(2)])
+        await has_got(box, 2)
+        assert ids(box) == ["evt_2"]
+        assert "Traceback" not in box.log
 
 
 async def test_an_event_of_two_publishers_is_one(tmp_path: Path, server: NatsServer) -> None:
