@@ -31,10 +31,10 @@ _ANSWER_WITHIN_S = 5.0
 _EXPIRES_S = 30.0  # of one request for messages
 _HEARTBEAT_S = 5.0  # of the server, while no message comes
 _SILENT_S = 12.0  # two heartbeats are missing
-_REQUEST = orjson.dumps(
-    {"batch": FETCH_SIZE, "expires": int(_EXPIRES_S * 1e9), "idle_heartbeat": int(_HEARTBEAT_S * 1e9)}
-)
+_FETCH_BYTES = 8 << 20  # of one request; a server ends a connection for which 64 MiB wait
 _ENDED = {"404", "408"}  # statuses: no messages, the request has expired
+_ENOUGH_BYTES = "Message Size Exceeds MaxBytes"  # the end of a request; its status is that of errors
+_ENOUGH_MESSAGES = "Batch Completed"  # likewise; known by their number
 _HEARTBEAT = "100"
 _OLDEST_SERVER = (2, 14)  # that can reset a consumer
 _MISSING = {
@@ -121,11 +121,12 @@ class PullConsumer:
             self.fail(f"the server has sent nothing for {_SILENT_S:.0f} s")
 
     async def _request(self) -> None:
-        """Request as many messages as may be delivered together."""
+        """Request as many messages as may be delivered together: a number of them, and of bytes."""
         self._requested = FETCH_SIZE
         self._heard_s = asyncio.get_running_loop().time()  # without a request there are no heartbeats
         wanted = {
             "batch": FETCH_SIZE,
+            "max_bytes": max(_FETCH_BYTES, 2 * self._client.max_payload),  # of one message at least
             "expires": int(_EXPIRES_S * 1e9),
             "idle_heartbeat": int(_HEARTBEAT_S * 1e9),
         }
@@ -138,11 +139,11 @@ class PullConsumer:
             self._receive_message(message)
         else:
             headers = message.headers or {}
-            status = headers.get("Status", "")
-            if status in _ENDED:
+            status, description = headers.get("Status", ""), headers.get("Description", "")
+            if status in _ENDED or description == _ENOUGH_BYTES:
                 self._requested = 0
-            elif status != _HEARTBEAT:
-                self.fail(f"the server ended the request: {headers.get('Description') or status}")
+            elif status != _HEARTBEAT and description != _ENOUGH_MESSAGES:
+                self.fail(f"the server ended the request: {description or status}")
         self._arrived.set()
 
     def _receive_message(self, message: Msg) -> None:

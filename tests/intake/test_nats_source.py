@@ -155,7 +155,9 @@ async def test_broken_headers_block_nothing(tmp_path: Path, server: NatsServer, 
     sizes = f"{len(headers)} {len(headers) + len(body)}"
     with box_of(tmp_path, server) as box:
         reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
-        publishing = f'CONNECT {{"headers": true}}\r\nHPUB infodeck.{ORGANIZATION}.hq-tower.{name} {sizes}\r\n'
+        publishing = (
+            f'CONNECT {{"headers": true}}\r\nHPUB infodeck.{ORGANIZATION}.hq-tower.{name} {sizes}\r\n'
+        )
         writer.write(publishing.encode() + headers + body + b"\r\nPING\r\n")
         while b"PONG" not in await reader.readline():
             pass
@@ -178,6 +180,19 @@ async def test_an_event_of_two_publishers_is_one(tmp_path: Path, server: NatsSer
         assert ids(box) == ["evt_1", "evt_2"]
         assert box.status()["journal"]["duplicates"] == 1
         assert journalled(box)[0].origin == ("i-a", int(headers["Gateway-Received"]))
+
+
+async def test_large_events_do_not_end_the_connection(tmp_path: Path, server: NatsServer) -> None:
+    """More than the 64 MiB that a server lets wait for a connection come over one, and without a gap."""
+    notes = "x" * 900_000
+    small = [message(n) for n in range(120)]
+    large = [(name, orjson.dumps({**orjson.loads(body), "notes": notes}), head) for name, body, head in small]
+    await publish(server.url, large, at_once=20)
+    with box_of(tmp_path, server) as box:
+        await has_got(box, 120)
+        source = box.status()["source"]
+        assert (source["connections"], source["last_error"]) == (1, None)
+        assert ids(box) == [f"evt_{n}" for n in range(120)]
 
 
 async def test_kills_of_box_and_server_lose_nothing(tmp_path: Path, server: NatsServer) -> None:
