@@ -75,7 +75,7 @@ class NatsConnection(Client):
         await super()._process_info(info, initial_connection)
 
     async def _process_headers(self, headers: bytes) -> dict[str, str] | None:
-        """Read broken headers as none: nats-py would read nothing more, and a stream has its messages for days."""
+        """Read broken headers as none: nats-py would read nothing more, with each connection again."""
         try:
             found: dict[str, str] | None = await super()._process_headers(headers)
         except (IndexError, ValueError):

@@ -41,6 +41,7 @@ class NatsSink(SessionSink[StreamPublisher]):
         self._config = config
         self._gateway = gateway
         self._published: set[int] = set()  # events of a batch that was not completed
+        self._has_written = False  # during this session, or the last one
 
     async def write(self, updates: Sequence[Update]) -> None:
         """Publish the events among the updates; return when the stream has acknowledged all of them."""
@@ -48,6 +49,7 @@ class NatsSink(SessionSink[StreamPublisher]):
         copies = [update for update in updates if isinstance(update, EventCopy)]
         refusals = await publisher.publish(copies, done=self._published)
         self._published.clear()
+        self._has_written = True
         if refusals:
             raise RefusedError(refusals)
 
@@ -59,8 +61,13 @@ class NatsSink(SessionSink[StreamPublisher]):
 
         return adopt
 
+    def retries_soon(self) -> bool:
+        """Return whether the stream has accepted events: then the network was lost, and may be back."""
+        return self._has_written
+
     async def session(self) -> str:
         """Connect, and return why the connection was lost."""
+        self._has_written = False
         publisher: StreamPublisher | None = None
 
         def report(error: Exception) -> None:

@@ -7,6 +7,7 @@ from itertools import chain
 from typing import TYPE_CHECKING
 
 import pytest
+from support.link import Link
 from support.nats_parts import ORGANIZATION, RECEIVED_MS, NatsRig, by_asset, make_copies, make_copy
 from support.nats_servers import (
     NatsCluster,
@@ -82,6 +83,19 @@ async def test_a_server_killed_in_the_middle_of_a_batch(server: NatsServer) -> N
     found = by_asset(await read_stream(server.url))
     assert all(numbers == sorted(set(numbers)) for numbers in found.values())
     assert sum(map(len, found.values())) == 6_000
+
+
+async def test_a_connection_that_breaks_often_is_soon_back(server: NatsServer) -> None:
+    """Where the stream accepted events, pauses do not grow, as answers may wait for the sink."""
+    await add_stream(server.url)
+    async with Link(server.port) as link:
+        rig = NatsRig(f"nats://127.0.0.1:{link.port}")
+        async with rig.sink, asyncio.timeout(20):
+            for number in range(1, 11):
+                await rig.deliver([make_copy(number, "ast-1")])
+                await link.cut()
+                await rig.until_state("away")
+                await link.mend()
 
 
 async def test_a_leader_killed_under_load(tmp_path: Path) -> None:
