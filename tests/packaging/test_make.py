@@ -126,3 +126,20 @@ def test_without_any_python_the_package_to_install_is_named(tmp_path: Path, bare
     assert result.returncode == 1
     assert "python3-venv" in result.stderr
     assert not (tmp_path / ".venv").exists()
+
+
+def test_the_fleet_demo_loses_nothing_and_leaves_nothing() -> None:
+    """`make demo-fleet` shows every part, ends by itself, counts no lost event, and removes its folder."""
+    with tempfile.TemporaryDirectory() as folder:  # a short path, which Unix sockets need
+        shown = subprocess.run(
+            ["make", "-C", ROOT, "demo-fleet", "ARGS=--for 3s"],
+            check=True,
+            capture_output=True,
+            text=True,
+            env=os.environ | {"TMPDIR": folder},
+        ).stdout
+        assert list(Path(folder).iterdir()) == []
+    parts = {"nats-1", "nats-2", "nats-3", "intake-1", "intake-2", "hq-tower", "annex"}
+    assert set(re.findall(r"^ (\S+) +\d+ +1  ", shown, re.MULTILINE)) == parts
+    none_lost = r"^(\S+): [1-9]\d* events answered with 200, 0 lost, 0 of other sites or twice$"
+    assert re.findall(none_lost, shown, re.MULTILINE) == ["hq-tower", "annex"]
