@@ -59,10 +59,12 @@ class NatsConnection(Client):
         else:
             self.lost.set_result(f"the server ended the connection: {error_reason(error)}")
 
-    def introduce_transport(self) -> None:
+    def _connect_command(self) -> bytes:
         """Make TLS known to asyncio's stream, as nats-py does not: it would log a warning at every end."""
-        transport = self._transport._io_writer.transport  # type: ignore[union-attr]  # noqa: SLF001 - it has no other
-        transport.get_protocol().connection_made(transport)
+        if self._with_tls:
+            transport = self._transport._io_writer.transport  # type: ignore[union-attr]  # noqa: SLF001 - it has no other
+            transport.get_protocol().connection_made(transport)
+        return super()._connect_command()
 
     async def _process_info(self, info: dict[str, Any], initial_connection: bool = False) -> None:  # noqa: FBT001, FBT002 - nats-py's
         """Insist on what the URL says: nats-py would go on in the clear where a server announces no TLS."""
@@ -106,8 +108,6 @@ async def open_connection(
 
     try:
         await _connect(client, config, on_error, name=name, tls=context, **options)
-        if context is not None:
-            client.introduce_transport()
         yield client
     finally:
         with suppress(TimeoutError):

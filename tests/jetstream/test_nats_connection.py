@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from typing import TYPE_CHECKING, Any
 
@@ -79,6 +80,21 @@ async def test_a_tls_connection_ends_without_noise(tmp_path: Path, caplog: pytes
         async with open_connection(config, setting="source", name="hq", on_error=lambda _: None) as client:
             server.kill()
             assert await client.lost == "the connection broke"
+    assert caplog.records == []
+
+
+async def test_a_refused_login_over_tls_makes_no_noise(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The reason is raised, and asyncio has nothing to log: a gateway tries again for as long as it takes."""
+    authority, ours = Authority(tmp_path), UserKey()
+    settings = f"authorization {{users: [{{nkey: {ours.public}}}]}}"
+    with NatsServer(tmp_path, tls=authority.issue("server"), settings=settings) as server:
+        with pytest.raises(TransientError, match="Authorization Violation"):
+            await connect(
+                server.url, tls=NatsTls(ca=authority.certificate), nkey=secret(tmp_path, UserKey().seed)
+            )
+        await asyncio.sleep(0)  # until the transport has reported its end
     assert caplog.records == []
 
 
