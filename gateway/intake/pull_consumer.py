@@ -57,6 +57,7 @@ class ConsumerState(NamedTuple):
 
     pending: int
     ack_policy: str
+    headers_only: bool
     subjects: tuple[str, ...]
 
 
@@ -83,6 +84,11 @@ class PullConsumer:
             raise TransientError(
                 f"the consumer {self._consumer} does not acknowledge each message (ack_policy explicit, not"
                 f" {state.ack_policy}): `gateway nats setup` shows what to change"
+            )
+        if state.headers_only:
+            raise TransientError(
+                f"the consumer {self._consumer} sends messages without their bodies (headers_only):"
+                " `gateway nats setup` shows what to change"
             )
         await self._ask("RESET")
         return state
@@ -202,5 +208,6 @@ def _consumer_state(document: dict[str, Any]) -> ConsumerState:
     return ConsumerState(
         pending=document.get("num_pending", 0) + document.get("num_ack_pending", 0),
         ack_policy=config.get("ack_policy", ""),
+        headers_only=config.get("headers_only", False),
         subjects=tuple(config.get("filter_subjects") or ([single] if single else ())),
     )

@@ -37,8 +37,13 @@ _CONSUMER = {
     "ack_wait": 30 * _NS_PER_S,
     "max_deliver": _UNLIMITED,
     "max_ack_pending": FETCH_SIZE,  # so that nothing overtakes what is delivered again
+    "headers_only": False,
+    "inactive_threshold": 0,  # otherwise JetStream deletes the consumer of a box that is away
+    "max_batch": 0,  # these three would limit what the source may request
+    "max_bytes": 0,
+    "max_expires": 0,
 }
-_DURATIONS = frozenset({"max_age", "duplicate_window", "ack_wait"})
+_DURATIONS = frozenset({"max_age", "duplicate_window", "ack_wait", "inactive_threshold", "max_expires"})
 _MORE_SUBJECTS = "events that the consumer has passed already do not come"
 _FEWER_LOSE = {
     "max_age": "older events are deleted at once",
@@ -150,7 +155,7 @@ def _changes(present: Mapping[str, Any] | None, wanted: Mapping[str, Any]) -> It
         if present is None:
             yield Change(key, None, after)
             continue
-        before = present.get(key, False if after is False else None)
+        before = present.get(key, None if after else after)  # what is off or 0 may be left out
         if isinstance(after, list) and set(after) == set(before or ()):
             continue
         if before != after:
@@ -171,7 +176,7 @@ def _shown(key: str, value: Any) -> str:
         return ", ".join(value) or "all"
     if key in _DURATIONS:
         return duration_text(value // _NS_PER_MS) if value else "unlimited"
-    if value == _UNLIMITED:
+    if value == _UNLIMITED or (value == 0 and not isinstance(value, bool)):
         return "unlimited"
     if key == "max_bytes":
         return size_text(value)

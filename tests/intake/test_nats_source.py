@@ -295,6 +295,23 @@ async def test_a_box_starts_without_nats_and_says_what_is_missing(tmp_path: Path
         assert box.log.count("source.up") == 1
 
 
+async def test_a_consumer_of_another_kind_loses_nothing(tmp_path: Path, server: NatsServer) -> None:
+    """A consumer that sends no bodies is named, nothing is acknowledged, and setup puts it right."""
+    odd: dict[str, Any] = {"headers_only": True, "inactive_threshold": 300.0}
+    async with client_of(server.url) as client:
+        await client.jetstream().delete_consumer(STREAM, CONSUMER)
+    await add_consumer(server.url, **odd)
+    await publish(server.url, [message(1)])
+    with box_of(tmp_path, server) as box:
+        await until(lambda: "headers_only" in str(box.status()["source"]["last_error"]))
+        done = await command("nats", "setup", "-c", box.config, "--apply")
+        assert done.returncode == 0, done.stderr
+        shown = dict(line.split(maxsplit=1) for line in done.stdout.splitlines()[1:3])
+        assert shown == {"headers_only": "true -> false", "inactive_threshold": "5m -> unlimited"}
+        await has_got(box, 1)
+        assert ids(box) == ["evt_1"]
+
+
 async def test_two_boxes_with_one_consumer_are_noticed(tmp_path: Path, server: NatsServer) -> None:
     """Each would get a part of the events: the boxes say so."""
     (tmp_path / "other").mkdir()
