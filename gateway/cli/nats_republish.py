@@ -95,6 +95,7 @@ class Republishing:
     batches: Iterator[Sequence[Record]]
     total: int
     published: int = field(default=0, init=False)
+    repeats: int = field(default=0, init=False)  # of these, what the stream did not store
     refusals: list[Refusal] = field(default_factory=list, init=False)
     is_stopping: bool = field(default=False, init=False)
     _batch: Sequence[Update] = field(default=(), init=False)
@@ -154,8 +155,11 @@ class Republishing:
                 in_flight=self.config.in_flight,
             )
             await publisher.start()
-            while not self.is_stopping and (self._batch or self._begin_batch()):
-                self._finish_batch(await publisher.publish(self._copies_left(), done=self._done))
+            try:
+                while not self.is_stopping and (self._batch or self._begin_batch()):
+                    self._finish_batch(await publisher.publish(self._copies_left(), done=self._done))
+            finally:
+                self.repeats += publisher.repeats
 
     def _begin_batch(self) -> bool:
         """Map the next events; return False if there are none."""
@@ -184,6 +188,11 @@ class Republishing:
         lines = [f"{count_text(self.published, 'event', grouped=True)} published to {self.config.stream}"]
         for refusal in self.refusals[:_MOST_REFUSALS]:
             print(f"{refusal.update.event_id}: {refusal.reason}", file=sys.stderr)
+        if self.repeats:
+            lines.append(
+                f"{self.repeats:,} of them it had got in the last two minutes, and did not store again: if"
+                " they were deleted since, repeat this in two minutes"
+            )
         if self.refusals:
             lines.append(f"{len(self.refusals)} refused")
         if self.published + len(self.refusals) < self.total and self._reached_ms:

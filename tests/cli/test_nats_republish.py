@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import pytest
 from support.daemon import ORGANIZATION, REPOSITORY, telemetry
 from support.nats_commands import STREAM, NatsFiles
-from support.nats_servers import NatsServer, add_stream, read_stream, stream_holds
+from support.nats_servers import NatsServer, add_stream, client_of, read_stream, stream_holds
 
 from gateway.events import parse_event
 from gateway.journal.sqlite import SqliteJournal
@@ -93,6 +93,23 @@ def test_a_lost_stream_is_filled_again(tmp_path: Path, server: NatsServer) -> No
     assert first.headers["Nats-Msg-Id"] == "evt_100"
     assert first.headers["Gateway-Verified-By"] == "intake-1"
     assert first.headers["Gateway-Received"] == str(NOW_MS - 2400 * 1000)
+
+
+def test_what_a_purged_stream_still_recognises_is_said(tmp_path: Path, server: NatsServer) -> None:
+    """A purge deletes events and not their ids: for two minutes, they are acknowledged and not stored."""
+
+    async def purge() -> None:
+        async with client_of(server.url) as client:
+            await client.jetstream().purge_stream("INFODECK")
+
+    files = NatsFiles(tmp_path, [server.url])
+    fill(tmp_path, 10)
+    asyncio.run(add_stream(server.url))
+    files.run("intake", "nats", "republish", "--since", "1h")
+    asyncio.run(purge())
+    done = files.run("intake", "nats", "republish", "--since", "1h")
+    assert "10 of them it had got in the last two minutes, and did not store again" in done.stdout
+    assert asyncio.run(read_stream(server.url)) == []
 
 
 def _created(body: bytes) -> tuple[bytes, bytes]:

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 _STALL_S = 5.0
 _NO_RESPONDERS = "503"
+_IS_REPEAT = b'"duplicate"'  # in an acknowledgement, and else absent
+_OTHER_STREAM = 10060  # "expected stream does not match"
 _TOO_LARGE = 10054  # "message size exceeds maximum allowed"
 _FULL = 10077  # maximum messages or bytes; without room in the store, another code
 _HEADER_BYTES = 4_000  # more than the headers have: an id of 200 characters may be percent-encoded
@@ -39,6 +41,8 @@ class StreamPublisher:
 
     def __init__(self, connection: NatsConnection, *, stream: str, gateway: str, in_flight: int) -> None:
         """`gateway` is this gateway's name, for events that its own intake has verified."""
+        self.repeats = 0
+        """Events that the stream recognised as published in its last two minutes, and did not store again."""
         self._connection = connection
         self._stream = stream
         self._gateway = header_text(gateway)
@@ -149,6 +153,7 @@ class StreamPublisher:
         self._answered.set()
         if b'"error"' not in message.data and b'"seq"' in message.data:
             self._done.add(waiting.popleft().seq)
+            self.repeats += _IS_REPEAT in message.data
             if waiting:
                 self._ready.append(waiting)
         elif (message.headers or {}).get("Status") == _NO_RESPONDERS:
@@ -160,6 +165,8 @@ class StreamPublisher:
         description = str(error.get("description") or "an answer that is no acknowledgement")
         if error.get("err_code") == _TOO_LARGE:
             self._refuse(waiting, f"larger than the stream {self._stream} accepts (its max_msg_size)")
+        elif error.get("err_code") == _OTHER_STREAM:
+            self._not_now = f"another stream than {self._stream} takes {waiting[0].subject}: write its name"
         elif error.get("err_code") == _FULL:
             self._not_now = f"the stream {self._stream} is full ({description}): raise its limits"
         else:

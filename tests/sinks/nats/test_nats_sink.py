@@ -175,7 +175,7 @@ async def test_a_missing_stream_says_what_to_do(server: NatsServer) -> None:
         async with client_of(server.url) as client:
             await client.jetstream().delete_stream("INFODECK")
         await add_stream(server.url, stream="OTHER")
-        await rig.until_error(make_copies(1, 5), "expected stream does not match")
+        await rig.until_error(make_copies(1, 5), "another stream than INFODECK takes infodeck.o-x._.ast-")
         async with client_of(server.url) as client:
             await client.jetstream().delete_stream("OTHER")
         await add_stream(server.url)
