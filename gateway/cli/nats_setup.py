@@ -108,6 +108,8 @@ def _advice(plan: Plan, reason: str) -> str:
     """Return what to do about the server's usual refusals."""
     if "insufficient resources" in reason or "replicas > 1" in reason:
         return "; three replicas need a cluster of three servers, --replicas 1 is for a trial"
+    if "overlap" in reason:
+        return f"; name that stream in the settings instead of {plan.stream}, or take the subjects from it"
     if any(change.key in ("storage", "retention") for change in plan.changes):
         return f"; make another stream, and name it in the settings instead of {plan.stream}"
     return ""
