@@ -166,7 +166,7 @@ def _mapping(explanation: Explanation, point_map: PointMap, settings: Settings) 
         suggestion = unknown_name("asset", telemetry.asset, point_map.by_asset)
         return (
             f"No point table names {telemetry.asset}: {suggestion}\n"
-            "The event is kept in the journal and counted as unmapped, and goes nowhere.\n"
+            "The event is kept in the journal and counted as unmapped, and reaches no point.\n"
         )
     return traces_text(explanation, lambda output: _messages(output, settings))
 

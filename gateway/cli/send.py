@@ -91,7 +91,7 @@ def run(arguments: argparse.Namespace) -> int:
     code, answer = asyncio.run(_post(url, orjson.dumps(event), found.signing_secrets[0].reveal()))
     print(f"{event['id']}: {code} {answer}")
     if arguments.asset not in points.by_asset:
-        print(f"note: no point table names {arguments.asset}; the event is kept, but goes nowhere")
+        print(f"note: no point table names {arguments.asset}; the event is kept, but reaches no point")
     else:
         for key in _unread(points.by_asset[arguments.asset], dict(arguments.readings)):
             close = closest_name(key, points.by_asset[arguments.asset].by_key)

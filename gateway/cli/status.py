@@ -81,8 +81,8 @@ def _rows(daemon: DaemonStatus, at_ms: int) -> Iterator[Row]:
     yield "intake" if source is None else "events", _intake(daemon, ago("journal.last_event_ms"))
     if source is not None:
         yield "source", _source(daemon, ago("source.last_message_ms"))
-    if nowhere := _nowhere(daemon):
-        yield "went nowhere", nowhere
+    if unused := _unused(daemon):
+        yield "no point", unused
     for secret in daemon.list_at("intake.secrets"):
         yield "secret", _secret(secret, at_ms)
     used, limit = daemon.at("journal.bytes_used", 0), daemon.at("journal.bytes_limit", 0)
@@ -145,7 +145,7 @@ def _source(daemon: DaemonStatus, last: str) -> str:
     return "; ".join(filter(None, parts))
 
 
-def _nowhere(daemon: DaemonStatus) -> str:
+def _unused(daemon: DaemonStatus) -> str:
     """Return which events were accepted and reached no point; without `asset.…`, which query the API."""
     ignored = sorted(daemon.mapping_at("intake.ignored_types").items())
     counts = {

@@ -108,12 +108,16 @@ def check_api(facts: Facts) -> Iterator[Finding]:
     infodeck = facts.settings.infodeck
     url, answer = urlsplit(infodeck.api), facts.api_host
     if isinstance(answer, Failure):
+        found = f"{url.hostname} {answer.reason}"
         is_needed = infodeck.api_key is not None or infodeck.bearer_token is not None
+        if (
+            not is_needed and facts.settings.source is not None
+        ):  # only its servers are to be reached from there
+            yield ok(f"{found}; nothing here asks it")
+            return
         level = problem if is_needed else warning  # without them, nothing but this examination asks it
         remedy = _API_REMEDIES.get(answer.stage, _WAY_OUT)
-        yield level(
-            f"{url.hostname} {answer.reason}", remedy.format(host=url.hostname, port=url.port or _HTTPS_PORT)
-        )
+        yield level(found, remedy.format(host=url.hostname, port=url.port or _HTTPS_PORT))
     elif answer is not None:
         yield ok(f"{url.hostname} answers in {(answer.answered_s - answer.asked_s) * 1000:.0f} ms")
 

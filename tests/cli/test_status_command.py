@@ -68,7 +68,7 @@ def test_a_healthy_gateway_is_shown(daemon: Daemon) -> None:
 def test_events_that_reach_no_point_are_counted(daemon: Daemon) -> None:
     """They are counted by reason; without any, there is no line."""
     eventually(lambda: gateway("status", "-c", daemon.config).returncode, 0)
-    assert "went nowhere" not in rows(gateway("status", "-c", daemon.config).stdout)
+    assert "no point" not in rows(gateway("status", "-c", daemon.config).stdout)
     event = json.loads(telemetry("evt_1", ROOM, {"temperature": 21.5}))
     for number, change in enumerate(
         (
@@ -83,7 +83,7 @@ def test_events_that_reach_no_point_are_counted(daemon: Daemon) -> None:
         body = json.dumps(event | change | {"id": f"evt_{number}"}).encode()
         assert daemon.post(body)[0] == 200
     eventually(
-        lambda: rows(gateway("status", "-c", daemon.config).stdout).get("went nowhere"),
+        lambda: rows(gateway("status", "-c", daemon.config).stdout).get("no point"),
         "1 of another organization, 1 for a test, 2 workorder.created, 1 of assets in no table",
     )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import json
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -157,6 +158,19 @@ def test_what_is_absent_and_what_differs(tmp_path: Path) -> None:
         found = [found for level, found, _ in files.findings("edge", "NATS stream") if level == "problem"]
         assert len(found) == 1
         assert f"infodeck.{ORGANIZATION}.hq.> -> infodeck.{ORGANIZATION}.annex.>" in found[0]
+
+
+def test_an_edge_without_a_way_to_infodeck(tmp_path: Path) -> None:
+    """It needs none without a key, so nobody is asked to open one; an intake is."""
+    files = NatsFiles(tmp_path, [f"nats://127.0.0.1:{free_port()}"])
+    closed = f"http://127.0.0.1:{free_port()}"
+    files.sections = {"infodeck": {"organization": ORGANIZATION, "api": closed}}
+    files.write()
+    levels = {}
+    for box in ("edge", "intake"):
+        shown = json.loads(files.run(box, "doctor", "--format", "json").stdout)["findings"]
+        levels[box] = [finding["level"] for finding in shown if finding["check"] == "API"]
+    assert levels == {"edge": ["ok"], "intake": ["warning"]}
 
 
 def test_permissions(tmp_path: Path) -> None:

@@ -78,6 +78,7 @@ async def test_every_event_reaches_the_stream_once(tmp_path: Path) -> None:
         await until(lambda: gateway.status()["sinks"]["fan"]["lag"] == 0)
         found = await read_stream(server.url)
         report = run_gateway("explain", "-c", gateway.config, "evt_4").stdout
+        in_no_table = run_gateway("explain", "-c", gateway.config, "evt_3").stdout
     assert [message.json["id"] for message in found] == [f"evt_{number}" for number in range(10)]
     assert [message.body for message in found[:3]] == first
     places = [message.subject.removeprefix(f"infodeck.{ORGANIZATION}.") for message in found]
@@ -85,6 +86,8 @@ async def test_every_event_reaches_the_stream_once(tmp_path: Path) -> None:
     assert found[0].headers["Gateway-Verified-By"] == "test-box"
     assert f"nats fan  infodeck.{ORGANIZATION}._._" in report
     assert "fan  done" in report
+    assert "reaches no point" in in_no_table
+    assert f"nats fan  infodeck.{ORGANIZATION}._.ast-2" in in_no_table
     assert gateway.log.count("sink.away") == 1
 
 
