@@ -6,6 +6,7 @@ All acknowledgements come to one subscription: a request for each would cost thr
 from __future__ import annotations
 
 import asyncio
+import re
 from collections import deque
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
@@ -33,6 +34,7 @@ _IS_REPEAT = b'"duplicate"'  # in an acknowledgement, and else absent
 _OTHER_STREAM = 10060  # "expected stream does not match"
 _TOO_LARGE = 10054  # "message size exceeds maximum allowed"
 _FULL = 10077  # maximum messages or bytes; without room in the store, another code
+_PLAIN = re.compile(r"[!-$&-~]*")
 _HEADER_BYTES = 4_000  # more than the headers have: an id of 200 characters may be percent-encoded
 
 
@@ -194,5 +196,5 @@ def _error_of(payload: bytes) -> dict[str, Any]:
 
 
 def header_text(text: str) -> str:
-    """Return a text as a header can have it: percent-encoded unless it is ASCII without spaces."""
-    return text if text.isascii() and text.isprintable() and " " not in text else quote(text, safe="")
+    """Return a text as a header can have it: percent-encoded unless it is ASCII without spaces and `%`."""
+    return text if _PLAIN.fullmatch(text) else quote(text, safe="")

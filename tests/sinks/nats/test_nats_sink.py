@@ -205,8 +205,8 @@ async def test_too_large_an_event_does_not_stop_the_others(
 async def test_hostile_ids_and_names_break_no_header(server: NatsServer) -> None:
     """Line ends, long and foreign letters in ids of event and asset: each event is a message of its own."""
     await add_stream(server.url)
-    ids = ["a\r\nNats-Rollup: all", " ", "\u5bbf" * 200, "evt_1"]
-    assets = ["a.>", "*", "\u5bbf" * 200, "x" * 5_000]
+    ids = ["a\r\nNats-Rollup: all", " ", "\u5bbf" * 200, "evt_1", "%20"]
+    assets = ["a.>", "*", "\u5bbf" * 200, "x" * 5_000, "%2A"]
     rig = NatsRig(server.url)
     async with rig.sink:
         await rig.deliver([make_copy(n, assets[n], event_id=each) for n, each in enumerate(ids)])
