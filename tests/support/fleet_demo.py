@@ -191,7 +191,11 @@ def main() -> None:
     for_s = None if arguments.duration is None else duration_option("--for", arguments.duration)
     console = Console() if sys.stdout.isatty() else Console(width=120)
     console.print(
-        "Starting three nats-servers, two intakes behind nginx and two edge boxes …", highlight=False
+        "Starting three nats-servers, two intakes behind nginx and two edge boxes …\n"
+        f"Events come of three sites: {' and '.join(SITES)} have an edge box, {WITHOUT_EDGE} has none yet."
+        " Ctrl-C ends it; docs/fleet.md explains it.",
+        highlight=False,
+        soft_wrap=True,
     )
     with (
         tempfile.TemporaryDirectory(prefix="gateway-demo-fleet-") as folder,
