@@ -76,6 +76,12 @@ class NatsConnection(Client):
             info["tls_required"] = self._with_tls
         await super()._process_info(info, initial_connection)
 
+    async def _close(self, status: int, do_cbs: bool = True) -> None:  # noqa: FBT001, FBT002 - nats-py's
+        """Write nothing more after an error: nats-py would fail at that, and not say that it is closed."""
+        if self.last_error is not None:
+            self._pending, self._pending_data_size = [], 0
+        await super()._close(status, do_cbs)
+
     async def _process_headers(self, headers: bytes) -> dict[str, str] | None:
         """Read broken headers as none: nats-py would read nothing more, with each connection again."""
         try:
@@ -110,7 +116,7 @@ async def open_connection(
         await _connect(client, config, on_error, name=name, tls=context, **options)
         yield client
     finally:
-        with suppress(TimeoutError):
+        with suppress(TimeoutError, OSError):
             async with asyncio.timeout(_CLOSE_WITHIN_S):
                 await client.close()
 

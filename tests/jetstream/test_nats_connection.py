@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from support.authority import Authority
+from support.link import Link
 from support.nats_servers import NatsServer, UserKey
 from support.ports import free_port
 
@@ -116,3 +117,20 @@ async def test_no_server() -> None:
     port = free_port()
     with pytest.raises(TransientError, match=rf"^nats://127.0.0.1:{port}: {os.strerror(111)}"):
         await connect(f"nats://127.0.0.1:{port}")
+
+
+async def test_a_loss_is_noticed_with_data_to_write(tmp_path: Path) -> None:
+    """A connection that is reset while something waits to be written ends `lost`, as any other."""
+    with NatsServer(tmp_path) as server:
+        async with Link(server.port, delay_s=0.05) as link:
+            config = NatsConfig(servers=(parse_nats_url(f"nats://127.0.0.1:{link.port}"),), stream="INFODECK")
+            async with (
+                open_connection(config, setting="source", name="hq", on_error=lambda _: None) as client,
+                asyncio.timeout(10),
+            ):
+                for _ in range(20):  # more than the link has read when it is cut
+                    await client.publish("a", bytes(100_000))
+                    await asyncio.sleep(0)
+                await client._send_command(b"PUB a 0\r\n\r\n")
+                await link.cut()
+                assert await client.lost == "the connection broke"
