@@ -15,14 +15,14 @@ import structlog
 from nats.errors import Error as NatsError
 
 from gateway.backoff import Backoff
-from gateway.errors import EventError, GatewayError, JournalError
-from gateway.events import keep_apart, parse_event
+from gateway.errors import EventError, GatewayError, JournalError, TransientError
+from gateway.events import CLOCK_LEAD_MS, keep_apart, parse_event
 from gateway.intake.pull_consumer import PullConsumer
 from gateway.jetstream.connection import denied_text, open_connection
 from gateway.jetstream.subjects import RECEIVED, VERIFIED_BY
 from gateway.logs import internal_error_text
 from gateway.model import Origin
-from gateway.text import sanitise_line
+from gateway.text import sanitise_line, span_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -109,16 +109,29 @@ class NatsSource:
             await connection.flush(timeout=1)
 
     async def _consume(self, consumer: PullConsumer, backoff: Backoff) -> None:
-        self._mark_up(await consumer.start())
+        state = await consumer.start()
+        self._check_clock(state.time_ms)
+        self._mark_up(state)
         while not self._is_stopping:
             deliveries = await consumer.next_messages()
             self.turned_s = time.monotonic()
             if not deliveries:
                 self._status.pending = 0  # otherwise the server would send something
-            elif await self._journal(deliveries):
+                continue
+            self._check_clock(deliveries[-1].stored_ms)
+            if await self._journal(deliveries):
                 await consumer.acknowledge(deliveries)
                 self._status.pending = deliveries[-1].pending
                 backoff.reset()
+
+    def _check_clock(self, server_ms: int) -> None:
+        """Raise TransientError if the server's time is in the future: old readings would look fresh."""
+        behind_ms = server_ms - self._clock_ms()
+        if behind_ms > CLOCK_LEAD_MS:
+            raise TransientError(
+                f"the clock of this machine is {span_text(behind_ms / 1000)} behind that of the nats-server:"
+                " no event is accepted until one of them is set right (NTP)"
+            )
 
     async def _journal(self, deliveries: Sequence[Delivery]) -> bool:
         """Return True once all events are durable, False if the gateway stops before.

@@ -16,6 +16,7 @@ from nats.errors import Error as NatsError
 from nats.errors import NoRespondersError
 
 from gateway.errors import TransientError
+from gateway.events import parse_time
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -45,16 +46,21 @@ _MISSING = {
 
 @dataclass(slots=True)
 class Delivery:
-    """One message. `seq` is its number in the stream, `pending` how many more the consumer has after it."""
+    """One message. `seq` is its number in the stream, `pending` how many more the consumer has after it.
+
+    `stored_ms` is when the server stored it, by the server's clock.
+    """
 
     message: Msg
     seq: int
     pending: int
+    stored_ms: int
 
 
 class ConsumerState(NamedTuple):
-    """A consumer as the server has it."""
+    """A consumer as the server has it, at `time_ms` by the server's clock."""
 
+    time_ms: int
     pending: int
     ack_policy: str
     headers_only: bool
@@ -155,7 +161,7 @@ class PullConsumer:
     def _receive_message(self, message: Msg) -> None:
         parts = message.reply.split(".")
         offset = 2 if len(parts) <= 9 else 4  # noqa: PLR2004 - the longer form has a domain and an account
-        stream, consumer, _, seq, number, _, pending = parts[offset : offset + 7]
+        stream, consumer, _, seq, number, stored_ns, pending = parts[offset : offset + 7]
         if (stream, consumer) != (self._stream, self._consumer):
             self.fail(
                 f"a message of stream {stream}, consumer {consumer} has come: who publishes to our inbox?"
@@ -168,7 +174,7 @@ class PullConsumer:
         if self._failure is None:
             self._expected += 1
             self._requested -= 1
-            self._waiting.append(Delivery(message, int(seq), int(pending)))
+            self._waiting.append(Delivery(message, int(seq), int(pending), int(stored_ns) // 1_000_000))
 
     def _api(self, function: str) -> str:
         return f"$JS.API.CONSUMER.{function}.{self._stream}.{self._consumer}"
@@ -206,6 +212,7 @@ def _consumer_state(document: dict[str, Any]) -> ConsumerState:
     config = document.get("config", {})
     single = config.get("filter_subject")
     return ConsumerState(
+        time_ms=parse_time(document.get("ts")) or 0,
         pending=document.get("num_pending", 0) + document.get("num_ack_pending", 0),
         ack_policy=config.get("ack_policy", ""),
         headers_only=config.get("headers_only", False),

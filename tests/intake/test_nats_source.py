@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import os
 import random
+import struct
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import orjson
 import pytest
+from support import gateway_with_clock
 from support.commands import Done, gateway
 from support.daemon import ORGANIZATION, telemetry
 from support.nats_box import CONSUMER, STREAM, SourceBox, add_consumer, headers_of, publish
@@ -335,3 +337,15 @@ async def test_a_server_that_hangs_is_given_up(tmp_path: Path, server: NatsServe
         server.thaw()
         await publish(server.url, [message(1)])
         await has_got(box, 1)
+
+
+async def test_a_clock_that_is_behind_lets_nothing_old_look_fresh(tmp_path: Path, server: NatsServer) -> None:
+    """A box whose clock is an hour behind accepts no event, says so, and goes on once it is right."""
+    clock = tmp_path / "clock"
+    clock.write_bytes(struct.pack("<q", -3_600_000))
+    await publish(server.url, [message(0)])
+    with box_of(tmp_path, server, program=(gateway_with_clock.__file__, str(clock))) as box:
+        await until(lambda: "59 minutes behind" in str(box.status()["source"]["last_error"]))
+        assert ids(box) == []
+        clock.write_bytes(struct.pack("<q", 0))
+        await until(lambda: ids(box) == ["evt_0"])
