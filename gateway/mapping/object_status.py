@@ -35,13 +35,6 @@ class Reliability(IntEnum):
     COMMUNICATION_FAILURE = 12
 
 
-class EventState(IntEnum):
-    """The event states of objects without event reporting (clause 12)."""
-
-    NORMAL = 0
-    FAULT = 1
-
-
 class StatusFlags(NamedTuple):
     """The Status_Flags of an object (clause 12).
 
@@ -71,11 +64,6 @@ class ObjectStatus(NamedTuple):
     reliability: Reliability
     flags: StatusFlags
     refusal: str | None = None
-
-    @property
-    def event_state(self) -> EventState:
-        """The Event_State of an object without event reporting, which follows its reliability."""
-        return EventState.FAULT if self.reliability else EventState.NORMAL
 
 
 def object_status(update: Update | None, bacnet_object: BacnetObject, *, last_good: Scalar) -> ObjectStatus:

@@ -10,7 +10,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.mapping.object_status import (
-    EventState,
     ObjectStatus,
     Reliability,
     StatusFlags,
@@ -118,14 +117,11 @@ def test_a_value_that_the_object_cannot_hold_is_refused(
     st.sampled_from(Quality),
     st.sampled_from([ANALOG, BINARY, MULTI_STATE, TEXT, LARGE]),
 )
-def test_fault_and_event_state_follow_the_reliability(
-    value: Scalar, quality: Quality, shown_in: BacnetObject
-) -> None:
+def test_fault_follows_the_reliability(value: Scalar, quality: Quality, shown_in: BacnetObject) -> None:
     """Fault and in-alarm are set exactly with a reliability, as the standard ties them."""
     shown = status(value, quality, shown_in)
     in_fault = shown.reliability is not Reliability.NO_FAULT_DETECTED
     assert shown.flags.fault == shown.flags.in_alarm == in_fault
-    assert shown.event_state is (EventState.FAULT if in_fault else EventState.NORMAL)
     assert not shown.flags.out_of_service
 
 

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 STAYS, GOES, COMES = make_object("L03/ZN-T", 1), make_object("L03/ZN-RH", 2), make_object("L03/CO2", 3)
 PRESENT_VALUE, RELIABILITY, STATUS_FLAGS, OBJECT_LIST, REVISION = 85, 103, 111, 76, 155
+EVENT_STATE = 36
 UNKNOWN_OBJECT = codec.enumerated(1) + codec.enumerated(31)
 
 
@@ -132,10 +133,12 @@ async def test_a_stale_value_is_a_communication_failure() -> None:
     rig.latest.take([make_update(STAYS, 21.5)])
     async with rig.make_sink() as sink:
         with RawClient(rig.port) as client:
+            assert await client.read(0, 1, EVENT_STATE) == codec.enumerated(0)
             stale = replace(make_update(STAYS, 21.5), value=None, quality=Quality.STALE)
             rig.latest.take([stale])
             await sink.write([stale])
             assert await client.read(0, 1, PRESENT_VALUE) == codec.real(21.5)
             assert await client.read(0, 1, RELIABILITY) == codec.enumerated(12)
+            assert await client.read(0, 1, EVENT_STATE) == codec.enumerated(1)  # fault
             assert await client.read(0, 2, PRESENT_VALUE) == codec.real(float("nan"))
             assert await client.read(0, 2, RELIABILITY) == codec.enumerated(1)
