@@ -261,6 +261,12 @@ class Cov:
     every_ms: int
 
 
+def is_within_deadband(number: float, sent: float, delta: float) -> bool:
+    """Return whether a number differs by less than `delta` from the one sent last; NaN is never within."""
+    # A millionth less than `delta`: in binary, 21.7 - 21.6 does not reach a deadband of 0.1.
+    return abs(number - sent) < delta * 0.999999
+
+
 class ValueKind(Enum):
     """What kind of readings a point expects."""
 

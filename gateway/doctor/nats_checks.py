@@ -18,6 +18,7 @@ from gateway.doctor.stream_checks import consumer_findings, permission_findings,
 from gateway.errors import ConfigError, GatewayError, TransientError
 from gateway.infodeck.request_errors import Failure
 from gateway.intake.source_config import NatsSourceConfig
+from gateway.jetstream.config import OLDEST_SERVER
 from gateway.text import duration_text
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from gateway.jetstream.api import JetStreamApi
     from gateway.jetstream.config import NatsConfig
 
-_WANTED, _LEAST = (2, 15), (2, 14)
+_WANTED = (2, 15)
 _WITHIN_S = 4.0
 _NS_PER_MS = 1_000_000
 _UPDATE = "install nats-server 2.15 or newer, one server after the other"
@@ -92,7 +93,7 @@ async def _server(facts: Facts, setting: str, config: NatsConfig) -> list[Findin
         return [problem(f"{where}: {error}", f"correct the files that {setting}.tls names")]
     found = []
     runs = f"{where} runs nats-server {version.major}.{version.minor}.{version.patch}"
-    if (version.major, version.minor) < _LEAST and isinstance(config, NatsSourceConfig):
+    if (version.major, version.minor) < OLDEST_SERVER and isinstance(config, NatsSourceConfig):
         found.append(problem(f"{runs}, which this gateway cannot read from in order", _UPDATE))
     elif (version.major, version.minor) < _WANTED:
         found.append(

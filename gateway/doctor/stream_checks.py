@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from gateway.config.value_types import rounded_size_text
 from gateway.doctor.diagnosis import Finding, ok, problem, warning
+from gateway.events import parse_time
 from gateway.jetstream.subjects import covers, event_subject, organization_subjects
 from gateway.text import count_text, duration_text, short_list
 
@@ -147,7 +147,7 @@ def _room_findings(where: str, stream: Document, now_ms: int) -> Iterator[Findin
             remedy,
         )
         return
-    span_ms, age_ms = now_ms - _time_ms(state["first_ts"]), _milliseconds(config["max_age"])
+    span_ms, age_ms = now_ms - (parse_time(state["first_ts"]) or 0), _milliseconds(config["max_age"])
     if not state["messages"] or not age_ms or not _LEAST_SPAN_MS <= span_ms < age_ms:
         return
     needed = used * age_ms // span_ms
@@ -171,7 +171,7 @@ def _window_findings(where: str, stream: Document, now_ms: int) -> Iterator[Find
             _SETUP,
         )
     elif window_ms > _LONGEST_WINDOW_MS:
-        span_ms = max(1, now_ms - _time_ms(state["first_ts"]))
+        span_ms = max(1, now_ms - (parse_time(state["first_ts"]) or 0))
         memory = rounded_size_text(min(1, window_ms / span_ms) * state["messages"] * _WINDOW_BYTES)
         yield warning(
             f"{where} recognises repeated events for {duration_text(window_ms)}, which takes {memory} of each"
@@ -188,7 +188,7 @@ def consumer_findings(
     waiting = f"{count_text(pending, 'event', grouped=True)} wait for this box"
     max_age_ms = 0 if stream is None else _milliseconds(stream["config"]["max_age"])
     active = (consumer.get("ack_floor") or {}).get("last_active")
-    away_ms = 0 if active is None else now_ms - _time_ms(active)
+    away_ms = 0 if active is None else now_ms - (parse_time(active) or 0)
     if pending and max_age_ms and away_ms > max_age_ms:
         yield problem(
             f"{where}: it has fetched nothing for {duration_text(away_ms // 3_600_000 * 3_600_000)}, and"
@@ -247,8 +247,3 @@ def _may(permissions: Mapping[str, Any], action: str, subject: str) -> bool:
 
 def _milliseconds(nanoseconds: int) -> int:
     return int(nanoseconds // _NS_PER_MS)
-
-
-def _time_ms(text: str) -> int:
-    """Return the Unix ms of a server's time, which has nanoseconds."""
-    return round(datetime.fromisoformat(text).timestamp() * 1000)

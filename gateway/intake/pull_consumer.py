@@ -17,6 +17,8 @@ from nats.errors import NoRespondersError
 
 from gateway.errors import TransientError
 from gateway.events import parse_time
+from gateway.jetstream.config import OLDEST_SERVER
+from gateway.jetstream.subjects import filter_subjects
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -37,7 +39,6 @@ _ENDED = {"404", "408"}  # statuses: no messages, the request has expired
 _ENOUGH_BYTES = "Message Size Exceeds MaxBytes"  # the end of a request; its status is that of errors
 _ENOUGH_MESSAGES = "Batch Completed"  # likewise; known by their number
 _HEARTBEAT = "100"
-_OLDEST_SERVER = (2, 14)  # that can reset a consumer
 _MISSING = {
     10059: "the stream {stream} does not exist",
     10014: "the stream {stream} has no consumer {consumer}",
@@ -194,7 +195,7 @@ class PullConsumer:
 
     def _no_jetstream(self) -> str:
         version = self._client.connected_server_version
-        if (version.major, version.minor) < _OLDEST_SERVER:
+        if (version.major, version.minor) < OLDEST_SERVER:
             return (
                 f"nats-server {version.major}.{version.minor} cannot reset a consumer: install 2.15 or newer"
             )
@@ -210,11 +211,10 @@ class PullConsumer:
 
 def _consumer_state(document: dict[str, Any]) -> ConsumerState:
     config = document.get("config", {})
-    single = config.get("filter_subject")
     return ConsumerState(
         time_ms=parse_time(document.get("ts")) or 0,
         pending=document.get("num_pending", 0) + document.get("num_ack_pending", 0),
         ack_policy=config.get("ack_policy", ""),
         headers_only=config.get("headers_only", False),
-        subjects=tuple(config.get("filter_subjects") or ([single] if single else ())),
+        subjects=tuple(filter_subjects(config)),
     )

@@ -13,6 +13,8 @@ from gateway.config.decode import STRICT, FieldError, RelativePath
 from gateway.config.secrets import SecretReference
 from gateway.config.value_types import is_host, parse_url
 
+OLDEST_SERVER = (2, 14)
+"""The version of nats-server from which on a source can reset its consumer."""
 _PORT = 4222
 _SCHEMES = {"nats": False, "tls": True}
 _FORBIDDEN_IN_NAMES = frozenset(" \t\r\n.*>/\\")  # by NATS, for streams and consumers

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from functools import lru_cache
 from itertools import zip_longest
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 ROOT = "infodeck"
 UNKNOWN = "_"
@@ -49,3 +53,9 @@ def covers(wide: str, narrow: str) -> bool:
         if narrow_word in (None, ">") or wide_word not in ("*", narrow_word):
             return False
     return True
+
+
+def filter_subjects(consumer: Mapping[str, Any]) -> list[str]:
+    """Return the subjects in a consumer's configuration, which has one or a list; none stands for all."""
+    single = consumer.get("filter_subject")
+    return list(consumer.get("filter_subjects") or ([single] if single else ()))

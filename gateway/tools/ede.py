@@ -13,6 +13,7 @@ import io
 from typing import TYPE_CHECKING, NamedTuple
 
 from gateway.mapping.engineering_units import ENGINEERING_UNITS, unit_of_point
+from gateway.mapping.object_types import NUMBERS
 from gateway.model import ObjectType
 from gateway.tools.register_map import quoted_formula
 
@@ -53,7 +54,6 @@ _TYPE_NAMES = {
     ObjectType.CHARACTERSTRING_VALUE.number: "CharacterString Value",
     ObjectType.LARGE_ANALOG_VALUE.number: "Large Analog Value",
 }
-_NUMBERS = frozenset({ObjectType.ANALOG_INPUT, ObjectType.LARGE_ANALOG_VALUE})
 
 
 class EdeDevice(NamedTuple):
@@ -118,7 +118,7 @@ def _device_row(device: EdeDevice) -> tuple[EdeCell, ...]:
 def _object_row(
     point: Point, shown: BacnetObject, device: EdeDevice, texts: StateTexts
 ) -> tuple[EdeCell, ...]:
-    is_number, limits = shown.type in _NUMBERS, point.conversion.range
+    is_number, limits = shown.type in NUMBERS, point.conversion.range
     if shown.type is ObjectType.MULTI_STATE_INPUT:
         limits = 1, len(shown.values)
     lowest, highest = limits or (None, None)

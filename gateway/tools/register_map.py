@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from gateway.mapping.engineering_units import unit_of_point
+from gateway.mapping.object_types import NUMBERS
 from gateway.mapping.registers import is_orderable, is_scalable, modicon_text, type_text
 from gateway.model import HEARTBEAT, ObjectType, StalePolicy, is_computed
 from gateway.text import align_columns, duration_text
@@ -150,7 +151,7 @@ def _object(point: Point, sinks: Collection[str]) -> MapRow:
     if not names:
         return {"bacnet": False if sinks and point.source != HEARTBEAT else None}
     shown = point.objects[0]
-    has_unit = shown.type in {ObjectType.ANALOG_INPUT, ObjectType.LARGE_ANALOG_VALUE}
+    has_unit = shown.type in NUMBERS
     return {
         "object_type": shown.type.value,
         "object_instance": shown.instance,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from gateway.config.value_types import size_text
 from gateway.intake.pull_consumer import FETCH_SIZE
-from gateway.jetstream.subjects import covers, organization_subjects
+from gateway.jetstream.subjects import covers, filter_subjects, organization_subjects
 from gateway.text import duration_text
 
 if TYPE_CHECKING:
@@ -139,15 +139,9 @@ async def plan_consumer(api: JetStreamApi, source: NatsSourceConfig) -> Plan:
     found = await api.consumer(source.stream, source.consumer)
     present = None
     if found is not None:
-        present = found["config"] | {"filter_subjects": _filter_subjects(found["config"])}
+        present = found["config"] | {"filter_subjects": filter_subjects(found["config"])}
     config = {"filter_subjects": list(source.subjects), **_CONSUMER}
     return Plan(source.stream, source.consumer, found, list(_changes(present, config)))
-
-
-def _filter_subjects(config: Mapping[str, Any]) -> list[str]:
-    """Return the subjects of a consumer's configuration; none stands for all of the stream."""
-    single = config.get("filter_subject")
-    return list(config.get("filter_subjects") or ([single] if single else ()))
 
 
 def _changes(present: Mapping[str, Any] | None, wanted: Mapping[str, Any]) -> Iterator[Change]:

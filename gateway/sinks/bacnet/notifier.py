@@ -9,6 +9,7 @@ import math
 from collections import OrderedDict, deque
 from typing import TYPE_CHECKING, Final, Protocol
 
+from gateway.model import is_within_deadband
 from gateway.sinks.bacnet import codec, frames
 from gateway.sinks.bacnet.segmentation import RETRIES, SendApdu, Timers
 from gateway.sinks.bacnet.standard import ConfirmedService, ErrorCode, Property, UnconfirmedService
@@ -136,8 +137,7 @@ class Subscription:
         number, sent = served.number, self.sent_number
         if number is None or sent is None:
             return True
-        # A millionth less than the increment: in binary, 21.7 - 21.6 does not reach 0.1. NaN is a change.
-        return not served.cov_increment or not abs(number - sent) < served.cov_increment * 0.999999
+        return not is_within_deadband(number, sent, served.cov_increment)
 
     def remaining_s(self, now_s: float) -> int:
         """Return the seconds until it ends, rounded up, at least 1; 0 if it has no end."""

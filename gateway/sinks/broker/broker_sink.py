@@ -7,7 +7,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, TypeGuard
 
 from gateway.errors import TransientError
-from gateway.model import Quality
+from gateway.model import Quality, is_within_deadband
 from gateway.sinks.broker.mqtt_connection import connect
 from gateway.sinks.broker.skipped_topics import SkippedTopics
 from gateway.sinks.connecting import SessionSink
@@ -73,8 +73,7 @@ def is_small_change(cov: Cov | None, last: Update, update: Update) -> bool:
     if abs(update.time_ms - last.time_ms) >= cov.every_ms:  # the clock may have been set back
         return False
     if update.quality is Quality.GOOD and _is_number(update.value) and _is_number(last.value):
-        # A millionth less than `delta`: in binary, 21.7 - 21.6 does not reach a deadband of 0.1.
-        return abs(update.value - last.value) < cov.delta * 0.999999
+        return is_within_deadband(update.value, last.value, cov.delta)
     return update.value == last.value
 
 
