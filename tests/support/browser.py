@@ -12,7 +12,7 @@ from playwright.sync_api import sync_playwright
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from playwright.sync_api import Browser, Page
+    from playwright.sync_api import Browser, Locator, Page
 
 DESK, PHONE = (1280, 800), (390, 800)
 
@@ -47,6 +47,19 @@ class Watched:
                 .map((node) => node.textContent)"""
         )
         return found
+
+
+def boxes(locator: Locator) -> list[dict[str, float]]:
+    """Return where the elements are in the window.
+
+    In one step, as the page may draw them again at any time: Playwright's own `bounding_box` finds an
+    element first and measures it later, and has no answer for one that was replaced in between.
+    """
+    found: list[dict[str, float]] = locator.evaluate_all(
+        "nodes => nodes.map((node) => node.getBoundingClientRect().toJSON())"
+    )
+    assert found, f"no element for {locator}"
+    return found
 
 
 @contextmanager

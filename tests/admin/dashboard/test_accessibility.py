@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import expect
-from support.browser import DESK, PHONE, opened
+from support.browser import DESK, PHONE, boxes, opened
 from support.daemon import Daemon, telemetry
 
 if TYPE_CHECKING:
@@ -117,11 +117,12 @@ def test_dead_letters_fit_a_phone(daemon: Daemon, browser: Browser) -> None:
     with opened(browser, f"{url(daemon)}#letters", size=PHONE) as watched:
         letter = watched.page.locator("#view-letters tr", has_text="evt_narrow")
         expect(letter).to_be_visible()
-        for cell in letter.locator("td").all():
-            box = cell.bounding_box()
-            assert box is not None
-            assert box["x"] >= 0
-            assert box["x"] + box["width"] <= PHONE[0]
+        for cell in boxes(letter.locator("td")):
+            assert cell["left"] >= 0
+            assert cell["right"] <= PHONE[0]
         assert watched.overflow() == 0
         reason = letter.locator("td", has_text=re.compile("reading"))
-        assert reason.evaluate("node => getComputedStyle(node, '::before').content") == '"Reason"'
+        titles = reason.evaluate_all(
+            "nodes => nodes.map((node) => getComputedStyle(node, '::before').content)"
+        )
+        assert titles == ['"Reason"']

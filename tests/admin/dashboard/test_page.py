@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
 from playwright.sync_api import expect
-from support.browser import DESK, PHONE, opened
+from support.browser import DESK, PHONE, boxes, opened
 from support.daemon import Daemon, telemetry
 from support.ports import free_port
 
@@ -203,9 +203,7 @@ def test_long_reasons_leave_room_for_the_page(daemon: Daemon, browser: Browser) 
         expect(banner).to_contain_text("sink-away:bms-0: word word")
         expect(banner).to_contain_text("and 3 more in Alarms")
         expect(page.locator("#view-sinks")).to_contain_text("1 event, 1 min")
-        box = banner.bounding_box()
-        assert box is not None
-        assert box["height"] < PHONE[1] / 2
+        assert boxes(banner)[0]["height"] < PHONE[1] / 2
         expect(go(page, "alarms")).to_contain_text("word " * 399)
 
 
@@ -457,8 +455,7 @@ def test_a_click_is_not_lost_where_a_value_comes_meanwhile(daemon: Daemon, brows
         page = watched.page
         value = row(page, POINT).locator(".value")
         expect(value).to_contain_text("21.25", timeout=30_000)
-        unit = value.locator("small").bounding_box()
-        assert unit is not None
+        unit = boxes(value.locator("small"))[0]
         page.mouse.move(unit["x"] + 2, unit["y"] + 2)
         page.mouse.down()
         assert daemon.post(telemetry("evt_pressed_2", ROOM, {"temperature": 21.75}))[0] == 200

@@ -5,11 +5,12 @@ from __future__ import annotations
 import csv
 import re
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 from playwright.sync_api import expect
-from support.browser import opened
+from support.browser import boxes, opened
+from support.building import eventually
 from support.daemon import Daemon, telemetry
 
 if TYPE_CHECKING:
@@ -64,12 +65,11 @@ def url(daemon: Daemon, address: str = "") -> str:
 
 def names(page: Page) -> list[str]:
     """Return the names of the visible points in their order."""
-    rows = page.locator(".space .point").all()
-    return [row.locator(".name").inner_text().strip() for row in sorted(rows, key=_place)]
-
-
-def _place(row: Any) -> int:
-    return int(row.get_attribute("data-place"))
+    found: list[str] = page.locator(".space .point").evaluate_all(
+        """(rows) => rows.sort((one, other) => one.dataset.place - other.dataset.place)
+            .map((row) => row.querySelector(".name").innerText.trim())"""
+    )
+    return found
 
 
 def rows_of(download: Download) -> list[list[str]]:
@@ -114,8 +114,7 @@ def test_a_part_of_the_history_is_zoomed(room: Daemon, browser: Browser) -> None
     with opened(browser, url(room, "#points?point=R/T10")) as watched:
         page, dialog = watched.page, watched.page.locator("#dialog")
         expect(dialog).to_contain_text("19 readings")
-        box = dialog.locator(".plot-area").bounding_box()
-        assert box is not None
+        box = boxes(dialog.locator(".plot-area"))[0]
         page.mouse.move(box["x"] + box["width"] * 0.55, box["y"] + 50)
         page.mouse.down()
         page.mouse.move(box["x"] + box["width"] * 0.75, box["y"] + 60, steps=4)
@@ -136,10 +135,10 @@ def test_an_address_is_a_link_and_the_back_button_works(room: Daemon, browser: B
     with opened(browser, url(room, "#points?search=r/t&order=-value")) as watched:
         page, dialog = watched.page, watched.page.locator("#dialog")
         expect(page.locator(".filters")).to_contain_text("4 points")
-        assert names(page) == ["R/T2", "=R/T1", "R/T10", "R/TEXT"]
+        eventually(lambda: names(page), ["R/T2", "=R/T1", "R/T10", "R/TEXT"])
         page.get_by_role("button", name="Point", exact=True).click()
         expect(page).to_have_url(re.compile("order=name"))
-        assert names(page) == ["=R/T1", "R/T2", "R/T10", "R/TEXT"]
+        eventually(lambda: names(page), ["=R/T1", "R/T2", "R/T10", "R/TEXT"])
         expect(page.get_by_role("columnheader", name="Point")).to_have_attribute("aria-sort", "ascending")
         page.locator(".space .point", has_text="R/T10").click()
         expect(dialog).to_contain_text("R/T10")
