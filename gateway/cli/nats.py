@@ -88,7 +88,7 @@ def _add_setup(action: argparse.ArgumentParser) -> None:
     action.add_argument(
         "--narrow",
         action="store_true",
-        help="with --apply: even those that delete events or narrow something",
+        help="with --apply: even those after which events are deleted, refused or no longer fetched",
     )
     action.add_argument(
         "--replicas",

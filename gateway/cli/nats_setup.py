@@ -76,7 +76,9 @@ async def _set_up(
             print("  nothing is changed: --apply makes it so")
             return 1
         if plan.loses and not arguments.narrow:
-            raise CommandError(f"{plan}: nothing is changed, as something would be lost; --narrow allows it")
+            raise CommandError(
+                f"{plan}: nothing is changed, as events would be deleted or refused; --narrow allows it"
+            )
         try:
             await plan.apply(api)
         except GatewayError as error:

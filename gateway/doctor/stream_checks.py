@@ -69,7 +69,8 @@ def _kept_findings(where: str, config: Document, organization: str) -> Iterator[
         yield problem(
             f"{where} deletes its oldest events when it is full, which buildings that are away then never"
             " get",
-            f"{_SETUP}: a full stream then refuses new events, which wait in the intake's journal",
+            "gateway nats setup --apply --narrow: a full stream then refuses new events, which wait in the"
+            " intake's journal; other programs that publish to it are refused, too",
         )
     if config.get("max_msgs", -1) > 0 or config.get("max_msgs_per_subject", -1) > 0:
         yield problem(

@@ -92,7 +92,7 @@ class Plan:
 
     @property
     def loses(self) -> bool:
-        """Whether any of it deletes or narrows something."""
+        """Whether any of it deletes or refuses events, or keeps them from being fetched."""
         return any(change.loses for change in self.changes)
 
     async def apply(self, api: JetStreamApi) -> None:
@@ -161,6 +161,8 @@ def _loss(key: str, before: Any, after: Any) -> str:
     if key == "filter_subjects":
         gone = [each for each in before or [">"] if not any(covers(wide, each) for wide in after)]
         return f"events of {', '.join(gone)} come no more" if gone else ""
+    if key == "discard":
+        return "a full stream then refuses new events, of other programs too"
     is_less = key in _FEWER_LOSE and after > 0 and not 0 < (before or 0) <= after
     return _FEWER_LOSE[key] if is_less else ""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -68,7 +69,10 @@ def test_what_deletes_events_needs_a_second_word(tmp_path: Path, server: NatsSer
 
 
 def test_a_stream_that_is_there_keeps_what_it_has(tmp_path: Path, server: NatsServer) -> None:
-    """Only what could lose events is changed: subjects are added, and other keys stay."""
+    """Only what could lose events is changed: subjects are added, and other keys stay.
+
+    Other programs may rely on a stream that deletes its oldest events when full: that needs --narrow.
+    """
     there: dict[str, Any] = {
         "name": STREAM,
         "subjects": ["other.>"],
@@ -83,7 +87,14 @@ def test_a_stream_that_is_there_keeps_what_it_has(tmp_path: Path, server: NatsSe
         "metadata": {"a": "b"},
     }
     asyncio.run(ask(server.url, f"STREAM.CREATE.{STREAM}", there))
-    assert NatsFiles(tmp_path, [server.url]).setup("intake", "--replicas", "1", "--apply").returncode == 0
+    files = NatsFiles(tmp_path, [server.url])
+    refused = files.setup("intake", "--replicas", "1", "--apply")
+    assert refused.returncode == 1
+    assert re.search(
+        r"discard +old -> new +a full stream then refuses new events, of other programs too", refused.stdout
+    )
+    assert (config(server) or {})["discard"] == "old"
+    assert files.setup("intake", "--replicas", "1", "--apply", "--narrow").returncode == 0
     made = config(server) or {}
     assert (made["subjects"], made["discard"], made["max_msgs"]) == (["other.>", OURS], "new", -1)
     assert (made["description"], made["max_age"], made["metadata"]["a"]) == ("of us all", 3 * DAY_NS, "b")
@@ -100,7 +111,7 @@ def test_what_cannot_be_changed_is_said(tmp_path: Path, server: NatsServer) -> N
     """A stream in memory stays as it is, and the advice is to make another one."""
     there = {"name": STREAM, "subjects": [OURS], "storage": "memory"}
     asyncio.run(ask(server.url, f"STREAM.CREATE.{STREAM}", there))
-    done = NatsFiles(tmp_path, [server.url]).setup("intake", "--replicas", "1", "--apply")
+    done = NatsFiles(tmp_path, [server.url]).setup("intake", "--replicas", "1", "--apply", "--narrow")
     assert done.returncode == 1
     assert "make another stream, and name it in the settings instead of INFODECK" in done.stderr
     assert (config(server) or {})["discard"] == "old"
