@@ -128,7 +128,10 @@ def check_api_key(facts: Facts) -> Iterator[Finding]:
     """Check the form of the API key; whether the API accepts it is another check."""
     source = facts.settings.infodeck.api_key
     key = facts.secret(source)
-    if source is None:
+    has_automatic = facts.point_map is not None and facts.point_map.has_automatic
+    if source is None and facts.settings.source is not None and not has_automatic:
+        yield ok("infodeck.api_key is not set: the gateways with an intake compare with Infodeck")
+    elif source is None:
         yield warning(
             "infodeck.api_key is not set: names, locations and units are unknown, and values that webhooks"
             " miss are neither noticed nor backfilled",

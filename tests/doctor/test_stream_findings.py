@@ -21,6 +21,12 @@ if TYPE_CHECKING:
 
 DAY_NS = 86_400_000_000_000
 NOW_MS = 1_790_000_000_000
+_AUTOMATIC_TABLE = """\
+schema: gateway.points/1
+site: hq
+templates:
+  iaq: {match: {asset_type: at-iaq}, auto: true, points: {ZN-T: {from: temperature, unit: degC}}}
+"""
 OURS = f"infodeck.{ORGANIZATION}.>"
 
 
@@ -161,16 +167,23 @@ def test_what_is_absent_and_what_differs(tmp_path: Path) -> None:
 
 
 def test_an_edge_without_a_way_to_infodeck(tmp_path: Path) -> None:
-    """It needs none without a key, so nobody is asked to open one; an intake is."""
+    """It needs neither key nor way, so nobody is asked for one; an intake is, and an edge with `auto`."""
     files = NatsFiles(tmp_path, [f"nats://127.0.0.1:{free_port()}"])
     closed = f"http://127.0.0.1:{free_port()}"
     files.sections = {"infodeck": {"organization": ORGANIZATION, "api": closed}}
     files.write()
-    levels = {}
-    for box in ("edge", "intake"):
+
+    def levels(box: str) -> dict[str, list[str]]:
         shown = json.loads(files.run(box, "doctor", "--format", "json").stdout)["findings"]
-        levels[box] = [finding["level"] for finding in shown if finding["check"] == "API"]
-    assert levels == {"edge": ["ok"], "intake": ["warning"]}
+        return {
+            check: [finding["level"] for finding in shown if finding["check"] == check]
+            for check in ("API", "API key")
+        }
+
+    assert levels("edge") == {"API": ["ok"], "API key": ["ok"]}
+    assert levels("intake") == {"API": ["warning"], "API key": ["warning"]}
+    (tmp_path / "mappings" / "auto.yaml").write_text(_AUTOMATIC_TABLE)
+    assert levels("edge")["API key"] == ["warning"]
 
 
 def test_permissions(tmp_path: Path) -> None:
