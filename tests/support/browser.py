@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
-from playwright.sync_api import sync_playwright
+from playwright.sync_api import expect, sync_playwright
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser, Locator, Page
 
 DESK, PHONE = (1280, 800), (390, 800)
+_WITHIN_MS = 60_000  # for what takes some seconds at most on an idle machine
+
+expect.set_options(timeout=_WITHIN_MS)
 
 
 @dataclass
@@ -87,7 +90,7 @@ def opened(
     context = browser.new_context(
         viewport={"width": size[0], "height": size[1]}, color_scheme=scheme, locale="en-GB"
     )
-    context.set_default_timeout(20_000)
+    context.set_default_timeout(_WITHIN_MS)
     watched = Watched(context.new_page())
 
     def note(message: Any) -> None:

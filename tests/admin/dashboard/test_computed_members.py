@@ -40,7 +40,7 @@ def computing(
 
 def ask(daemon: Daemon, path: str) -> Any:
     """Return the answer to a request."""
-    with urllib.request.urlopen(f"http://127.0.0.1:{daemon.admin_port}/api/{path}", timeout=10) as answer:
+    with urllib.request.urlopen(f"http://127.0.0.1:{daemon.admin_port}/api/{path}", timeout=60) as answer:
         return json.load(answer)
 
 

@@ -37,7 +37,7 @@ def ask(
     body = None if document is None else json.dumps(document).encode()
     request = urllib.request.Request(f"http://127.0.0.1:{daemon.admin_port}{path}", body, headers)
     try:
-        with urllib.request.urlopen(request, timeout=10) as answer:
+        with urllib.request.urlopen(request, timeout=60) as answer:
             return answer.status, json.load(answer)
     except urllib.error.HTTPError as error:
         text = error.read().decode()
@@ -179,7 +179,7 @@ def test_a_token_in_another_encoding_is_a_wrong_one(daemon: Daemon) -> None:
 
 def raw_status(daemon: Daemon, asked: bytes, headers: bytes) -> int:
     """Return the status of the answer to a request with such headers, byte for byte."""
-    with socket.create_connection(("127.0.0.1", daemon.admin_port), timeout=20) as connection:
+    with socket.create_connection(("127.0.0.1", daemon.admin_port), timeout=60) as connection:
         connection.sendall(asked + b" HTTP/1.1\r\nConnection: close\r\n" + headers + b"\r\n\r\n")
         return int(connection.makefile("rb").readline().split()[1])
 
@@ -187,7 +187,7 @@ def raw_status(daemon: Daemon, asked: bytes, headers: bytes) -> int:
 def test_the_page_is_whole_and_runs_nothing_from_elsewhere(daemon: Daemon) -> None:
     """The policy is strict, no script or style is inline, and all files are served."""
     address = f"http://127.0.0.1:{daemon.admin_port}"
-    with urllib.request.urlopen(f"{address}/", timeout=5) as answer:
+    with urllib.request.urlopen(f"{address}/", timeout=60) as answer:
         page, headers = answer.read().decode(), answer.headers
     policy = headers["Content-Security-Policy"]
     assert "default-src 'none'" in policy
@@ -198,7 +198,7 @@ def test_the_page_is_whole_and_runs_nothing_from_elsewhere(daemon: Daemon) -> No
     assert "https://" not in page
     request = urllib.request.Request(f"{address}/", headers={"If-None-Match": headers["ETag"]})
     with pytest.raises(urllib.error.HTTPError, match="304"):
-        urllib.request.urlopen(request, timeout=5)
+        urllib.request.urlopen(request, timeout=60)
 
 
 def test_actions_without_a_token_in_the_settings_are_refused(tmp_path: Path) -> None:

@@ -64,5 +64,5 @@ def test_object_and_device_are_shown(daemon: Daemon, browser: Browser) -> None:
         card = page.locator("#view-sinks article", has_text="bacnet")
         expect(card).to_contain_text("0 requests, 0 ignored (not in allow), 0 subscriptions of 0 clients")
         assert watched.complaints == []
-    with urllib.request.urlopen(f"http://127.0.0.1:{daemon.admin_port}/metrics", timeout=5) as answer:
+    with urllib.request.urlopen(f"http://127.0.0.1:{daemon.admin_port}/metrics", timeout=60) as answer:
         assert 'gateway_sink_bacnet_objects{sink="bac"} 1.0' in answer.read().decode()
