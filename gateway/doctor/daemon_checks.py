@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from gateway.doctor.facts import Facts
 
 _LAG_S = 60.0
+_JUST_NOW_S = 60.0
 _LATE_RECONCILIATIONS = 4
 _MOST_EVENTS = 10_000  # looked at for the last one that a webhook brought
 _NEARLY_FULL = 0.8
@@ -112,6 +113,11 @@ def _source_faults(facts: Facts) -> Iterator[Finding]:
         yield problem(
             f"the source is {daemon.at('source.state', '')}: {daemon.at('source.last_error', '')}",
             "see that a nats-server of source.servers is reached; values are shown as they were, and age",
+        )
+    elif (age_s := (facts.now_ms - daemon.at("source.last_error_ms", 0)) / 1000) < _JUST_NOW_S:
+        yield warning(
+            f"the source is up, but had an error {age_s:.0f} s ago: {daemon.at('source.last_error', '')}",
+            "see the check of NATS stream here, and whether it comes again",
         )
     for reason, count in daemon.mapping_at("source.unusable").items():
         yield warning(

@@ -185,6 +185,18 @@ def consumer_findings(
     where: str, consumer: Document, stream: Document | None, *, now_ms: int
 ) -> Iterator[Finding]:
     """Yield whether an edge keeps up, and what it may have lost; `stream` is None if it may not see it."""
+    if consumer.get("paused"):
+        yield problem(
+            f"{where} is paused until {consumer['config'].get('pause_until')}: no event comes until then",
+            f"nats consumer resume {consumer['stream_name']} {consumer['name']}",
+        )
+    if (requests := consumer.get("num_waiting", 0)) > 1:
+        yield problem(
+            f"{where}: {requests} requests for events wait there, and one box has only one: another gateway"
+            " reads it, too, and each gets a part",
+            "stop the other one: each box has a consumer of its own. If there is none, a broken connection"
+            " left a request, for two minutes at most",
+        )
     pending = consumer.get("num_pending", 0) + consumer.get("num_ack_pending", 0)
     waiting = f"{count_text(pending, 'event', grouped=True)} wait for this box"
     max_age_ms = 0 if stream is None else _milliseconds(stream["config"]["max_age"])
@@ -206,7 +218,7 @@ def consumer_findings(
             " holds it"
             " back, as the check of the journal says",
         )
-    else:
+    elif requests <= 1 and not consumer.get("paused"):
         yield ok(f"{where}: {waiting}")
 
 

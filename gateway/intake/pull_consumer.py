@@ -66,6 +66,7 @@ class ConsumerState(NamedTuple):
     ack_policy: str
     headers_only: bool
     subjects: tuple[str, ...]
+    paused_until: str | None
 
 
 class PullConsumer:
@@ -79,6 +80,7 @@ class PullConsumer:
         self._waiting: list[Delivery] = []
         self._expected = 1  # the number of the next delivery
         self._requested = 0  # messages that the server will still send
+        self._is_idle = False  # the last request ended without all of its messages
         self._heard_s = 0.0
         self._failure: TransientError | None = None
         client.lost.add_done_callback(lambda lost: self.fail(lost.result()))
@@ -86,7 +88,13 @@ class PullConsumer:
     async def start(self) -> ConsumerState:
         """Begin at the first message that is not acknowledged; raise TransientError if it cannot."""
         await self._client.subscribe(self._inbox, cb=self._receive)
-        state = _consumer_state(await self._ask("INFO"))  # which, unlike a reset, says what does not exist
+        state = await self._look()  # which, unlike a reset, says what does not exist
+        await self._ask("RESET")
+        return state
+
+    async def _look(self) -> ConsumerState:
+        """Return the consumer's state; raise TransientError if none of its messages could be used."""
+        state = _consumer_state(await self._ask("INFO"))
         if state.ack_policy != "explicit":
             raise TransientError(
                 f"the consumer {self._consumer} does not acknowledge each message (ack_policy explicit, not"
@@ -97,7 +105,11 @@ class PullConsumer:
                 f"the consumer {self._consumer} sends messages without their bodies (headers_only):"
                 " `gateway nats setup` shows what to change"
             )
-        await self._ask("RESET")
+        if state.paused_until is not None:
+            raise TransientError(
+                f"the consumer {self._consumer} is paused until {state.paused_until}: no event comes until"
+                f" then, or until `nats consumer resume {self._stream} {self._consumer}`"
+            )
         return state
 
     async def next_messages(self) -> list[Delivery]:
@@ -135,7 +147,9 @@ class PullConsumer:
 
     async def _request(self) -> None:
         """Request as many messages as may be delivered together: a number of them, and of bytes."""
-        self._requested = FETCH_SIZE
+        if self._is_idle:
+            await self._look()  # a consumer that is paused is as silent as one without messages
+        self._is_idle, self._requested = False, FETCH_SIZE
         self._heard_s = asyncio.get_running_loop().time()  # without a request there are no heartbeats
         wanted = {
             "batch": FETCH_SIZE,
@@ -154,7 +168,7 @@ class PullConsumer:
             headers = message.headers or {}
             status, description = headers.get("Status", ""), headers.get("Description", "")
             if status in _ENDED or description == _ENOUGH_BYTES:
-                self._requested = 0
+                self._is_idle, self._requested = status in _ENDED, 0
             elif status != _HEARTBEAT and description != _ENOUGH_MESSAGES:
                 self.fail(f"the server ended the request: {description or status}")
         self._arrived.set()
@@ -217,4 +231,5 @@ def _consumer_state(document: dict[str, Any]) -> ConsumerState:
         ack_policy=config.get("ack_policy", ""),
         headers_only=config.get("headers_only", False),
         subjects=tuple(filter_subjects(config)),
+        paused_until=config.get("pause_until") if document.get("paused") else None,
     )

@@ -148,6 +148,14 @@ def test_an_edge_that_is_behind(pending: int, active_days_ago: float, level: str
     assert says in finding.found
 
 
+def test_requests_of_two_boxes() -> None:
+    """More than one request that waits means that more than one box reads the consumer."""
+    consumer = {"num_pending": 0, "num_ack_pending": 0, "num_waiting": 2}
+    (finding,) = consumer_findings("source: consumer hq", consumer, HEALTHY, now_ms=NOW_MS)
+    assert finding.level == "problem"
+    assert "2 requests for events wait there, and one box has only one" in finding.found
+
+
 def test_what_is_absent_and_what_differs(tmp_path: Path) -> None:
     """By a real server: no stream, no consumer, then one with other subjects."""
     with NatsServer(tmp_path) as server:

@@ -15,9 +15,16 @@ from support import gateway_with_clock
 from support.commands import Done, gateway
 from support.daemon import ORGANIZATION, telemetry
 from support.nats_box import CONSUMER, STREAM, SourceBox, add_consumer, headers_of, publish
+from support.nats_commands import ask
 from support.nats_servers import NatsServer, UserKey, client_of
 from support.waiting import until
 
+from gateway.errors import TransientError
+from gateway.intake import pull_consumer
+from gateway.intake.pull_consumer import PullConsumer
+from gateway.intake.source_config import NatsSourceConfig
+from gateway.jetstream.config import parse_nats_url
+from gateway.jetstream.connection import open_connection
 from gateway.journal.lookup import newest_events
 
 if TYPE_CHECKING:
@@ -25,6 +32,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from gateway.model import Event
+
+PAUSE = f"CONSUMER.PAUSE.{STREAM}.{CONSUMER}"
 
 Message = tuple[str, bytes, dict[str, str]]
 
@@ -315,7 +324,7 @@ async def test_a_consumer_of_another_kind_loses_nothing(tmp_path: Path, server: 
 
 
 async def test_two_boxes_with_one_consumer_are_noticed(tmp_path: Path, server: NatsServer) -> None:
-    """Each would get a part of the events: the boxes say so."""
+    """Each would get a part of the events: the boxes say so, and so does the doctor."""
     (tmp_path / "other").mkdir()
     with box_of(tmp_path, server) as box, box_of(tmp_path / "other", server) as other:
         for n in range(50):
@@ -323,8 +332,50 @@ async def test_two_boxes_with_one_consumer_are_noticed(tmp_path: Path, server: N
             if "another gateway reads" in str(
                 [each.status()["source"]["last_error"] for each in (box, other)]
             ):
-                return
-    pytest.fail("neither box has noticed the other")
+                break
+        else:
+            pytest.fail("neither box has noticed the other")
+        shown = [(await command("doctor", "--offline", "-c", each.config)).stdout for each in (box, other)]
+        assert any("another gateway reads the consumer hq-tower too" in each for each in shown)
+
+
+async def test_a_paused_consumer_is_named(tmp_path: Path, server: NatsServer) -> None:
+    """Its server sends nothing and says nothing waits: status and doctor say why, until it is resumed."""
+    await ask(server.url, PAUSE, {"pause_until": "2126-12-01T08:00:00Z"})
+    await publish(server.url, [message(1)])
+    with box_of(tmp_path, server) as box:
+        await until(
+            lambda: "is paused until 2126-12-01T08:00:00Z" in str(box.status()["source"]["last_error"])
+        )
+        assert not box.status()["source"]["connected"]
+        shown = (await command("doctor", "--offline", "-c", box.config)).stdout
+        assert "source: consumer hq-tower is paused until 2126-12-01T08:00:00Z" in shown
+        assert "nats consumer resume INFODECK hq-tower" in shown
+        await ask(server.url, PAUSE, {})
+        await has_got(box, 1)
+
+
+async def test_a_consumer_that_is_paused_later_is_noticed(
+    server: NatsServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A request that ends without a message is a reason to look at the consumer."""
+    monkeypatch.setattr(pull_consumer, "_EXPIRES_S", 0.5)
+    monkeypatch.setattr(pull_consumer, "_HEARTBEAT_S", 0.2)
+    config = NatsSourceConfig(
+        type="nats", servers=(parse_nats_url(server.url),), stream=STREAM, consumer=CONSUMER, subjects=("a",)
+    )
+    async with open_connection(config, setting="source", name="hq", on_error=lambda _: None) as client:
+        consumer = PullConsumer(client, stream=STREAM, consumer=CONSUMER, arrived=asyncio.Event())
+        await consumer.start()
+        await consumer.next_messages()
+        await ask(server.url, PAUSE, {"pause_until": "2126-12-01T08:00:00Z"})
+
+        async def fetch() -> None:
+            while True:
+                assert await consumer.next_messages() == []
+
+        with pytest.raises(TransientError, match="hq-tower is paused until"):
+            await asyncio.wait_for(fetch(), 10)
 
 
 async def test_a_server_that_hangs_is_given_up(tmp_path: Path, server: NatsServer) -> None:
