@@ -24,6 +24,7 @@ from _load import PATH, SECRET, load, make_requests
 from aiohttp import web
 
 from gateway.config.value_types import HostPort
+from gateway.delivery.event_copies import EventCopies
 from gateway.delivery.pipeline import Pipeline
 from gateway.http_server import ConnectionLimit, listen
 from gateway.intake.server import IntakeServer
@@ -83,6 +84,7 @@ async def durable_server() -> AsyncIterator[asyncio.Server]:
                 status=MappingStatus(),
                 clock_ms=now_ms,
                 steady_ms=now_ms,
+                copies=EventCopies(),
             )
             await pipeline.start([])
             intake = IntakeServer(

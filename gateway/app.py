@@ -21,7 +21,7 @@ from gateway.admin.gateway_alarms import GatewayAlarms
 from gateway.admin.inspection import Inspection
 from gateway.alarms import JOURNAL_DAMAGED, Alarms
 from gateway.clock import now_ms, steady_ms
-from gateway.delivery.event_copies import EventCopies, EventSubjects
+from gateway.delivery.event_copies import EventCopies, subject_of
 from gateway.delivery.pipeline import Pipeline
 from gateway.delivery.reload import Reloader, report_tables
 from gateway.delivery.sink_loop import RetainedTopics, SinkLoop
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from gateway.delivery.reload import TableFiles
     from gateway.mapping.compiler import CompiledTables
     from gateway.mapping.plan import PointMap
-    from gateway.model import Record
+    from gateway.model import Event, Record
     from gateway.ports import Sink
     from gateway.settings import Secrets, Settings, SinkConfig
 
@@ -104,7 +104,9 @@ class App:
             status=self.status.mapping,
             clock_ms=now_ms,
             steady_ms=steady_ms,
-            copies=self._event_copies(settings),
+            copies=EventCopies(
+                settings.copied_events, subject_of=self._subject_of if settings.nats_sinks else None
+            ),
         )
         self._infodeck = InfodeckService(
             settings=settings.infodeck,
@@ -127,18 +129,6 @@ class App:
             on_done=self._infodeck.follow_tables,
         )
         self._build_servers(settings, secrets)
-
-    def _event_copies(self, settings: Settings) -> EventCopies | None:
-        """Return what copies whole events; None if no sink publishes them."""
-        published, publish_all = settings.published_events, settings.nats_sinks
-        subjects = EventSubjects(
-            organization=settings.infodeck.organization,
-            points=lambda: self.state.points,
-            inventory=lambda: self._infodeck.snapshot,
-        )
-        if publish_all:
-            return EventCopies(published, publish_all=publish_all, subjects=subjects)
-        return EventCopies(published) if published else None
 
     def _build_servers(self, settings: Settings, secrets: Secrets) -> None:
         admin = settings.admin
@@ -386,6 +376,12 @@ class App:
         self._refresh_lags()
         self._status_line = in_one_line(self.status)
         notify(READY="1", STATUS=self._status_line)
+
+    def _subject_of(self, event: Event) -> str:
+        organization = self._settings.infodeck.organization
+        return subject_of(
+            event, organization=organization, points=self.state.points, inventory=self._infodeck.snapshot
+        )
 
     def _report_event(self, event_id: str, points: PointMap) -> tuple[Record, str]:
         from gateway.event_report import journaled_event_report  # noqa: PLC0415 - loaded with the first report

@@ -6,7 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from gateway.config.problems import show
-from gateway.delivery.event_copies import EventSubjects, event_point
+from gateway.delivery.event_copies import event_point, subject_of
 from gateway.errors import GatewayError
 from gateway.events import (
     ABOUT_ASSETS,
@@ -146,12 +146,9 @@ def _copies(event: Event, point_map: PointMap, settings: Settings) -> str:
         and event.type in settings.published_events.get(name, ())
     ]
     if settings.nats_sinks:
-        subjects = EventSubjects(
-            organization=settings.infodeck.organization,
-            points=lambda: point_map,
-            inventory=lambda: read_assets(settings.journal.path),
-        )
-        rows += [[f"nats {name}", subjects.subject_of(event)] for name in settings.nats_sinks]
+        organization, inventory = settings.infodeck.organization, read_assets(settings.journal.path)
+        subject = subject_of(event, organization=organization, points=point_map, inventory=inventory)
+        rows += [[f"nats {name}", subject] for name in settings.nats_sinks]
     return align_columns([*row, f"{len(event.body)} bytes"] for row in rows)
 
 

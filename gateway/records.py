@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from gateway.model import Scalar
+    from gateway.model import Origin, Scalar
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -169,14 +169,15 @@ class DeadLetter:
 class StoredDeadLetter:
     """A dead letter in the state store, under a number that is never used again.
 
-    `body` is the event as received, None if no event caused the dead letter or the body is gone. `dated_ms`
-    is when the event was first received, None if the log has it no longer.
+    `body` is the event as received, None if no event caused the dead letter or the body is gone. Without the
+    event in the log, `received_ms` and `origin` are not known any more.
     """
 
     number: int
     letter: DeadLetter
     body: bytes | None
-    dated_ms: int | None = None
+    received_ms: int | None = None
+    origin: Origin | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,18 +7,18 @@ import signal
 import sys
 import time
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING
 
 from gateway.backoff import Backoff
 from gateway.cli.loading import load
 from gateway.clock import now_ms
 from gateway.config.value_types import parse_duration, rounded_size_text
-from gateway.delivery.event_copies import EventCopies, EventSubjects
+from gateway.delivery.event_copies import EventCopies, subject_of
 from gateway.errors import CommandError, TransientError
 from gateway.events import parse_time
 from gateway.jetstream.connection import open_connection
 from gateway.journal.lookup import count_events_since, events_since, read_assets
-from gateway.model import EventCopy
 from gateway.sinks.nats.config import NatsSinkConfig
 from gateway.sinks.nats.publisher import StreamPublisher
 from gateway.text import count_text, second_text, unknown_name
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from gateway.mapping.plan import PointMap
-    from gateway.model import Record, Refusal, Update
+    from gateway.model import EventCopy, Record, Refusal
     from gateway.settings import Settings
 
 _AT_ONCE = 1_000  # events, between two looks at Ctrl-C
@@ -98,18 +98,16 @@ class Republishing:
     repeats: int = field(default=0, init=False)  # of these, what the stream did not store
     refusals: list[Refusal] = field(default_factory=list, init=False)
     is_stopping: bool = field(default=False, init=False)
-    _batch: Sequence[Update] = field(default=(), init=False)
+    _batch: Sequence[EventCopy] = field(default=(), init=False)
     _done: set[int] = field(default_factory=set, init=False)  # of the batch, by number
     _reached_ms: int = field(default=0, init=False)  # when the newest event of finished batches was received
 
     def __post_init__(self) -> None:
         snapshot = read_assets(self.settings.journal.path)
-        subjects = EventSubjects(
-            organization=self.settings.infodeck.organization,
-            points=lambda: self.points,
-            inventory=lambda: snapshot,
+        organization = self.settings.infodeck.organization
+        self._copies = EventCopies(
+            subject_of=partial(subject_of, organization=organization, points=self.points, inventory=snapshot),
         )
-        self._copies = EventCopies({}, publish_all=[self.sink], subjects=subjects)
         self._began_s = self._shown_s = self._progress_s = time.monotonic()
 
     async def run(self) -> int:
@@ -157,20 +155,17 @@ class Republishing:
             await publisher.start()
             try:
                 while not self.is_stopping and (self._batch or self._begin_batch()):
-                    self._finish_batch(await publisher.publish(self._copies_left(), done=self._done))
+                    self._finish_batch(await publisher.publish(self._batch, done=self._done))
             finally:
                 self.repeats += publisher.repeats
 
     def _begin_batch(self) -> bool:
         """Map the next events; return False if there are none."""
         records = next(self.batches, ())
-        self._batch = [update for record in records for update in self._copies.with_copy((), record)[0]]
+        self._batch = [self._copies.copy(record.event, seq=record.seq) for record in records]
         if records:
             self._reached_ms = records[-1].event.received_ms
         return bool(records)
-
-    def _copies_left(self) -> list[EventCopy]:
-        return [update for update in self._batch if isinstance(update, EventCopy)]
 
     def _finish_batch(self, refusals: Sequence[Refusal]) -> None:
         self.published += len(self._batch) - len(refusals)

@@ -96,10 +96,7 @@ class Mapper:
         point = self.state.points.by_name.get(letter.point)
         if letter.point and point is None:
             raise GatewayError(f"{letter.point} is not in the point tables any more")
-        if stored.body is None:
-            raise GatewayError("its event is not kept any more")
-        event = parse_event(stored.body, received_ms=stored.dated_ms or letter.at_ms)
-        event.event_id = letter.event_id  # not always the one in its body
+        event = letter_event(stored)
         telemetry = read_telemetry(event)
         plan = self._plan_for(telemetry)
         if telemetry is None or plan is None:
@@ -178,6 +175,16 @@ class Mapper:
         newest = self.state.measured(update.point)
         if newest is not None and newest.seq >= update.seq:
             update.time_ms = min(update.time_ms, newest.time_ms)
+
+
+def letter_event(stored: StoredDeadLetter) -> Event:
+    """Return the event of a dead letter; raise `GatewayError` if it is not kept any more."""
+    if stored.body is None:
+        raise GatewayError("its event is not kept any more")
+    received_ms = stored.received_ms or stored.letter.at_ms
+    event = parse_event(stored.body, received_ms=received_ms, origin=stored.origin)
+    event.event_id = stored.letter.event_id  # not always the one in its body
+    return event
 
 
 class UnshownPoints:

@@ -38,12 +38,9 @@ class Pipeline:
         status: MappingStatus,
         clock_ms: Callable[[], int],
         steady_ms: Callable[[], int],
-        copies: EventCopies | None = None,
+        copies: EventCopies,
     ) -> None:
-        """`start` makes the feeds. `clock_ms` is the wall clock, `steady_ms` a clock that nothing sets.
-
-        Without `copies`, no sink publishes whole events.
-        """
+        """`start` makes the feeds. `clock_ms` is the wall clock, `steady_ms` a clock that nothing sets."""
         self._event_log = event_log
         self._state_store = state_store
         self._mapper = Mapper(state, status=status, clock_ms=clock_ms)
@@ -105,12 +102,10 @@ class Pipeline:
 
     def accept(self, records: Sequence[Record]) -> None:
         """Map new events and feed every sink; called right after the events became durable."""
-        now_ms, copies = self._now_ms(), self._copies
+        now_ms = self._now_ms()
         for record in records:
             updates, changes = self._mapper.apply_event(record, now_ms)
-            size = len(updates)
-            if copies is not None:
-                updates, size = copies.with_copy(updates, record)
+            updates, size = self._copies.with_copy(updates, record)
             event = MappedEvent(record.seq, self.state.received_ms(record), updates, size)
             self._recent.add(event)
             for feed in self._feeds.values():

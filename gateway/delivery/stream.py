@@ -104,7 +104,7 @@ class Replay:
     recent: RecentEvents
     push_changes: Callable[[Sequence[Update]], None]
     now_ms: Callable[[], int]
-    copies: EventCopies | None = None
+    copies: EventCopies
 
     async def read(self, after: int) -> tuple[Sequence[MappedEvent], int]:
         """Return the next events after number `after`, and the number up to which there are no others.
@@ -122,9 +122,7 @@ class Replay:
             updates: Sequence[Update] = [] if mapped is None else self._as_shown(*mapped)
             if mapped is not None and updates:
                 last_of[updates[0].point.asset] = number, mapped[0]
-            size = len(updates)
-            if self.copies is not None:
-                updates, size = self.copies.with_copy(updates, record)
+            updates, size = self.copies.with_copy(updates, record)
             events.append(MappedEvent(record.seq, self.mapper.state.received_ms(record), updates, size))
         for number, plan in last_of.values():
             shown = self.mapper.state.shown_without_event(plan)
@@ -149,8 +147,6 @@ class Replay:
         """
         letter = stored.letter
         if letter.point.startswith(f"{EVENTS}/"):
-            if self.copies is None:
-                raise GatewayError(f"{letter.sink} publishes no events any more, see its `events`")
             return [self.copies.map_letter(stored)]
         if not letter.seq:
             update = self.show(letter.point)

@@ -31,8 +31,8 @@ from gateway.journal.database import (
     lock_journal,
     open_database,
 )
-from gateway.journal.state_tables import MOST_DEAD_LETTERS, READ_BYTES, write_cursors
-from gateway.model import Origin, Record
+from gateway.journal.state_tables import MOST_DEAD_LETTERS, READ_BYTES, origin_of, write_cursors
+from gateway.model import Record
 from gateway.records import DeadLetter, StateChanges
 
 if TYPE_CHECKING:
@@ -397,8 +397,7 @@ def decode_event(
     stored_hash: bytes, received_ms: int, body: bytes, origin: str | None, origin_ms: int | None
 ) -> Event:
     """Return the event of a row; raise EventError if the row is damaged."""
-    first = None if origin is None or origin_ms is None else Origin(origin, origin_ms)
-    event = parse_event(body, received_ms=received_ms, origin=first)
+    event = parse_event(body, received_ms=received_ms, origin=origin_of(origin, origin_ms))
     if id_hash(event.event_id) != stored_hash:
         keep_apart(event)
         if id_hash(event.event_id) != stored_hash:

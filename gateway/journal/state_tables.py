@@ -17,6 +17,7 @@ import structlog
 from pydantic import TypeAdapter, ValidationError
 
 from gateway.journal.database import MAPPED_AGAIN, VALUES_CURSOR, is_intact
+from gateway.model import Origin
 from gateway.records import (
     Alarm,
     AssetLocation,
@@ -259,9 +260,8 @@ _DROP_COPIES = """UPDATE dead_letters SET body = NULL WHERE body IS NOT NULL AND
 _LETTER = "id, sink, seq, event_id, point, reason, at_ms"
 _ALL_LETTERS = f"SELECT {_LETTER} FROM dead_letters WHERE ?1 IS NULL OR event_id = ?1 ORDER BY id"  # noqa: S608 - constants only
 _LETTERS_BY_NUMBER = f"""SELECT {_LETTER},
-  coalesce(body, (SELECT body FROM events WHERE events.seq = dead_letters.seq)),
-  (SELECT min(received_ms, coalesce(origin_ms, received_ms)) FROM events WHERE events.seq = dead_letters.seq)
-  FROM dead_letters WHERE id IN (SELECT value FROM json_each(?)) ORDER BY id"""  # noqa: S608 - likewise
+  coalesce(dead_letters.body, events.body), received_ms, origin, origin_ms
+  FROM dead_letters LEFT JOIN events USING (seq) WHERE id IN (SELECT value FROM json_each(?)) ORDER BY id"""  # noqa: S608 - likewise
 
 
 def write_dead_letters(
@@ -300,12 +300,19 @@ def read_dead_letters(database: sqlite3.Connection, numbers: Sequence[int]) -> l
     """Return the dead letters of these numbers that exist, oldest first, limited in bytes."""
     letters: list[StoredDeadLetter] = []
     size_bytes = 0
-    for number, *columns, body, dated_ms in database.execute(_LETTERS_BY_NUMBER, (_json(numbers),)):
-        letters.append(StoredDeadLetter(number, DeadLetter(*columns), body, dated_ms))
+    for row in database.execute(_LETTERS_BY_NUMBER, (_json(numbers),)):
+        number, *columns, body, received_ms, gateway, first_ms = row
+        origin = origin_of(gateway, first_ms)
+        letters.append(StoredDeadLetter(number, DeadLetter(*columns), body, received_ms, origin))
         size_bytes += len(body or b"")
         if size_bytes > READ_BYTES:
             break
     return letters
+
+
+def origin_of(gateway: str | None, received_ms: int | None) -> Origin | None:
+    """Return where an event was verified, by two columns of its row; None: by this gateway's own intake."""
+    return None if gateway is None or received_ms is None else Origin(gateway, received_ms)
 
 
 def list_dead_letters(database: sqlite3.Connection, *, event_id: str | None = None) -> dict[int, DeadLetter]:

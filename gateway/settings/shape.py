@@ -267,6 +267,11 @@ class Settings:
         return tuple(name for name, sink in self.sinks.items() if isinstance(sink, NatsSinkConfig))
 
     @property
+    def copied_events(self) -> dict[str, EventPatterns]:
+        """As `published_events`, and with the sinks that publish every event."""
+        return self.published_events | dict.fromkeys(self.nats_sinks, EventPatterns(["*"]))
+
+    @property
     def journaled_types(self) -> EventPatterns:
         """The types of the events that are journaled for a sink although they concern no point."""
         return EventPatterns(["*"]) if self.nats_sinks else self.event_patterns

@@ -9,6 +9,7 @@ from support.delivery_parts import NOON, delivering, with_a_fault
 from support.point_tables import load_good_tables, table_of_points
 from support.recording_sink import Receiver
 
+from gateway.delivery.event_copies import EventCopies
 from gateway.delivery.stream import RecentEvents, Replay
 from gateway.model import Record
 
@@ -31,6 +32,7 @@ def replay(rig: Rig, *, seen: int | None = None) -> Replay:
         recent=recent,
         push_changes=lambda _: None,
         now_ms=rig.clock,
+        copies=EventCopies(),
     )
 
 

@@ -12,8 +12,9 @@ from support.delivery_parts import NOON, TABLE, Clock, Rig, delivering, rows
 from support.point_tables import load_good_tables
 from support.recording_sink import Receiver
 
-from gateway.events import keep_apart, parse_event
-from gateway.model import Quality
+from gateway.delivery.event_copies import EventCopies
+from gateway.events import EventPatterns, keep_apart, parse_event
+from gateway.model import EventCopy, Origin, Quality
 from gateway.records import DeadLetter, StoredDeadLetter
 
 if TYPE_CHECKING:
@@ -152,6 +153,24 @@ async def test_a_kill_keeps_an_unwritten_dead_letter(file: Path, points: PointMa
         rig.pipeline.tick()
         await rig.journal.flush()
     assert numbers(file) == [found[0].number]
+
+
+async def test_a_retried_copy_says_who_verified_the_event(file: Path, points: PointMap) -> None:
+    """A whole event that another gateway's intake verified still names it, and when that received it."""
+    receiver = Receiver(refuses={"$events/asset.telemetry.updated"})
+    copies = EventCopies({"bms": EventPatterns(["*"])})
+    async with delivering(file, points, {"bms": receiver}, copies=copies) as rig:
+        event = rig.event(1, {"assetId": "a", "telemetry": {"t": 1}})
+        event.origin = Origin("intake-1", NOON - 60_000)
+        await rig.journal.append(event)
+        await rig.delivered()
+        receiver.refuses.clear()
+        receiver.updates.clear()
+        assert rig.pipeline.retry(await rig.journal.dead_letters(numbers(file))) == {}
+        await rig.delivered()
+        (copy,) = receiver.updates
+        assert isinstance(copy, EventCopy)
+        assert (copy.origin, copy.time_ms) == (event.origin, NOON - 60_000)
 
 
 async def test_an_event_that_can_be_mapped_now(file: Path, tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from support.waiting import until
 
 from gateway.alarms import Alarms
 from gateway.config.secrets import Secret
+from gateway.delivery.event_copies import EventCopies
 from gateway.delivery.pipeline import Pipeline
 from gateway.events import STATUS_CHANGED
 from gateway.infodeck.service import InfodeckService
@@ -99,6 +100,7 @@ def make_service(
             status=status.mapping,
             clock_ms=lambda: START_MS,
             steady_ms=lambda: START_MS,
+            copies=EventCopies(),
         ),
         status=status,
         alarms=Alarms(clock_ms=lambda: START_MS),

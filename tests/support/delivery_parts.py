@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from gateway.backoff import Backoff
+from gateway.delivery.event_copies import EventCopies
 from gateway.delivery.pipeline import Pipeline
 from gateway.delivery.sink_loop import SinkLoop
 from gateway.events import parse_event
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from support.recording_sink import Receiver
 
 NOON = 1_790_000_000_000
+_NO_COPIES = EventCopies()
 TABLE = """\
 schema: gateway.points/1
 site: hq
@@ -137,6 +139,7 @@ async def delivering(
     *,
     clock: Clock | None = None,
     pause_s: float = 0.002,
+    copies: EventCopies = _NO_COPIES,
 ) -> AsyncIterator[Rig]:
     """Run delivery to these receivers. Leaving stops at once, as it stands: nothing is written any more.
 
@@ -148,7 +151,13 @@ async def delivering(
     )
     state, mapping = BuildingState(points), MappingStatus()
     pipeline = Pipeline(
-        event_log=journal, state_store=journal, state=state, status=mapping, clock_ms=clock, steady_ms=clock
+        event_log=journal,
+        state_store=journal,
+        state=state,
+        status=mapping,
+        clock_ms=clock,
+        steady_ms=clock,
+        copies=copies,
     )
     rig = Rig(file, journal, pipeline, state, clock, mapping)
     async with journal:

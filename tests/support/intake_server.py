@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Self
 import orjson
 
 from gateway.config.value_types import HostPort
+from gateway.delivery.event_copies import EventCopies
 from gateway.delivery.pipeline import Pipeline
 from gateway.events import EventPatterns
 from gateway.http_server import ConnectionLimit, listen
@@ -205,6 +206,7 @@ async def running_intake(
             status=MappingStatus(),
             clock_ms=now_ms,
             steady_ms=now_ms,
+            copies=EventCopies(),
         )
         await pipeline.start([SINK])
         intake = IntakeServer(

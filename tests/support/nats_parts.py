@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from gateway.config.secrets import SecretSource
-from gateway.delivery.event_copies import EventCopies, EventSubjects
+from gateway.delivery.event_copies import EventCopies, subject_of
 from gateway.events import parse_event
 from gateway.jetstream.config import parse_nats_url
 from gateway.mapping.plan import PointMap
-from gateway.model import EventCopy, Record
 from gateway.sinks.nats.config import NatsSinkConfig
 from gateway.sinks.nats.sink import NatsSink
 from gateway.status import SinkStatus
@@ -25,14 +25,14 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from gateway.model import Origin
+    from gateway.model import EventCopy, Origin
     from gateway.ports import PointSource
     from support.nats_servers import StreamMessage
 
 ORGANIZATION = "o-x"
 RECEIVED_MS = 1_800_000_000_000
-_SUBJECTS = EventSubjects(organization=ORGANIZATION, points=lambda: PointMap((), {}), inventory=lambda: None)
-_COPIES = EventCopies({}, publish_all=("fan",), subjects=_SUBJECTS)
+_SUBJECT_OF = partial(subject_of, organization=ORGANIZATION, points=PointMap((), {}), inventory=None)
+_COPIES = EventCopies(subject_of=_SUBJECT_OF)
 
 
 def make_copy(
@@ -45,9 +45,7 @@ def make_copy(
         "data": {"object": {"id": asset, "telemetry": {"n": seq}, "notes": "x" * size}},
     }
     event = parse_event(json.dumps(document, indent=1).encode(), received_ms=RECEIVED_MS + seq, origin=origin)
-    (copy,), _ = _COPIES.with_copy((), Record(seq, event))
-    assert isinstance(copy, EventCopy)
-    return copy
+    return _COPIES.copy(event, seq=seq)
 
 
 def make_copies(first: int, last: int, *, assets: int = 20) -> list[EventCopy]:
