@@ -223,7 +223,9 @@ class App:
     # Starting and stopping.
 
     async def _start_delivery(self) -> None:
-        feeds = await self._pipeline.start(list(self._settings.sinks))
+        feeds = await self._pipeline.start(
+            list(self._settings.sinks), without_points=self._settings.nats_sinks
+        )
         for name, config in self._settings.sinks.items():
             status = SinkStatus(type=config.type, cursor=self._journal.cursor(name))
             self.status.sinks[name] = status

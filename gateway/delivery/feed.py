@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING
 import structlog
 
 from gateway.errors import GatewayError
+from gateway.model import Update
 from gateway.state.point_state import NO_EVENT
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from gateway.delivery.stream import MappedEvent, RecentEvents, Replay
-    from gateway.model import Update
     from gateway.records import StoredDeadLetter
 
 log = structlog.get_logger()
@@ -59,8 +59,17 @@ class Feed:
     yesterday's. The events follow in their order, for historians; delivery is at least once.
     """
 
-    def __init__(self, *, cursor: int, recent: RecentEvents, replay: Replay, since_ms: int | None) -> None:
-        """Start after event `cursor`; the next one was received at `since_ms`."""
+    def __init__(
+        self,
+        *,
+        cursor: int,
+        recent: RecentEvents,
+        replay: Replay,
+        since_ms: int | None,
+        kind: type[Update] = Update,
+    ) -> None:
+        """Start after event `cursor`; the next one was received at `since_ms`. The sink gets `kind` alone."""
+        self._kind = kind
         self._recent = recent
         self._replay = replay
         self.taken = cursor  # all events up to here are handed out
@@ -206,7 +215,7 @@ class Feed:
         updates: list[Update] = []
         for name in list(islice(self._latest, _BATCH_UPDATES)):
             is_in_event, update = self._latest.pop(name), self._replay.show(name)
-            if update is None or (is_in_event and NO_EVENT < update.seq <= self.taken):
+            if not isinstance(update, self._kind) or (is_in_event and NO_EVENT < update.seq <= self.taken):
                 continue  # nothing to show, or its event has gone out meanwhile
             updates.append(update)
             if update.seq > self.taken and not self._is_behind:
@@ -220,7 +229,8 @@ class Feed:
         self._nudged = False
         events = self._take_loaded() if self._loaded else self._take_recent()
         self.taken = self._loaded[0].seq - 1 if self._loaded else self._position
-        updates = [update for event in events for update in event.updates]
+        kind = self._kind
+        updates = [update for event in events for update in event.updates if isinstance(update, kind)]
         if self._sent_first:
             updates = [update for update in updates if self._sent_first.pop(id(update), None) is None]
         if not self._has_events:

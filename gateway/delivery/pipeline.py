@@ -9,14 +9,15 @@ from gateway.delivery.mapper import Mapper
 from gateway.delivery.override_log import log_dropped, log_expired, log_restored
 from gateway.delivery.stream import MappedEvent, RecentEvents, Replay
 from gateway.errors import GatewayError
+from gateway.model import EventCopy, Update
 from gateway.records import StateChanges
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Collection, Sequence
 
     from gateway.delivery.event_copies import EventCopies
     from gateway.mapping.plan import PointMap
-    from gateway.model import Point, Record, Scalar, Update
+    from gateway.model import Point, Record, Scalar
     from gateway.ports import EventLog, StateStore
     from gateway.records import Override, StoredDeadLetter
     from gateway.state.building_state import BuildingState
@@ -59,8 +60,11 @@ class Pipeline:
         """The state for the point tables in force; a reload replaces it."""
         return self._mapper.state
 
-    async def start(self, sinks: Sequence[str]) -> dict[str, Feed]:
-        """Bring the state from the end of the last run to the head of the log; return a feed per sink."""
+    async def start(self, sinks: Sequence[str], *, without_points: Collection[str] = ()) -> dict[str, Feed]:
+        """Bring the state from the end of the last run to the head of the log; return a feed per sink.
+
+        Sinks `without_points` get whole events alone.
+        """
         event_log, stored = self._event_log, self._state_store.at_start
         self.state.clock_steps.earlier_run_through = self._seen = event_log.head
         now_ms = self._now_ms()
@@ -89,6 +93,7 @@ class Pipeline:
                 recent=self._recent,
                 replay=self._replay,
                 since_ms=since_ms[sink],
+                kind=EventCopy if sink in without_points else Update,
             )
             for sink in sinks
         }

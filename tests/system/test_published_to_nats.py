@@ -64,6 +64,8 @@ async def test_every_event_reaches_the_stream_once(tmp_path: Path) -> None:
         first = [telemetry(f"evt_{number}", "ast-1", {"n": number}) for number in range(3)]
         await post(gateway, *first, telemetry("evt_3", "ast-2", {"n": 3}), other("evt_4", "booking.created"))
         await stream_holds(server.url, 5)
+        await until(lambda: gateway.status()["sinks"]["fan"]["lag"] == 0)
+        assert gateway.status()["sinks"]["fan"]["written"] == 5  # events alone, no points
         server.kill()
         await until(lambda: gateway.status()["sinks"]["fan"]["state"] == "away")
         await post(gateway, *(telemetry(f"evt_{number}", "ast-1", {"n": number}) for number in range(5, 9)))
