@@ -109,10 +109,13 @@ def _add_objects(file: Path, added: list[LockedObject], *, is_trial: bool) -> No
 
 def _object_rows(objects: Iterable[LockedObject]) -> Iterator[tuple[str, str, str]]:
     """Yield a row for each object type: a building has tens of thousands of objects."""
-    by_type: dict[str, list[LockedObject]] = {}
+    by_type: dict[tuple[str, bool], list[LockedObject]] = {}
     for one in objects:
-        by_type.setdefault(one.object, []).append(one)
-    for kind, found in by_type.items():
+        by_type.setdefault((one.object, one.reserved), []).append(one)
+    for (kind, is_reserved), found in by_type.items():
+        if is_reserved:
+            yield kind, "reserved", short_list([f"{one.point} ({one.instance})" for one in found])
+            continue
         first, last = found[0].instance, found[-1].instance
         instances = f"{first}-{last}" if first != last else f"{first}"
         yield kind, instances, short_list([one.point for one in found])

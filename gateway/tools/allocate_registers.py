@@ -70,24 +70,30 @@ def assign_slots(inputs: TableInputs, *, successors: Mapping[str, str] | None = 
 def _assign_instances(compiler: Compiler) -> list[LockedObject]:
     """Return an instance for each object that has none: the next above those of its type in bacnet.lock.
 
-    One that is free below may have been another point's. Those in tables are skipped. Raises CommandError
-    if none is left.
+    One that is free below may have been another point's. Those that tables state, or once did, are skipped,
+    and those that bacnet.lock lacks are returned as well. Raises CommandError if none is left.
     """
+    locked, claimed = compiler.locked, compiler.claims.instances()
     highest = dict.fromkeys(ObjectType, 0)
-    for kind, instance in compiler.locked.by_instance:
+    for kind, instance in locked.by_instance:
         highest[kind] = max(highest[kind], instance)
-    in_tables = set(compiler.claims.instances())
+    skipped = locked.reserved | claimed.keys()
     added = []
     for kind, name in dict.fromkeys((request.type, request.name) for request in compiler.object_requests):
         free = count(highest[kind] + 1)
-        highest[kind] = next(instance for instance in free if (kind, instance) not in in_tables)
+        highest[kind] = next(instance for instance in free if (kind, instance) not in skipped)
         if highest[kind] > HIGHEST_INSTANCE:
             raise CommandError(
                 f"{name}: {OBJECT_LOCK_NAME} has the last instance of {kind}, {HIGHEST_INSTANCE}:"
                 " write an `instance` into the table"
             )
         added.append(LockedObject(point=name, object=kind, instance=highest[kind]))
-    return added
+    known = locked.reserved | locked.by_instance.keys()
+    return added + [
+        LockedObject(point=name, object=kind, instance=instance, reserved=True)
+        for (kind, instance), name in claimed.items()
+        if (kind, instance) not in known
+    ]
 
 
 def _hand_over(sources: Sources, old: str, new: str, *, snapshot: AssetSnapshot | None) -> None:

@@ -84,6 +84,21 @@ def test_only_the_file_that_lacks_something_is_written(tmp_path: Path) -> None:
     assert not (tmp_path / "mappings" / "registers.lock").exists()
 
 
+def test_instances_of_tables_are_reserved(tmp_path: Path) -> None:
+    """They are shown with their points, and added once."""
+    points = "".join(
+        f"\n  - {{tag: A, point: P{n}, asset: a, from: t, bacnet: {{instance: {4000 + n}}}}}" for n in (1, 2)
+    )
+    config = write_files(tmp_path, sinks=BACNET, a=TABLE.replace("assets:", f"points:{points}"))
+    lock = tmp_path / "mappings" / "bacnet.lock"
+    assert gateway(config, "check").returncode == 0
+    assert gateway(config, "lock").stdout == (
+        "analog-input  reserved  A/P1 (4001), A/P2 (4002)\n"
+        f"added 2 objects to {lock}; commit it together with the tables\n"
+    )
+    assert "nothing to add" in gateway(config, "lock").stdout
+
+
 def test_a_list_on_one_line_is_not_changed(tmp_path: Path) -> None:
     """The message shows the layout that can be extended."""
     config = write_files(

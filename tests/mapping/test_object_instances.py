@@ -6,7 +6,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from support.bacnet_lock import assign_objects, instances, load_objects, lock_objects
 from support.point_tables import table_of_points
@@ -94,7 +94,28 @@ def test_new_instances_are_above_those_of_bacnet_lock(tmp_path: Path) -> None:
         ("A/P1", 9),
         ("A/P2", 10),
         ("A/ON", 1),
+        ("B/P2", 2),
+        ("B/P8", 8),
+        ("B/P4001", 4001),
     ]
+
+
+def test_an_instance_that_was_in_a_table_is_given_to_no_other_point(tmp_path: Path) -> None:
+    """`gateway lock` reserves it, so that it is skipped for good; the sequence goes on where it was."""
+    load_objects(tmp_path, table_of_points("tag: A, point: P, bacnet: {instance: 2}", "tag: B, point: P"))
+    lock_objects(tmp_path)
+    assert (tmp_path / "bacnet.lock").read_text().splitlines()[-2:] == [
+        "  - {point: B/P, object: analog-input, instance: 1}",
+        "  - {point: A/P, object: analog-input, instance: 2, reserved: true}",
+    ]
+    assert assign_objects(tmp_path).objects == []
+    load_objects(tmp_path, table_of_points(*(f"tag: {tag}, point: P" for tag in "BCA")))
+    lock_objects(tmp_path)
+    assert instances(load_objects(tmp_path)) == {
+        "B/P": "analog-input 1",
+        "C/P": "analog-input 3",
+        "A/P": "analog-input 4",
+    }
 
 
 def test_a_type_without_further_instances_is_refused(tmp_path: Path) -> None:
@@ -155,6 +176,7 @@ TABLES = st.lists(
 
 
 @given(tables=TABLES)
+@example(tables=[{"a": "own"}, dict.fromkeys("bcd", "")])
 @settings(max_examples=40, deadline=None)
 def test_instances_never_move_and_are_never_given_twice(tables: list[dict[str, str]]) -> None:
     """Whatever is added, removed or changed of type: an entry stays, and no other point has its object."""
@@ -185,8 +207,10 @@ def test_instances_never_move_and_are_never_given_twice(tables: list[dict[str, s
                 == len([kind for kind in kinds.values() if kind != "off"])
             )
             for point, instance in shown.items():
-                if kinds[point[0].lower()] != "own":
+                is_own = kinds[point[0].lower()] == "own"
+                if not is_own or instance not in given_to:  # a table may state what another one stated
                     assert given_to.setdefault(instance, point) == point
+                if not is_own:
                     assert given_to.setdefault(f"{point} {instance.split()[0]}", instance) == instance
 
 
@@ -208,7 +232,13 @@ NAMES = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_
         "x\u2028y",
     ]
 )
-ENTRIES = st.builds(LockedObject, point=NAMES, object=st.sampled_from(ObjectType), instance=st.integers(0, 3))
+ENTRIES = st.builds(
+    LockedObject,
+    point=NAMES,
+    object=st.sampled_from(ObjectType),
+    instance=st.integers(0, 3),
+    reserved=st.booleans(),
+)
 EDITS = st.sampled_from(
     ["", " ", "\n", "#", '"', "9", "-", "x", "}", ",", "\t", "\r", "\u00a0", "\ufeff", "instance: 1"]
 )

@@ -187,10 +187,9 @@ class Claims:
                 self._report(claimant, other, message, *_INSTANCE)
                 return
 
-    def instances(self) -> Iterator[tuple[ObjectType, int]]:
-        """Yield the instances of claimed objects, with repetitions."""
-        for _, kind, instance in self._objects:
-            yield kind, instance
+    def instances(self) -> dict[tuple[ObjectType, int], str]:
+        """Return a point for each type and instance of claimed objects."""
+        return {(kind, instance): one.point.name for (_, kind, instance), one in self._objects.items()}
 
     def addresses(self) -> Iterator[tuple[Area, Collection[int]]]:
         """Yield each area with its claimed PDU addresses."""

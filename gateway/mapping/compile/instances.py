@@ -21,12 +21,16 @@ class ObjectEntry(NamedTuple):
 
 
 class LockedInstances:
-    """The entries of bacnet.lock by type and point, and by type and instance. Some points may be gone."""
+    """The entries of bacnet.lock by type and point, and by type and instance. Some points may be gone.
+
+    `reserved` are the types and instances that tables state, or once did.
+    """
 
     def __init__(self, document: Document[ObjectLockFile] | None) -> None:
         """Report entries with the point or the instance of another one. `document`: None without a file."""
         self.by_point: dict[tuple[ObjectType, str], ObjectEntry] = {}
         self.by_instance: dict[tuple[ObjectType, int], ObjectEntry] = {}
+        self.reserved: set[tuple[ObjectType, int]] = set()
         self._document = document
         if document is None or document.remains.value is None:
             return
@@ -35,6 +39,9 @@ class LockedInstances:
 
     def _add(self, entry: ObjectEntry) -> None:
         kind, point, instance = entry.locked.object, entry.locked.point, entry.locked.instance
+        if entry.locked.reserved:
+            self.reserved.add((kind, instance))
+            return
         first = self.by_point.setdefault((kind, point), entry)
         if first is not entry:
             entry.place.report(f"this point has an instance as {kind} already at {first.place}", "point")

@@ -1,4 +1,4 @@
-"""The file `bacnet.lock`: the instance of each BACnet object whose point table has none.
+"""The file `bacnet.lock`: the instance of each BACnet object, and those that point tables state themselves.
 
 The running gateway only reads it. `gateway lock` writes what `add_objects` returns.
 """
@@ -28,7 +28,7 @@ OBJECT_LOCK_NAME = "bacnet.lock"
 _NEW_FILE = """\
 # Instances of BACnet objects. Written by `gateway lock`; commit it together with the tables.
 # An instance never changes and is never given to another point. Delete a line only when no BMS reads its
-# object any more.
+# object any more. `reserved`: a table states this instance, or once did.
 schema: gateway.objects/1
 objects:
 """
@@ -36,14 +36,19 @@ objects:
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
 class LockedObject:
-    """The instance of a point, `<tag>/<point>`, as an object of one type, on every BACnet sink."""
+    """The instance of a point, `<tag>/<point>`, as an object of one type, on every BACnet sink.
+
+    `reserved`: no other point gets it, and this one has it only where its table states it.
+    """
 
     point: Text
     object: ObjectType
     instance: Instance
+    reserved: bool = False
 
     def __str__(self) -> str:
-        return f"{{point: {yaml_text(self.point)}, object: {self.object}, instance: {self.instance}}}"
+        keys = f"point: {yaml_text(self.point)}, object: {self.object}, instance: {self.instance}"
+        return f"{{{keys}, reserved: true}}" if self.reserved else f"{{{keys}}}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
@@ -56,7 +61,9 @@ class ObjectLockFile:
 
 _PARTS = Parts(droppable=(("objects", ANY),), essential=("schema",))
 _HEAD = re.compile(r"(?:#[^\n]*\n)*schema: gateway\.objects/1\nobjects:\n")
-_ENTRY = re.compile(r'  - \{point: ("[^"]+"|[^",}]+), object: ([a-z-]+), instance: (0|[1-9][0-9]{0,6})\}\n')
+_ENTRY = re.compile(
+    r'  - \{point: ("[^"]+"|[^",}]+), object: ([a-z-]+), instance: (0|[1-9][0-9]{0,6})(, reserved: true)?\}\n'
+)
 _TYPES = {str(kind): kind for kind in ObjectType}
 
 
@@ -96,11 +103,12 @@ def _read_lines(text: str) -> tuple[list[LockedObject], int] | None:
         is_as_written = yaml_text(point) == match[1] and point.isprintable()
         if kind is None or instance > HIGHEST_INSTANCE or not is_as_written:
             return None
-        objects.append(LockedObject(point=point, object=kind, instance=instance))
+        objects.append(LockedObject(point=point, object=kind, instance=instance, reserved=bool(match[4])))
         position = match.end()
-    points = {(one.object, one.point) for one in objects}
-    instances = {(one.object, one.instance) for one in objects}
-    is_whole = position == len(text) and len(points) == len(instances) == len(objects)
+    given = [one for one in objects if not one.reserved]
+    points = {(one.object, one.point) for one in given}
+    instances = {(one.object, one.instance) for one in given}
+    is_whole = position == len(text) and len(points) == len(instances) == len(given)
     return (objects, head[0].count("\n") + 1) if is_whole else None
 
 
