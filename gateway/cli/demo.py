@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from gateway.app import App, new_event_loop
 from gateway.cli.arguments import duration_option
-from gateway.cli.demo_files import API_KEY, ORGANIZATION, SECRET, demo_token, free_ports, write_files
+from gateway.cli.demo_files import API_KEY, ORGANIZATION, SECRET, demo_ports, demo_token, write_files
 from gateway.cli.loading import inputs_of, read_config
 from gateway.clock import now_ms
 from gateway.demo.demo_building import DEMO_BUILDING, api_item
@@ -79,9 +79,10 @@ def run(arguments: argparse.Namespace) -> int:
 async def _demo(folder: Path, for_s: float | None, *, mappings: Path | None) -> None:
     from gateway.demo.demo_broker import DemoBroker  # noqa: PLC0415 - it needs an optional extra
 
-    ports, now_s = free_ports(), now_ms() / 1000
+    now_s = now_ms() / 1000
     token = demo_token(now_s)
     async with AsyncExitStack() as stack:
+        ports = stack.enter_context(demo_ports())
         await stack.enter_async_context(DemoBroker(ports.mqtt))
         api = SimulatedApi(organization=ORGANIZATION, api_key=API_KEY, bearer_token=token)
         await stack.enter_async_context(api)

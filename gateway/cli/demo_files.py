@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import socket
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from importlib.resources import files
 from itertools import count
@@ -122,10 +122,20 @@ def demo_token(now_s: float) -> str:
     return ".".join([*encoded, "demo"])
 
 
-def free_ports() -> Ports:
-    """Return the usual ports, or for each that is taken, one that is free now."""
-    ports = {name: _free_port(port) for name, port in _USUAL_PORTS.items()}
-    return Ports(**ports, bacnet=_free_udp_port(_BACNET_PORT))
+@contextmanager
+def demo_ports() -> Iterator[Ports]:
+    """Yield the usual ports, or for each that is taken, one that is free now.
+
+    Of demos that run at once, only one gets usual ports, even before it listens there.
+    """
+    with socket.socket(socket.AF_UNIX) as first:
+        try:
+            first.bind("\0gateway-demo")  # not a file: the kernel has this name once, until we end
+            usual, bacnet = _USUAL_PORTS, _BACNET_PORT
+        except OSError:
+            usual, bacnet = dict.fromkeys(_USUAL_PORTS, 0), 0
+        ports = {name: _free_port(port) for name, port in usual.items()}
+        yield Ports(**ports, bacnet=_free_udp_port(bacnet))
 
 
 def _free_port(usual: int) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,8 @@ import pytest
 import yaml
 from support.processes import run_gateway, run_script
 from support.running_demo import RunningDemo, running_demo
+
+from gateway.cli.demo_files import demo_ports
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -72,6 +75,12 @@ def test_a_bacnet_client_finds_and_reads_it(demo: RunningDemo, tmp_path: Path) -
     device, value = run_script(command, folder=tmp_path).splitlines()
     assert re.fullmatch(r"3101 127\.0\.0\.2(:\d+)?", device)
     assert 15 < float(value) < 30
+
+
+def test_demos_that_start_at_once_get_different_ports() -> None:
+    """A second demo takes no port that the first one has chosen, and does not listen on yet."""
+    with demo_ports() as first, demo_ports() as second:
+        assert not set(asdict(first).values()) & set(asdict(second).values())
 
 
 def test_its_secrets_are_for_their_owner_alone(demo: RunningDemo) -> None:
