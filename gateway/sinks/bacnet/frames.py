@@ -11,7 +11,7 @@ from gateway.sinks.bacnet.standard import ALL_NETWORKS
 
 _BVLC = 0x81
 _VERSION = 1
-_NETWORK_MESSAGE, _HAS_DESTINATION, _HAS_SOURCE, _EXPECTS_REPLY = 0x80, 0x20, 0x08, 0x04
+_NETWORK_MESSAGE, _HAS_DESTINATION, _HAS_SOURCE, _EXPECTS_REPLY, _PRIORITY = 0x80, 0x20, 0x08, 0x04, 0x03
 _HOP_COUNT = 255
 _U16, _HEADER, _IP_ADDRESS = struct.Struct(">H"), struct.Struct(">BBH"), struct.Struct(">4sH")
 MAX_APDU: Final = 1476
@@ -70,16 +70,18 @@ class Peer(NamedTuple):
 
 
 class Packet(NamedTuple):
-    """An APDU, the device that sent it, and whether all devices got it."""
+    """An APDU, the device that sent it, whether all devices got it, and its network priority (0 to 3)."""
 
     apdu: bytes
     peer: Peer
     is_broadcast: bool
+    priority: int
 
 
 class ConfirmedRequest(NamedTuple):
     """A request that is answered: what its sender accepts, and the service with its parameters.
 
+    `priority` is its network priority, which the answer must have, too.
     `max_segments` is None if the sender does not say how many it accepts, or more than 64.
     """
 
@@ -89,6 +91,7 @@ class ConfirmedRequest(NamedTuple):
     max_apdu: int
     accepts_segments: bool
     max_segments: int | None
+    priority: int
 
 
 class SegmentAck(NamedTuple):
@@ -142,19 +145,19 @@ def read_npdu(npdu: bytes, sender: tuple[str, int], *, is_broadcast: bool) -> Pa
     except (IndexError, struct.error):
         return None
     apdu = npdu[at:]
-    return Packet(apdu, Peer(*sender, network, mac), is_broadcast) if apdu else None
+    return Packet(apdu, Peer(*sender, network, mac), is_broadcast, control & _PRIORITY) if apdu else None
 
 
-def unicast(apdu: bytes, peer: Peer, *, expects_reply: bool = False) -> bytes:
+def unicast(apdu: bytes, peer: Peer, *, expects_reply: bool = False, priority: int = 0) -> bytes:
     """Return the datagram that brings an APDU to one device."""
-    npdu = _npdu_header(peer.network, peer.mac, expects_reply=expects_reply) + apdu
-    return bvlc(Bvlc.ORIGINAL_UNICAST, npdu)
+    control = priority | (_EXPECTS_REPLY if expects_reply else 0)
+    return bvlc(Bvlc.ORIGINAL_UNICAST, _npdu_header(peer.network, peer.mac, control) + apdu)
 
 
 def broadcast(apdu: bytes, *, through_bbmd: bool = False) -> bytes:
     """Return the datagram that brings an APDU to all devices of all networks."""
     function = Bvlc.DISTRIBUTE_BROADCAST if through_bbmd else Bvlc.ORIGINAL_BROADCAST
-    return bvlc(function, _npdu_header(ALL_NETWORKS, b"", expects_reply=False) + apdu)
+    return bvlc(function, _npdu_header(ALL_NETWORKS) + apdu)
 
 
 def bvlc(function: Bvlc, data: bytes) -> bytes:
@@ -173,15 +176,14 @@ def ip_address_data(address: tuple[str, int]) -> bytes:
     return _IP_ADDRESS.pack(IPv4Address(host).packed, port)
 
 
-def _npdu_header(network: int, mac: bytes, *, expects_reply: bool) -> bytes:
-    control = _EXPECTS_REPLY if expects_reply else 0
+def _npdu_header(network: int, mac: bytes = b"", control: int = 0) -> bytes:
     if not network:
         return bytes((_VERSION, control))
     destination = _U16.pack(network) + bytes((len(mac),)) + mac
     return bytes((_VERSION, control | _HAS_DESTINATION)) + destination + bytes((_HOP_COUNT,))
 
 
-def read_confirmed_request(apdu: bytes) -> ConfirmedRequest | None:
+def read_confirmed_request(apdu: bytes, priority: int) -> ConfirmedRequest | None:
     """Return a request, None if it is cut off. Of a segmented one, `service` is `SEGMENTED`."""
     if len(apdu) < 4:  # noqa: PLR2004 - type, sizes, invoke id, service
         return None
@@ -195,6 +197,7 @@ def read_confirmed_request(apdu: bytes) -> ConfirmedRequest | None:
         max_apdu=_MAX_APDU_CODES[code] if code < len(_MAX_APDU_CODES) else MAX_APDU,
         accepts_segments=bool(first & 0x02),
         max_segments=_MAX_SEGMENTS_CODES[sizes >> 4 & 7],
+        priority=priority,
     )
 
 
@@ -233,8 +236,9 @@ def segment(
     return bytes((first, invoke_id, sequence & 0xFF, window, service)) + body
 
 
+COMPLEX_ACK_HEADER: Final = 3
 SEGMENT_HEADER: Final = 5
-"""Bytes of a segment in front of its data."""
+"""Bytes of an answer with data, and of a segment of it, in front of the data."""
 
 
 def error(invoke_id: int, service: int, body: bytes) -> bytes:

@@ -41,7 +41,7 @@ class Timers(Protocol):
 class SendApdu(Protocol):
     """Sends an APDU to a peer."""
 
-    def __call__(self, apdu: bytes, peer: Peer, *, expects_reply: bool = False) -> bool:
+    def __call__(self, apdu: bytes, peer: Peer, *, expects_reply: bool = False, priority: int = 0) -> bool:
         """Send at once, or return False if there is no room for it now."""
 
 
@@ -129,18 +129,17 @@ class SegmentedAnswers:
         self.end(peer, request.invoke_id)
         return False
 
-    def answer(self, request: ConfirmedRequest, peer: Peer, body: bytes) -> None:
-        """Send the data of an answer, in segments if it is long; abort if the peer cannot take it."""
-        apdu = frames.complex_ack(request.invoke_id, request.service, body)
-        if len(apdu) <= request.max_apdu:
-            self._send(apdu, peer)
-            return
-        answer = SegmentedAnswer(request, body)
-        if (reason := self._obstacle(answer, peer)) is not None:
-            self._send(frames.abort(request.invoke_id, reason), peer)
-            return
-        self._of_peer[peer] += 1
-        self._go_on(answer, peer, answer.send_window())
+    def answer(self, request: ConfirmedRequest, peer: Peer, apdu: bytes) -> None:
+        """Send an answer, a ComplexACK in segments if it is long; abort if the peer cannot take it."""
+        if len(apdu) > request.max_apdu:
+            answer = SegmentedAnswer(request, apdu[frames.COMPLEX_ACK_HEADER :])
+            reason = self._obstacle(answer, peer)
+            if reason is None:
+                self._of_peer[peer] += 1
+                self._go_on(answer, peer, answer.send_window())
+                return
+            apdu = frames.abort(request.invoke_id, reason)
+        self._send(apdu, peer, priority=request.priority)
 
     def acknowledge(self, ack: SegmentAck, peer: Peer) -> None:
         """Send the segments behind those that the peer has."""
@@ -183,8 +182,9 @@ class SegmentedAnswers:
     def _go_on(self, answer: SegmentedAnswer, peer: Peer, segments: list[bytes]) -> None:
         timer = self._timers.call_later(SEGMENT_TIMEOUT_S, self._repeat, answer, peer)
         self._answers[peer, answer.request.invoke_id] = answer, timer
-        for segment in segments:
-            self._send(segment, peer, expects_reply=True)  # clause 6.2.2: so that MS/TP waits for the ack
+        priority = answer.request.priority
+        for segment in segments:  # which expect a reply, so that MS/TP waits for the ack (clause 6.2.2)
+            self._send(segment, peer, expects_reply=True, priority=priority)
 
     def _repeat(self, answer: SegmentedAnswer, peer: Peer) -> None:
         if segments := answer.repeat():

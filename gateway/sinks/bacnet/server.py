@@ -153,9 +153,10 @@ class BacnetServer:
             self.subscriptions.notify_change(served)
         self._clients.connected = self.subscriptions.subscribers
 
-    def send(self, apdu: bytes, peer: Peer, *, expects_reply: bool = False) -> bool:
+    def send(self, apdu: bytes, peer: Peer, *, expects_reply: bool = False, priority: int = 0) -> bool:
         """Send an APDU to one device; return False if there is no room for it now."""
-        return self._sockets.send(frames.unicast(apdu, peer, expects_reply=expects_reply), peer.address)
+        datagram = frames.unicast(apdu, peer, expects_reply=expects_reply, priority=priority)
+        return self._sockets.send(datagram, peer.address)
 
     def _receive(self, datagram: bytes, source: tuple[str, int], is_broadcast: bool) -> None:  # noqa: FBT001
         """Handle a datagram. Whatever is in it, the server goes on."""
@@ -206,14 +207,14 @@ class BacnetServer:
             self._registration.receive_result(data, source)
 
     def _handle_apdu(self, packet: Packet) -> None:
-        apdu, peer, is_broadcast = packet
+        apdu, peer, is_broadcast, priority = packet
         kind = apdu[0] >> 4
         if kind == Pdu.UNCONFIRMED_REQUEST:
             self._answer_unconfirmed(apdu, peer)
         elif is_broadcast:
             return
         elif kind == Pdu.CONFIRMED_REQUEST:
-            request = frames.read_confirmed_request(apdu)
+            request = frames.read_confirmed_request(apdu, priority)
             if request is not None:
                 self._answer_confirmed(request, peer)
         elif kind == Pdu.SEGMENT_ACK:  # by whichever role: node-bacnet acknowledges in that of a server
@@ -245,28 +246,28 @@ class BacnetServer:
             return
         invoke_id = request.invoke_id
         try:
-            self._execute(request, peer)
+            answer = self._execute(request, peer)
         except MalformedError as error:
-            self.send(frames.reject(invoke_id, error.reason), peer)
+            answer = frames.reject(invoke_id, error.reason)
         except RefusedServiceError as error:
-            self.send(frames.error(invoke_id, request.service, error.encoded), peer)
+            answer = frames.error(invoke_id, request.service, error.encoded)
         except AnswerTooLongError:
-            self.send(frames.abort(invoke_id, AbortReason.BUFFER_OVERFLOW), peer)
+            answer = frames.abort(invoke_id, AbortReason.BUFFER_OVERFLOW)
+        self._segmented.answer(request, peer, answer)
 
-    def _execute(self, request: ConfirmedRequest, peer: Peer) -> None:
+    def _execute(self, request: ConfirmedRequest, peer: Peer) -> bytes:
         invoke_id, service, body = request.invoke_id, request.service, request.body
         if (read := _READS.get(service)) is not None:
-            self._segmented.answer(request, peer, read(self._device, body))
-        elif (refuse := _REFUSED_WRITES.get(service)) is not None:
-            self.send(frames.error(invoke_id, service, refuse(self._device, body)), peer)
-        elif service == ConfirmedService.SUBSCRIBE_COV:
+            return frames.complex_ack(invoke_id, service, read(self._device, body))
+        if (refuse := _REFUSED_WRITES.get(service)) is not None:
+            return frames.error(invoke_id, service, refuse(self._device, body))
+        if service == ConfirmedService.SUBSCRIBE_COV:
             self.subscriptions.subscribe(body, peer)
             self._clients.connected = self.subscriptions.subscribers
-            self.send(frames.simple_ack(invoke_id, service), peer)
-        elif service == frames.SEGMENTED:
-            self.send(frames.abort(invoke_id, AbortReason.SEGMENTATION_NOT_SUPPORTED), peer)
-        else:
-            self.send(frames.reject(invoke_id, RejectReason.UNRECOGNIZED_SERVICE), peer)
+            return frames.simple_ack(invoke_id, service)
+        if service == frames.SEGMENTED:
+            return frames.abort(invoke_id, AbortReason.SEGMENTATION_NOT_SUPPORTED)
+        raise MalformedError(RejectReason.UNRECOGNIZED_SERVICE)
 
     def _count_request(self, peer: Peer) -> None:
         self._clients.requests += 1

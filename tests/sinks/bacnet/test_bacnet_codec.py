@@ -110,30 +110,35 @@ def test_any_bytes_are_read_or_malformed(data: bytes, methods: list[int]) -> Non
         reader.end()
 
 
-@given(apdu=st.binary(min_size=1, max_size=50), peer=PEERS, expects_reply=st.booleans())
-def test_frames_for_one_device(*, apdu: bytes, peer: Peer, expects_reply: bool) -> None:
-    """bacpypes3 finds the APDU in them, and the address behind a router."""
+@given(
+    apdu=st.binary(min_size=1, max_size=50),
+    peer=PEERS,
+    expects_reply=st.booleans(),
+    priority=st.integers(0, 3),
+)
+def test_frames_for_one_device(*, apdu: bytes, peer: Peer, expects_reply: bool, priority: int) -> None:
+    """bacpypes3 finds the APDU in them, the address behind a router, and the priority."""
     for receiver in (peer, peer._replace(network=0, mac=b"")):
-        frame = frames.unicast(apdu, receiver, expects_reply=expects_reply)
+        frame = frames.unicast(apdu, receiver, expects_reply=expects_reply, priority=priority)
         npdu = NPDU.decode(PDU(LPDU.decode(PDU(frame)).pduData))
         assert bytes(npdu.pduData) == apdu
-        assert bool(npdu.npduControl & 4) is expects_reply
+        assert npdu.npduControl & 7 == priority + 4 * expects_reply
         destination = npdu.npduDADR
         assert (destination and (destination.addrNet, destination.addrAddr)) == (
             (receiver.network, receiver.mac) if receiver.network else None
         )
 
 
-@given(apdu=st.binary(min_size=1, max_size=50), peer=PEERS, to_all=st.booleans())
-def test_frames_of_a_routed_device(*, apdu: bytes, peer: Peer, to_all: bool) -> None:
-    """What bacpypes3 encodes is read: the APDU, the address behind the router, and whether all got it."""
-    npdu = NPDU(apdu)
+@given(apdu=st.binary(min_size=1, max_size=50), peer=PEERS, to_all=st.booleans(), priority=st.integers(0, 3))
+def test_frames_of_a_routed_device(*, apdu: bytes, peer: Peer, to_all: bool, priority: int) -> None:
+    """What bacpypes3 encodes is read: the APDU, the address behind the router, who got it, the priority."""
+    npdu = NPDU(apdu, networkPriority=priority)
     npdu.npduSADR = RemoteStation(peer.network, peer.mac)
     if to_all:
         npdu.npduDADR, npdu.npduHopCount = GlobalBroadcast(), 255
     data = bytes(npdu.encode().pduData)
     packet = frames.read_npdu(data, peer.address, is_broadcast=False)
-    assert packet == (apdu, peer, to_all)
+    assert packet == (apdu, peer, to_all, priority)
 
 
 @given(st.binary(max_size=40), st.sampled_from([*Bvlc, 0x55]), st.binary(max_size=20))
@@ -144,5 +149,5 @@ def test_any_bytes_are_a_packet_or_none(data: bytes, function: int, rest: bytes)
         npdu = found[1] if found is not None else data
         packet = frames.read_npdu(npdu, SOURCE, is_broadcast=False)
         apdu = packet.apdu if packet is not None else data
-        frames.read_confirmed_request(apdu)
+        frames.read_confirmed_request(apdu, 0)
         frames.read_segment_ack(apdu)

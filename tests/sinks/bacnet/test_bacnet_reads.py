@@ -276,3 +276,27 @@ async def test_segments_expect_a_reply(client: RawClient, role: int) -> None:
         (b"\x01\x04", 0x38, number) for number in range(3)
     ]
     assert client.is_quiet()
+
+
+@pytest.mark.parametrize("priority", range(4))
+async def test_answers_have_the_network_priority_of_their_request(client: RawClient, priority: int) -> None:
+    """Values, segments, errors, rejections, aborts, acknowledgements; notifications have the normal one."""
+    whole = DEVICE_OBJECT + codec.opening(1) + codec.context(0, bytes((ALL,))) + codec.closing(1)
+    subscription = (
+        codec.context(0, b"\1") + codec.context(1, codec.object_data(0, 1)) + codec.context(2, b"\0")
+    )
+    requests = [
+        frames.confirmed_request(READ, 1, ANALOG_INPUT + PRESENT),
+        bytes((0x02, 0, 2, READ_MULTIPLE)) + whole,  # in segments
+        bytes((0x40, 2, 0, 1)),  # the next one
+        bytes((0x00, 0, 3, READ_MULTIPLE)) + whole,  # aborted
+        frames.confirmed_request(READ, 4, NO_OBJECT + PRESENT),
+        frames.confirmed_request(WRITE, 5, ANALOG_INPUT + PRESENT + VALUE),
+        frames.confirmed_request(17, 6, b""),
+        frames.confirmed_request(5, 7, subscription),
+    ]
+    frames_sent = [frames.unicast(apdu, client.peer) for apdu in requests]
+    answers = [await client.ask(each[:5] + bytes((each[5] | priority,)) + each[6:]) for each in frames_sent]
+    assert [answer[6] >> 4 for answer in answers] == [3, 3, 3, 7, 5, 5, 6, 2]
+    assert [answer[5] & 3 for answer in answers] == [priority] * len(answers)
+    assert (await client.receive())[5] & 3 == 0

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.bacnet_network import ReceivingClient, SimulatedTime
 
-from gateway.sinks.bacnet.frames import ConfirmedRequest, Pdu, Peer, read_segment_ack, unicast
+from gateway.sinks.bacnet.frames import ConfirmedRequest, Pdu, Peer, complex_ack, read_segment_ack, unicast
 from gateway.sinks.bacnet.segmentation import RETRIES, SEGMENT_TIMEOUT_S, SegmentedAnswers
 from gateway.sinks.bacnet.standard import AbortReason, ConfirmedService
 
@@ -36,6 +36,7 @@ def _request(
         max_apdu=max_apdu,
         accepts_segments=accepts_segments,
         max_segments=max_segments,
+        priority=2,
     )
 
 
@@ -50,9 +51,13 @@ class _Connection:
         self.client = ReceivingClient(window=window, send=self._to_server)
         self.answers = SegmentedAnswers(self._to_client, self.time)
 
-    def _to_client(self, apdu: bytes, peer: Peer, *, expects_reply: bool = False) -> bool:
+    def answer(self, request: ConfirmedRequest, body: bytes, *, peer: Peer = _PEER) -> None:
+        """Let the server answer with data."""
+        self.answers.answer(request, peer, complex_ack(request.invoke_id, _SERVICE, body))
+
+    def _to_client(self, apdu: bytes, peer: Peer, *, expects_reply: bool = False, priority: int = 0) -> bool:
         is_segment = apdu[0] >> 4 == Pdu.COMPLEX_ACK and bool(apdu[0] & 0x08)
-        assert expects_reply is is_segment, peer
+        assert (expects_reply, priority) == (is_segment, 2), peer
         self.sent.append(apdu)
         for delay in self._passes():
             self.time.call_later(delay, self.client.receive, apdu)
@@ -82,7 +87,7 @@ def test_lossy_network(body: bytes, window: int, faults: st.DataObject) -> None:
         return [0.01] if to_lose == 0 else faults.draw(_copies)
 
     connection = _Connection(window=window, passes=passes)
-    connection.answers.answer(_request(), _PEER, body)
+    connection.answer(_request(), body)
     connection.time.run(until_s=3600)
     assert connection.client.answer == body
     assert not connection.answers.is_repeated(_request(), _PEER)
@@ -104,7 +109,7 @@ def test_broken_network(body: bytes, window: int, arriving: int) -> None:
         return [0.01] if left >= 0 else []
 
     connection = _Connection(window=window, passes=passes)
-    connection.answers.answer(_request(), _PEER, body)
+    connection.answer(_request(), body)
     connection.time.run()
     assert connection.client.answer in {None, body}
     assert not connection.answers.is_repeated(_request(), _PEER)
@@ -115,7 +120,7 @@ def test_broken_network(body: bytes, window: int, arriving: int) -> None:
 def test_foreign_acknowledgements(window: int, sequence: int, negative: bool) -> None:  # noqa: FBT001
     """An acknowledgement of segments that were not sent changes nothing."""
     connection = _Connection(window=4, passes=list)
-    connection.answers.answer(_request(), _PEER, bytes(450))
+    connection.answer(_request(), bytes(450))
     ack = read_segment_ack(bytes((0x40 | (2 if negative else 0), 7, sequence, window)))
     assert ack is not None
     connection.answers.acknowledge(ack, _PEER)
@@ -126,7 +131,7 @@ def test_foreign_acknowledgements(window: int, sequence: int, negative: bool) ->
 def test_negative_acknowledgement() -> None:
     """A negative acknowledgement has the segments sent again from the missing one on."""
     connection = _Connection(window=4, passes=list)
-    connection.answers.answer(_request(), _PEER, bytes(450))
+    connection.answer(_request(), bytes(450))
     for first, sequence, window in ((0x40, 0, 4), (0x42, 2, 2)):
         ack = read_segment_ack(bytes((first, 7, sequence, window)))
         assert ack is not None
@@ -149,7 +154,7 @@ def test_limits_of_the_client(
     """A client that cannot take an answer gets an abort with the reason, at once."""
     connection = _Connection(window=4, passes=lambda: [0.01])
     request = _request(accepts_segments=accepts_segments, max_segments=max_segments)
-    connection.answers.answer(request, _PEER, bytes(45 * 3))
+    connection.answer(request, bytes(45 * 3))
     connection.time.run()
     assert connection.client.abort_reason == reason
     assert (connection.client.answer is None) is (reason is not None)
@@ -159,7 +164,7 @@ def test_limits_of_the_client(
 def test_short_answers(size: int, lengths: list[int]) -> None:
     """An answer of exactly the client's size comes in one piece; with one byte more in two segments."""
     connection = _Connection(window=4, passes=lambda: [0.01])
-    connection.answers.answer(_request(max_segments=2), _PEER, bytes(size))
+    connection.answer(_request(max_segments=2), bytes(size))
     connection.time.run()
     assert [len(apdu) for apdu in connection.sent] == lengths
     assert connection.client.answer == bytes(size)
@@ -168,7 +173,7 @@ def test_short_answers(size: int, lengths: list[int]) -> None:
 def test_repeated_request() -> None:
     """A repeated request does not start its answer again; another one under its invoke id ends it."""
     connection = _Connection(window=4, passes=list)
-    connection.answers.answer(_request(), _PEER, bytes(450))
+    connection.answer(_request(), bytes(450))
     assert connection.answers.is_repeated(_request(), _PEER)
     assert not connection.answers.is_repeated(_request(invoke_id=8), _PEER)
     assert not connection.answers.is_repeated(_request(body=b"!"), _PEER)
@@ -179,7 +184,7 @@ def test_repeated_request() -> None:
 def test_no_segment_is_fragmented() -> None:
     """A segment fits into one packet of Ethernet, through a router too: many firewalls drop fragments."""
     connection = _Connection(window=4, passes=lambda: [0.01])
-    connection.answers.answer(_request(max_apdu=1476), _PEER, bytes(10_000))
+    connection.answer(_request(max_apdu=1476), bytes(10_000))
     connection.time.run()
     assert connection.client.answer == bytes(10_000)
     routed = Peer(*_PEER.address, network=12, mac=bytes(6))
@@ -189,7 +194,7 @@ def test_no_segment_is_fragmented() -> None:
 def test_aborting_client() -> None:
     """A client that aborts gets no more segments."""
     connection = _Connection(window=4, passes=list)
-    connection.answers.answer(_request(), _PEER, bytes(450))
+    connection.answer(_request(), bytes(450))
     connection.answers.end(_PEER, 7)
     connection.time.run()
     assert len(connection.sent) == 1
@@ -201,14 +206,14 @@ def test_limits_of_the_server() -> None:
     peers = [Peer("192.0.2.7", port) for port in range(1, 10)]
     for invoke_id in range(17):
         for peer in peers:
-            connection.answers.answer(_request(invoke_id=invoke_id), peer, bytes(450))
+            connection.answer(_request(invoke_id=invoke_id), bytes(450), peer=peer)
     aborts = [apdu for apdu in connection.sent if apdu[0] >> 4 == 7]
     assert aborts[0] == bytes((0x71, 14, AbortReason.OUT_OF_RESOURCES))
     assert len(aborts) == 17 * 9 - 128
     connection.answers.end(peers[0], 0)
     connection.answers.end(peers[1], 0)
     before = len(connection.sent)
-    connection.answers.answer(_request(invoke_id=100), peers[0], bytes(450))
+    connection.answer(_request(invoke_id=100), bytes(450), peer=peers[0])
     assert connection.sent[before][0] >> 4 == 3
     connection.answers.close()
     connection.time.run()
@@ -219,5 +224,5 @@ def test_limit_of_memory() -> None:
     connection = _Connection(window=4, passes=lambda: [0.01])
     for number in range(32):
         peer = Peer("192.0.2.7", 47808, 12, bytes((number,)))
-        connection.answers.answer(_request(max_apdu=1476), peer, bytes(1_000_000))
+        connection.answer(_request(max_apdu=1476), bytes(1_000_000), peer=peer)
     assert [apdu[0] >> 4 for apdu in connection.sent] == [Pdu.COMPLEX_ACK] * 16 + [Pdu.ABORT] * 16
