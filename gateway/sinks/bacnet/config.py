@@ -66,7 +66,7 @@ class BacnetConfig:
     foreign_device: ForeignDevice | None = None
     """Register at a BBMD, where the BMS is in another network."""
     max_subscriptions: Annotated[int, Field(ge=1)] = 10_000
-    """COV subscriptions at the same time, of all clients; one client may have a quarter of them."""
+    """COV subscriptions at the same time, of all clients; an IP address may have a quarter of them."""
 
     def name_in_network(self, gateway: str, sink: str) -> str:
         """Return the Object_Name of a sink's device, which no other device in the BACnet network may have."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from typing import TYPE_CHECKING, Final, Protocol
 
 from gateway.sinks.bacnet import frames
@@ -20,8 +19,7 @@ RETRIES: Final = 3
 WINDOW: Final = 16
 """Segments before an acknowledgement: 24 KB, which the receive buffer of any client holds."""
 _LONGEST_SEGMENT = 1440  # bytes; more would not fit into an Ethernet frame together with all headers
-_MOST_OF_A_PEER = 16
-_MOST, _MOST_BYTES = 128, 1 << 24
+_MOST, _MOST_OF_HOST, _MOST_BYTES = 128, 32, 1 << 24
 
 
 class Timer(Protocol):
@@ -108,13 +106,12 @@ class SegmentedAnswer:
 
 
 class SegmentedAnswers:
-    """The answers that are being sent in segments: one per peer and invoke id, a limited number in all."""
+    """The answers that are being sent in segments: one per peer and invoke id, a limited number."""
 
     def __init__(self, send: SendApdu, timers: Timers) -> None:
         self._send = send
         self._timers = timers
         self._answers: dict[tuple[Peer, int], tuple[SegmentedAnswer, Timer]] = {}
-        self._of_peer: Counter[Peer] = Counter()
 
     def is_repeated(self, request: ConfirmedRequest, peer: Peer) -> bool:
         """Return whether the request's answer is being sent: its sender repeats it, for want of an answer.
@@ -135,7 +132,6 @@ class SegmentedAnswers:
             answer = SegmentedAnswer(request, apdu[frames.COMPLEX_ACK_HEADER :])
             reason = self._obstacle(answer, peer)
             if reason is None:
-                self._of_peer[peer] += 1
                 self._go_on(answer, peer, answer.send_window())
                 return
             apdu = frames.abort(request.invoke_id, reason)
@@ -159,8 +155,6 @@ class SegmentedAnswers:
         known = self._answers.pop((peer, invoke_id), None)
         if known is not None:
             known[1].cancel()
-            self._of_peer[peer] -= 1
-            self._of_peer += Counter()  # drops those without an answer
 
     def close(self) -> None:
         """End all answers."""
@@ -174,8 +168,8 @@ class SegmentedAnswers:
         if request.max_segments is not None and answer.length > request.max_segments:
             return AbortReason.BUFFER_OVERFLOW
         stored = sum(each.size for each, _ in self._answers.values())
-        is_full = len(self._answers) >= _MOST or stored + answer.size > _MOST_BYTES
-        if is_full or self._of_peer[peer] >= _MOST_OF_A_PEER:
+        of_host = sum(each.host == peer.host for each, _ in self._answers)
+        if len(self._answers) >= _MOST or of_host >= _MOST_OF_HOST or stored + answer.size > _MOST_BYTES:
             return AbortReason.OUT_OF_RESOURCES
         return None
 

@@ -6,6 +6,7 @@ They are in memory, as the standard allows: after a restart, clients subscribe a
 from __future__ import annotations
 
 import math
+from collections import Counter
 from typing import TYPE_CHECKING
 
 import structlog
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
 _CHECK_S = 1.0  # between looks at what has ended and what was not answered
 _SLICE = 25  # subscribers between two turns of the event loop: a few milliseconds if none answers
-_SHARE_OF_A_PEER = 4  # one peer may have a quarter of all subscriptions
+_HOSTS_AT_LEAST = 4  # an IP address, a router too, may have a quarter of all subscriptions
 _HIGHEST_NUMBER = 0xFFFF_FFFF
 
 _log = structlog.get_logger()
@@ -58,6 +59,7 @@ class Subscriptions:
         self._by_key: dict[tuple[Peer, int, bytes], Subscription] = {}
         self._by_object: dict[bytes, dict[Subscription, None]] = {}
         self._subscribers: dict[Peer, Subscriber] = {}
+        self._of_host: Counter[str] = Counter()  # subscriptions
         self._is_checking = False
         self._unchecked: list[Subscriber] = []  # in this second
 
@@ -151,8 +153,8 @@ class Subscriptions:
         peer, process_id, identifier = key
         served = self._served(identifier)
         subscriber = self._subscribers.get(peer) or Subscriber(peer)
-        most_of_peer = max(self._most // _SHARE_OF_A_PEER, 1)
-        if len(self._by_key) >= self._most or len(subscriber.subscriptions) >= most_of_peer:
+        most_of_host = max(self._most // _HOSTS_AT_LEAST, 1)
+        if len(self._by_key) >= self._most or self._of_host[peer.host] >= most_of_host:
             self._status.refused_subscriptions += 1
             raise RefusedServiceError(ErrorClass.RESOURCES, ErrorCode.NO_SPACE_TO_ADD_LIST_ELEMENT)
         self._subscribers[peer] = subscriber
@@ -161,6 +163,7 @@ class Subscriptions:
         )
         subscriber.subscriptions.add(subscription)
         self._by_key[key] = subscription
+        self._of_host[peer.host] += 1
         self._by_object.setdefault(identifier, {})[subscription] = None
         self._status.subscriptions = len(self._by_key)
         self._check_later()
@@ -175,8 +178,11 @@ class Subscriptions:
         raise RefusedServiceError(ErrorClass.OBJECT, ErrorCode.UNKNOWN_OBJECT)
 
     def _end(self, subscription: Subscription) -> None:
-        identifier = subscription.served.identifier
-        del self._by_key[subscription.subscriber.peer, subscription.process_id, identifier]
+        peer, identifier = subscription.subscriber.peer, subscription.served.identifier
+        del self._by_key[peer, subscription.process_id, identifier]
+        self._of_host[peer.host] -= 1
+        if not self._of_host[peer.host]:
+            del self._of_host[peer.host]
         of_object = self._by_object[identifier]
         del of_object[subscription]
         if not of_object:

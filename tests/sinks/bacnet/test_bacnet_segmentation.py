@@ -201,20 +201,21 @@ def test_aborting_client() -> None:
 
 
 def test_limits_of_the_server() -> None:
-    """Beyond 16 answers to one client and 128 in all, a request is aborted; room returns with their ends."""
+    """Beyond 32 answers to one IP address and 128 in all, a request is aborted; room returns with their ends.
+
+    A router has no more for all devices behind it: one that invents them leaves room for others.
+    """
     connection = _Connection(window=4, passes=lambda: [0.01])
-    peers = [Peer("192.0.2.7", port) for port in range(1, 10)]
-    for invoke_id in range(17):
-        for peer in peers:
-            connection.answer(_request(invoke_id=invoke_id), bytes(450), peer=peer)
-    aborts = [apdu for apdu in connection.sent if apdu[0] >> 4 == 7]
-    assert aborts[0] == bytes((0x71, 14, AbortReason.OUT_OF_RESOURCES))
-    assert len(aborts) == 17 * 9 - 128
-    connection.answers.end(peers[0], 0)
-    connection.answers.end(peers[1], 0)
-    before = len(connection.sent)
-    connection.answer(_request(invoke_id=100), bytes(450), peer=peers[0])
-    assert connection.sent[before][0] >> 4 == 3
+    routers = [Peer(f"192.0.2.{number}", 47808, 12) for number in range(1, 6)]
+    for router in routers:
+        for device in range(33):
+            connection.answer(_request(), bytes(450), peer=router._replace(mac=bytes((device,))))
+    aborts = [number for number, apdu in enumerate(connection.sent) if apdu[0] >> 4 == Pdu.ABORT]
+    assert aborts == [32, 65, 98, 131, *range(4 * 33, 5 * 33)]
+    assert connection.sent[32] == bytes((0x71, 7, AbortReason.OUT_OF_RESOURCES))
+    connection.answers.end(routers[0]._replace(mac=b"\0"), 7)
+    connection.answer(_request(), bytes(450), peer=routers[4])
+    assert connection.sent[-1][0] >> 4 == Pdu.COMPLEX_ACK
     connection.answers.close()
     connection.time.run()
 

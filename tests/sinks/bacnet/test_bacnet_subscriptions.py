@@ -80,8 +80,8 @@ class _Device:
         """Let time pass."""
         self.time.run(until_s=self.time.now_s + seconds)
 
-    def _send(self, apdu: bytes, peer: Peer, *, expects_reply: bool = False) -> bool:
-        assert expects_reply is (apdu[0] >> 4 == 0)
+    def _send(self, apdu: bytes, peer: Peer, *, expects_reply: bool = False, priority: int = 0) -> bool:
+        assert (expects_reply, priority) == (apdu[0] >> 4 == 0, 0)
         if self.has_room:
             self.subscribers[peer].receive(apdu)
         return self.has_room
@@ -375,17 +375,21 @@ def test_reload() -> None:
 
 
 def test_limits() -> None:
-    """A peer may have a quarter of the subscriptions, all peers together all; a renewal needs no room."""
+    """An IP address may have a quarter of the subscriptions, all together all; a renewal needs no room."""
     device = _Device([served := analog_input(1, value=0)], most=8)
-    others = [Peer("192.0.2.9", port) for port in range(1, 8)]
+    others = [Peer(f"192.0.2.{number}", 47808) for number in range(21, 27)]
     for process in (1, 2, 1):
         device.subscribe(served, process=process)
-    _assert_no_space(device, served, _PEER)
-    for peer in others[:6]:
+    for another in (_PEER, Peer(_PEER.host, 50_000), _PEER._replace(network=12, mac=b"\5")):
+        _assert_no_space(device, served, another)
+    for process in (1, 1):
+        device.subscriptions.subscribe(subscribe_request(served, process=process), _PEER)  # cancelled
+    device.subscribe(served, process=9)
+    for peer in others:
         device.subscribe(served, peer=peer)
-    _assert_no_space(device, served, others[6])
+    _assert_no_space(device, served, Peer("192.0.2.30", 47808))
     device.subscribe(served, peer=others[0])
-    assert (device.status.subscriptions, device.status.refused_subscriptions) == (8, 2)
+    assert (device.status.subscriptions, device.status.refused_subscriptions) == (8, 4)
 
 
 def _assert_no_space(device: _Device, served: ServedObject, peer: Peer) -> None:
