@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict, deque
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final, Protocol
 
 from gateway.model import is_within_deadband
@@ -34,7 +35,6 @@ subscriber reads is lost, and nobody notices: the receive buffer of Linux holds 
 _NO_ROOM_S = 0.01  # until the network has taken some of what is to be sent
 _SLICE = 200  # notifications between two turns of the event loop: a few milliseconds
 _UNCONFIRMED_HEADER = frames.unconfirmed_request(UnconfirmedService.UNCONFIRMED_COV_NOTIFICATION, b"")
-_WITHOUT_END = codec.context(3, codec.unsigned_data(0))
 
 
 def _value_of(number: Property) -> bytes:
@@ -139,9 +139,14 @@ class Subscription:
             return True
         return not is_within_deadband(number, sent, served.cov_increment)
 
-    def remaining_s(self, now_s: float) -> int:
-        """Return the seconds until it ends, rounded up, at least 1; 0 if it has no end."""
-        return 0 if self.ends_at_s == math.inf else max(math.ceil(self.ends_at_s - now_s), 1)
+    def time_remaining(self, now_s: float) -> bytes:
+        """Return the encoded seconds until it ends, rounded up, at least 1; 0 if it has no end."""
+        return _time_remaining(0 if self.ends_at_s == math.inf else max(math.ceil(self.ends_at_s - now_s), 1))
+
+
+@lru_cache(4096)
+def _time_remaining(seconds: int) -> bytes:
+    return codec.context(3, codec.unsigned_data(seconds))
 
 
 class InFlight:
@@ -340,7 +345,5 @@ def _notification(subscription: Subscription, now_s: float) -> bytes:
     """Return the parameters of a notification with the present value, which is the sent one from now on."""
     subscription.remember_sent()
     served = subscription.served
-    remaining_s = subscription.remaining_s(now_s)
-    remaining = codec.context(3, codec.unsigned_data(remaining_s)) if remaining_s else _WITHOUT_END
     value = _BEFORE_VALUE + served.present_value + _BEFORE_FLAGS + served.status_flags + _AFTER_FLAGS
-    return subscription.head + remaining + value
+    return subscription.head + subscription.time_remaining(now_s) + value

@@ -101,9 +101,12 @@ class ServedObject:
         `last_good` is shown if the update has no value, or one that the object cannot hold; and if it cannot
         hold that either, the good value before it.
         """
-        if object_error(self.shape, last_good) is None:
+        is_of_update = update is not None and update.value is last_good  # which object_status() checks
+        if not is_of_update and object_error(self.shape, last_good) is None:
             self.last_held = last_good
         status = object_status(update, self.shape, last_good=self.last_held)
+        if is_of_update and status.refusal is None:
+            self.last_held = last_good
         self.present_value, self.number = _ENCODERS[self.shape.type](status.present_value)
         self.status_flags = _STATUS_FLAGS[status.flags]
         self.reliability = _RELIABILITIES[status.reliability]

@@ -126,12 +126,7 @@ class Subscriptions:
     def active_subscriptions(self) -> bytes:
         """Return the encoded Active_COV_Subscriptions of the device (clause 12.11.39)."""
         now_s = self._timers.time()
-        return b"".join(
-            [
-                each.listed + codec.context(3, codec.unsigned_data(each.remaining_s(now_s)))
-                for each in self._by_key.values()
-            ]
-        )
+        return b"".join([each.listed + each.time_remaining(now_s) for each in self._by_key.values()])
 
     def close(self) -> None:
         """End all subscriptions."""
