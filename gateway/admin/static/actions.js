@@ -4,13 +4,8 @@ import { byId, element } from "./dom.js";
 import { ask } from "./state.js";
 
 const KEY = "gateway-admin-token";
-const listeners = [];
 
 export const isUnlocked = () => sessionStorage.getItem(KEY) !== null;
-
-export function whenUnlocked(listener) {
-  listeners.push(listener);
-}
 
 export async function act(path, document) {
   const headers = { Authorization: `Bearer ${sessionStorage.getItem(KEY) ?? ""}` };
@@ -25,7 +20,6 @@ function lock() {
 
 function show() {
   byId("unlock").textContent = isUnlocked() ? "Lock" : "Unlock";
-  for (const listener of listeners) listener();
 }
 
 export function open(content, dialog = byId("dialog")) {

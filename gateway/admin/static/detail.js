@@ -1,7 +1,7 @@
 // One point: everything about it, and its override.
 
 import { act, askForToken, isUnlocked, open } from "./actions.js";
-import { closeButton, element, facts, pill, table } from "./dom.js";
+import { closeButton, element, facts, pill, redraw, table } from "./dom.js";
 import { eventLink } from "./event.js";
 import { ago, span, timeText, unitText, valueText } from "./format.js";
 import { PointHistory } from "./history.js";
@@ -68,7 +68,7 @@ async function loadNow() {
   showLive();
   mine.registers.replaceChildren(registerTable(), objectTable());
   mine.members.hidden = !found.members;
-  if (found.members) mine.members.replaceChildren(membersOf(found));
+  if (found.members) redraw(mine.members, membersOf(found));
 }
 
 function registerTable() {
@@ -100,7 +100,8 @@ function showLive() {
   const forced = state.status?.mapping.forced[point.name];
   const isOld = !state.isConnected;
   const event = shown.event ?? now?.event;
-  live.replaceChildren(
+  redraw(
+    live,
     element("div", { className: "head" }, element("h3", {}, isOld ? "Last seen" : "Now"), isOld ? pill("old", "bad") : pill(shown.quality)),
     isOld ? element("p", { className: "error" }, `${state.reason ?? "The gateway does not answer"}: what is shown here is old.`) : "",
     facts([

@@ -28,6 +28,11 @@ export function setText(node, text) {
   if (node.textContent !== text) node.textContent = text;
 }
 
+// Replace what is drawn again and again, except while a mouse button is down on it: the click would be lost.
+export function redraw(node, ...children) {
+  if (!node.matches(":active")) node.replaceChildren(...children);
+}
+
 export function facts(pairs) {
   const known = pairs.filter(([, value]) => value !== null && value !== undefined && value !== "");
   return element("dl", {}, ...known.flatMap(([name, value]) => [element("dt", {}, name), element("dd", {}, value)]));

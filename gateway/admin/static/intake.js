@@ -1,6 +1,6 @@
 // What comes in: how much, what is refused and why, and what became of the last events.
 
-import { byId, card, element, facts, pill, table } from "./dom.js";
+import { byId, card, element, facts, pill, redraw, table } from "./dom.js";
 import { eventLink } from "./event.js";
 import { ago, sizeText, span } from "./format.js";
 import { plot } from "./plots.js";
@@ -25,7 +25,7 @@ export async function show() {
   } catch {
     return; // the page says already that the gateway is away
   }
-  cards.events.replaceChildren(eventTable());
+  redraw(cards.events, eventTable());
 }
 
 function makeCards() {

@@ -1,13 +1,14 @@
 // Dead letters: what could not be delivered, why, and retries.
 
-import { act, askForToken, confirm, isUnlocked, whenUnlocked } from "./actions.js";
+import { act, askForToken, confirm, isUnlocked } from "./actions.js";
 import { byId, element, table, whole } from "./dom.js";
 import { eventLink } from "./event.js";
 import { counted, timeText } from "./format.js";
 import { ask, state, when } from "./state.js";
 
 const chosen = new Set();
-let listed = null; // how many there were when the list was drawn
+let listed = null; // how many there were when the list was requested
+let drawn = null; // the list is drawn again only when it changes, or a click would be lost
 let said = null;
 
 export function begin() {
@@ -16,7 +17,6 @@ export function begin() {
     byId("letter-count").textContent = count ? count.toLocaleString() : "";
     if (!byId("view-letters").hidden && count !== listed) show();
   });
-  whenUnlocked(() => byId("view-letters").hidden || show());
 }
 
 export async function show() {
@@ -25,9 +25,13 @@ export async function show() {
   try {
     found = await ask("/api/deadletters");
   } catch (error) {
+    drawn = null;
     byId("view-letters").replaceChildren(element("p", { className: "error" }, error.message));
     return;
   }
+  const answered = JSON.stringify(found);
+  if (answered === drawn) return;
+  drawn = answered;
   const numbers = new Set(found.letters.map((letter) => letter.number));
   for (const number of chosen) if (!numbers.has(number)) chosen.delete(number);
   said ??= element("p", { className: "said", role: "status" });
@@ -54,6 +58,7 @@ function buttons(letters) {
   const all = () => {
     const isAll = chosen.size === letters.length;
     letters.forEach((letter) => (isAll ? chosen.delete(letter.number) : chosen.add(letter.number)));
+    drawn = null;
     show();
   };
   return element(

@@ -296,7 +296,7 @@ def test_an_event_is_followed_on_its_way(daemon: Daemon, browser: Browser) -> No
 
 
 def test_dead_letters_are_read_and_forgotten(daemon: Daemon, browser: Browser) -> None:
-    """Dropping needs the token and a confirmation."""
+    """Dropping needs the token, which leaves the keyboard where it was, and a confirmation."""
     assert daemon.post(telemetry("evt_odd", ROOM, {}))[0] == 200
     with opened(browser, url(daemon)) as watched:
         page = watched.page
@@ -306,7 +306,8 @@ def test_dead_letters_are_read_and_forgotten(daemon: Daemon, browser: Browser) -
         letters.get_by_role("button", name="Forget").click()
         page.locator("#token").fill(TOKEN)
         page.keyboard.press("Enter")
-        letters.get_by_role("button", name="Forget").click()
+        expect(letters.get_by_role("button", name="Forget")).to_be_focused()
+        page.keyboard.press("Enter")
         question = page.locator("#question")
         expect(question).to_contain_text("Forget 1 dead letter?")
         question.get_by_role("button", name="Cancel").click()
@@ -450,7 +451,7 @@ def test_nothing_is_cut_off_anywhere(
 
 
 def test_a_click_is_not_lost_where_a_value_comes_meanwhile(daemon: Daemon, browser: Browser) -> None:
-    """A redraw between press and release does not lose the click."""
+    """A redraw between press and release does not lose the click on a row, or on a link to an event."""
     assert daemon.post(telemetry("evt_pressed_1", ROOM, {"temperature": 21.25}))[0] == 200
     with opened(browser, url(daemon)) as watched:
         page = watched.page
@@ -462,4 +463,11 @@ def test_a_click_is_not_lost_where_a_value_comes_meanwhile(daemon: Daemon, brows
         assert daemon.post(telemetry("evt_pressed_2", ROOM, {"temperature": 21.75}))[0] == 200
         expect(value).to_contain_text("21.75")
         page.mouse.up()
-        expect(page.locator("#dialog")).to_contain_text("Measured")
+        dialog = page.locator("#dialog")
+        expect(dialog).to_contain_text("Measured")
+        dialog.get_by_role("link", name="evt_pressed_2").first.hover()
+        page.mouse.down()
+        assert daemon.post(telemetry("evt_pressed_3", ROOM, {"temperature": 22.25}))[0] == 200
+        expect(value).to_contain_text("22.25")
+        page.mouse.up()
+        expect(dialog).to_contain_text("Body as received")
