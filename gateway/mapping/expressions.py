@@ -32,6 +32,8 @@ _END = r"(?![\w$]|[-./:@][\w$])"
 _NUMBERS = re.compile(rf"({_NUMBER})(?:[-/]{_NUMBER})*{_END}")  # the first of those without a space between
 _WORD = re.compile(r"[\w$](?:[\w$]|[-./:@](?=[\w$]))*")
 _WORD_END = re.compile(_END)
+_OPERAND = re.compile(rf"\.?{_WORD.pattern}")
+_SPACED_NAME = re.compile(r"x(?: x)+")
 _OPERATOR = re.compile(r"<=|>=|==|!=|[-+*/%(),<>]")
 _FOREIGN = re.compile(r"\*\*|//|<>|&&?|\|\|?|=(?!=)|!(?!=)|\^|;")
 _INSTEAD = {
@@ -154,6 +156,27 @@ def compile_expression(text: str, known_names: Collection[str]) -> Expression:
     compiled = compile(ast.fix_missing_locations(function), "<expr>", "eval")
     compute = eval(compiled, {"__builtins__": {}, **_NAMESPACE})  # noqa: S307 - of the allowed nodes only
     return Expression(text, names, code, compute)
+
+
+def is_condition(text: str) -> bool:
+    """Return whether an expression is true or false: a comparison, `and`, `or`, `not`, or a choice of these.
+
+    The points need not be known: words side by side are one name. What is no expression is no condition.
+    """
+    if len(text) > LONGEST_EXPRESSION:
+        return False
+    code = _OPERAND.sub(lambda found: found[0] if found[0] in _KEYWORDS else "x", " ".join(text.split()))
+    try:
+        return _is_condition(ast.parse(_SPACED_NAME.sub("x", code), mode="eval").body)
+    except (SyntaxError, ValueError):
+        return False
+
+
+def _is_condition(node: ast.expr) -> bool:
+    if isinstance(node, ast.IfExp):
+        return _is_condition(node.body) and _is_condition(node.orelse)
+    is_not = isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not)
+    return is_not or isinstance(node, ast.Compare | ast.BoolOp)
 
 
 def _checked(value: float | bool) -> float | bool:  # noqa: FBT001 - a value of a point

@@ -51,15 +51,17 @@ def object_shape(
     registers: Iterable[Register],
     *,
     is_measure: bool,
+    is_boolean: bool = False,
 ) -> ObjectShape:
     """Return type and states of a point's object. `is_measure`: the point has a unit or a deadband.
 
-    `written`: the type that the table states. Raises ValueError if the point cannot be of that type.
+    `written`: the type that the table states; `is_boolean`: the point is computed, and true or false. Raises
+    ValueError if the point cannot be of the written type.
     """
     shows_numbers = is_measure or conversion.calculates or isinstance(conversion.bits, tuple)
     states = _map_states(conversion)
     usual = _PSEUDO_SHAPES.get(source) or _usual_shape(
-        conversion, registers, states, shows_numbers=shows_numbers
+        conversion, registers, states, shows_numbers=shows_numbers, is_boolean=is_boolean
     )
     if written is None or written is usual.type:
         return usual
@@ -82,7 +84,12 @@ def _map_states(conversion: Conversion) -> dict[Scalar, str]:
 
 
 def _usual_shape(
-    conversion: Conversion, registers: Iterable[Register], states: dict[Scalar, str], *, shows_numbers: bool
+    conversion: Conversion,
+    registers: Iterable[Register],
+    states: dict[Scalar, str],
+    *,
+    shows_numbers: bool,
+    is_boolean: bool,
 ) -> ObjectShape:
     if states and (not shows_numbers or _has_text(states)):
         is_binary = states.keys() == _BINARY
@@ -90,7 +97,8 @@ def _usual_shape(
     if shows_numbers:
         return ObjectShape(ObjectType.ANALOG_INPUT)
     types = {register.type for register in registers}
-    if conversion.kind is ValueKind.SWITCH or conversion.bits is not None or "bit" in types:
+    is_switch = conversion.kind is ValueKind.SWITCH or conversion.bits is not None or "bit" in types
+    if is_boolean or is_switch:
         return ObjectShape(ObjectType.BINARY_INPUT)
     return ObjectShape(ObjectType.CHARACTERSTRING_VALUE if "string" in types else ObjectType.ANALOG_INPUT)
 

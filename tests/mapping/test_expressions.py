@@ -14,7 +14,13 @@ from hypothesis import strategies as st
 
 from gateway.mapping.convert import round_decimals
 from gateway.mapping.expression_units import check_units
-from gateway.mapping.expressions import FUNCTIONS, Expression, ExpressionError, compile_expression
+from gateway.mapping.expressions import (
+    FUNCTIONS,
+    Expression,
+    ExpressionError,
+    compile_expression,
+    is_condition,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
@@ -77,6 +83,7 @@ def test_results(text: str, result: float) -> None:
     found = compute(text)
     assert found == result
     assert isinstance(found, bool) == isinstance(result, bool)
+    assert not is_condition(text) or isinstance(found, bool)
     assert not isinstance(found, float) or math.copysign(1, found) == math.copysign(1, result)
 
 
@@ -288,6 +295,7 @@ def test_results_are_those_of_a_naive_interpreter(data: st.DataObject, values: l
     result = expression.evaluate([by_name[name] for name in expression.names])
     assert result == expected
     assert type(result) is type(expected)
+    assert not is_condition(node.text) or isinstance(result, bool | None)
 
 
 def compiled_or_refused(text: str, names: Collection[str]) -> Expression | None:
@@ -311,8 +319,10 @@ def test_any_text_is_compiled_or_refused_in_time(text: str) -> None:
     """Any text at all is an expression or refused in the declared way, within milliseconds."""
     started = time.process_time()
     expression = compiled_or_refused(text, VALUES)
+    is_true_or_false = is_condition(text)
     if expression is not None:
-        expression.evaluate([VALUES[name] for name in expression.names])
+        result = expression.evaluate([VALUES[name] for name in expression.names])
+        assert not is_true_or_false or isinstance(result, bool | None)
     assert time.process_time() - started < 0.5
 
 

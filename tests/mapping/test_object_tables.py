@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from support.bacnet_lock import instances, load_objects
+from support.bacnet_lock import instances, load_objects, lock_objects
 from support.point_tables import load_good_tables, table_of_points
 from support.registers_lock import known
 
@@ -69,6 +69,36 @@ def test_an_object_has_type_instance_and_states(tmp_path: Path) -> None:
     assert (other.sink, other.type, other.instance) == ("bac2", shown.type, shown.instance)
     (shown, _) = point(tmp_path, ", bacnet: {object: large-analog-value, instance: 4194302}").objects
     assert (shown.type, shown.instance) == ("large-analog-value", 4_194_302)
+
+
+@pytest.mark.parametrize(
+    ("keys", "kind"),
+    [
+        ('expr: "T > .5"', "binary-input"),
+        ('expr: "18 < T <= 21.5 and not Zone temp"', "binary-input"),
+        ('expr: "(not ZN-T) if T > 1e3 else\n      (T or 1ST.FLOW)"', "binary-input"),
+        ('expr: "T == 1", modbus: {to: regs, table: input, register: 0, type: uint16}', "binary-input"),
+        ("any: {of: A/T}, modbus: {to: regs, table: input, register: 0, type: uint16}", "binary-input"),
+        ("all: {of: A/T}", "binary-input"),
+        ('expr: "T > 3", map: {"true": 5, "false": 7}', "multi-state-input"),
+        ('expr: "T > 3", unit: percent', "analog-input"),
+        ('expr: "T > 3", bacnet: {object: analog-input}', "analog-input"),
+        ('expr: "T if T > 3 else not T"', "analog-input"),
+        ('expr: "2 * (T > 3)"', "analog-input"),
+        ('expr: "max(T > 3, T)"', "analog-input"),
+        ('expr: "-(T > 3)"', "analog-input"),
+        ('expr: "T-or-B"', "analog-input"),
+        ("sum: {of: A/T}", "analog-input"),
+    ],
+)
+def test_a_computed_point_that_is_true_or_false_is_binary(tmp_path: Path, keys: str, kind: str) -> None:
+    """A comparison, `and`, `or`, `not`, a choice of these, `any` and `all`."""
+    names = ("T", "Zone temp", "ZN-T", "1ST.FLOW", "T-or-B")
+    members = "".join(f"  - {{tag: A, point: {name}, asset: a, from: t, bacnet: false}}\n" for name in names)
+    table = f"schema: gateway.points/1\nsite: hq\npoints:\n{members}  - {{tag: A, point: P, {keys}}}\n"
+    load_objects(tmp_path, table)
+    lock_objects(tmp_path)
+    assert instances(load_objects(tmp_path)) == {"A/P": f"{kind} 1"}
 
 
 def test_an_asset_overrides_the_object_of_a_template_key_by_key(tmp_path: Path) -> None:

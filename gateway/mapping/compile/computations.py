@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from gateway.mapping.computed_keys import COMPUTED_KEYS
+from gateway.mapping.expressions import is_condition
 from gateway.mapping.table import SinglePoint
 
 if TYPE_CHECKING:
@@ -29,6 +30,11 @@ class Computation:
     text: str
     unit: str | None
     stale_after: StaleAfter | None
+
+    @property
+    def is_boolean(self) -> bool:
+        """Whether the result is true or false."""
+        return self.kind in {"any", "all"} or (self.kind == "expr" and is_condition(self.text))
 
     def steps(self, index: int) -> Steps:
         """Return the path in the point to one of the names."""

@@ -122,6 +122,7 @@ def draft_point(
         keys,
         place,
         source=source,
+        computation=computation,
         conversion=draft.conversion,
         registers=[block.register for block in blocks],
         defaults=defaults,

@@ -12,6 +12,7 @@ from gateway.model import BacnetObject, ObjectType
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from gateway.mapping.compile.computations import Computation
     from gateway.mapping.compile.sources import Place, TableInputs
     from gateway.mapping.table import Defaults, PointKeys
     from gateway.model import Conversion, Register, Scalar
@@ -35,6 +36,7 @@ def draft_object(
     place: Place,
     *,
     source: str,
+    computation: Computation | None,
     conversion: Conversion,
     registers: Iterable[Register],
     defaults: Defaults,
@@ -47,8 +49,11 @@ def draft_object(
     if not sinks and own.object is None:
         return None
     is_measure = keys.unit is not None or keys.cov is not None
+    is_boolean = computation is not None and computation.is_boolean
     try:
-        shape = object_shape(own.object, source, conversion, registers, is_measure=is_measure)
+        shape = object_shape(
+            own.object, source, conversion, registers, is_measure=is_measure, is_boolean=is_boolean
+        )
     except ValueError as error:
         place.report(str(error), "bacnet", "object")
         return None
