@@ -52,6 +52,10 @@ class TransientError(GatewayError):
         self.retry_after_s = retry_after_s
 
 
+class ForbiddenError(GatewayError):
+    """The other side does not allow this user what was requested."""
+
+
 class RefusedError(GatewayError):
     """The receiver refused these updates permanently; all others of the batch were delivered."""
 

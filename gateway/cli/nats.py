@@ -10,58 +10,46 @@ Exit code 0: all is as it should be; 1: it is not yet, and why.
 
 from __future__ import annotations
 
-import argparse
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gateway.cli.arguments import run_action
-from gateway.cli.loading import add_config_argument
+from gateway.cli.arguments import add_actions, run_action
 from gateway.cli.terminal import HelpFormatter
 from gateway.errors import CommandError
 
 if TYPE_CHECKING:
-    from gateway.cli.arguments import Action
+    import argparse
 
-_MOST_REPLICAS = 5  # that JetStream allows
+_SETUP = """\
+Shows what the stream of each `nats` sink lacks, and the consumer of a `nats` source. Changes nothing without
+--apply, and never deletes a stream or a consumer.
+
+    gateway nats setup -c config/gateway.yaml --max-age 14d
+
+Exit code 0: all is as it should be; 1: it is not, or cannot be made so, and why.
+"""
+_REPUBLISH = """\
+Publishes events of this intake's journal once more, oldest first, while the gateway runs or not. Edge boxes
+ignore events that they have already.
+
+    gateway nats republish -c config/gateway.yaml --since 36h
+
+Exit code 0: all are in the stream; 1: some are not, and why.
+"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the actions and their arguments."""
-    add_config_argument(parser)
-    actions = parser.add_subparsers(title="actions", metavar="ACTION", required=True)
-
-    def add_action(act: Action, name: str, summary: str, description: str) -> argparse.ArgumentParser:
-        action = actions.add_parser(
-            name, help=summary, description=description, formatter_class=HelpFormatter
-        )
-        add_config_argument(action, default=argparse.SUPPRESS)
-        action.set_defaults(act=act)
-        return action
-
-    _add_setup(
-        add_action(
-            _setup,
-            "setup",
-            "compare stream and consumer with these settings; make them with --apply",
-            "Shows what the stream of each `nats` sink lacks, and the consumer of a `nats` source. Changes"
-            " nothing without --apply, and never deletes a stream or a consumer.\n\n"
-            "    gateway nats setup -c config/gateway.yaml --max-age 14d\n\n"
-            "Exit code 0: all is as it should be; 1: it is not, or cannot be made so, and why.\n",
-        )
-    )
-    _add_republish(
-        add_action(
-            _republish,
-            "republish",
-            "publish events of the journal again, into a stream that lost them",
-            "Publishes events of this intake's journal once more, oldest first, while the gateway runs or"
-            " not."
-            " Edge boxes ignore events that they have already.\n\n"
-            "    gateway nats republish -c config/gateway.yaml --since 36h\n\n"
-            "Exit code 0: all are in the stream; 1: some are not, and why.\n",
-        )
-    )
+    actions = {
+        "setup": (_setup, "compare stream and consumer with these settings; make them with --apply"),
+        "republish": (_republish, "publish events of the journal again, into a stream that lost them"),
+    }
+    parsers = add_actions(parser, actions)
+    for name, description in (("setup", _SETUP), ("republish", _REPUBLISH)):
+        parsers[name].description, parsers[name].formatter_class = description, HelpFormatter
+    _add_setup(parsers["setup"])
+    _add_republish(parsers["republish"])
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -92,7 +80,8 @@ def _add_setup(action: argparse.ArgumentParser) -> None:
     )
     action.add_argument(
         "--replicas",
-        type=_replicas,
+        type=int,
+        choices=range(1, 6),  # JetStream allows five
         metavar="N",
         help="servers that have each event (default: 3); with 1, the loss of a server loses events",
     )
@@ -123,9 +112,3 @@ def _add_republish(action: argparse.ArgumentParser) -> None:
     )
     action.add_argument("--sink", metavar="NAME", help="the sink of type nats, if there are several")
     action.add_argument("--dry-run", action="store_true", help="count the events, and publish nothing")
-
-
-def _replicas(text: str) -> int:
-    if text not in {str(number) for number in range(1, _MOST_REPLICAS + 1)}:
-        raise argparse.ArgumentTypeError(f"{text!r}: a number from 1 to {_MOST_REPLICAS} is expected")
-    return int(text)

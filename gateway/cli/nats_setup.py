@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from gateway.cli.arguments import duration_option
@@ -14,16 +14,17 @@ from gateway.intake.source_config import NatsSourceConfig
 from gateway.jetstream.api import open_api
 from gateway.settings import load_settings
 from gateway.text import align_columns
-from gateway.tools.stream_setup import StreamLimits, plan_consumer, plan_stream
+from gateway.tools.stream_setup import NS_PER_S, consumer_changes, stream_changes
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Sequence
     from pathlib import Path
 
     from gateway.jetstream.api import JetStreamApi
     from gateway.jetstream.config import NatsConfig
     from gateway.settings import Settings
-    from gateway.tools.stream_setup import Plan
+    from gateway.tools.stream_setup import Change, Config
 
 _NO_NATS = "these settings have no sink and no source of type nats: see docs/fleet.md"
 
@@ -34,9 +35,9 @@ def setup(arguments: argparse.Namespace) -> int:
     uses = settings.nats
     if not uses:
         raise CommandError(f"{arguments.config}: {_NO_NATS}")
-    limits = _limits(arguments)
+    asked = _limits(arguments)
     return max(
-        asyncio.run(_set_up(setting, _as_user(config, arguments), settings, limits, arguments))
+        asyncio.run(_set_up(setting, _as_user(config, arguments), settings, asked, arguments))
         for setting, config in uses.items()
     )
 
@@ -52,30 +53,60 @@ def _secret(file: Path | None) -> SecretSource | None:
     return None if file is None else SecretSource("file", str(file.absolute()))
 
 
-def _limits(arguments: argparse.Namespace) -> StreamLimits:
-    try:
-        max_bytes = None if arguments.max_bytes is None else parse_size(arguments.max_bytes)
-    except ValueError as error:
-        raise CommandError(f"--max-bytes {arguments.max_bytes}: {error}") from error
-    return StreamLimits(
-        replicas=arguments.replicas,
-        max_age_s=None if arguments.max_age is None else duration_option("--max-age", arguments.max_age),
-        max_bytes=max_bytes,
-    )
+def _limits(arguments: argparse.Namespace) -> Config:
+    """Return the limits that the command line names, in JetStream's keys and units."""
+    limits: Config = {}
+    if arguments.replicas is not None:
+        limits["num_replicas"] = arguments.replicas
+    if arguments.max_age is not None:
+        limits["max_age"] = round(duration_option("--max-age", arguments.max_age)) * NS_PER_S
+    if arguments.max_bytes is not None:
+        try:
+            limits["max_bytes"] = parse_size(arguments.max_bytes)
+        except ValueError as error:
+            raise CommandError(f"--max-bytes {arguments.max_bytes}: {error}") from error
+    return limits
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """What one stream or consumer lacks; `present` is its configuration, None if it is absent."""
+
+    stream: str
+    consumer: str | None
+    present: Config | None
+    changes: Sequence[Change]
+
+    def __str__(self) -> str:
+        return f"stream {self.stream}" + ("" if self.consumer is None else f", consumer {self.consumer}")
+
+    async def apply(self, api: JetStreamApi) -> None:
+        """Do it; all other keys stay as they are."""
+        is_new = self.present is None
+        config = (self.present or {}) | {change.key: change.after for change in self.changes}
+        if self.consumer is None:
+            await api.write_stream({**config, "name": self.stream}, is_new=is_new)
+            return
+        if "filter_subjects" in config:
+            config.pop("filter_subject", None)  # the same as a list of one, and never both
+        await api.write_consumer(self.stream, {**config, "durable_name": self.consumer}, is_new=is_new)
 
 
 async def _set_up(
-    setting: str, config: NatsConfig, settings: Settings, limits: StreamLimits, arguments: argparse.Namespace
+    setting: str, config: NatsConfig, settings: Settings, asked: Config, arguments: argparse.Namespace
 ) -> int:
     async with open_api(config, setting=setting, name=settings.name) as api:
-        plan = await _plan(api, config, settings, limits)
-        print(_as_text(plan), end="")
+        plan = await _plan(api, config, settings, asked)
         if not plan.changes:
+            print(f"{plan}: as it should be")
             return 0
+        print(f"{plan}: {'not there yet' if plan.present is None else 'to be changed'}")
+        rows = [(change.key, change.values, change.loses or change.note) for change in plan.changes]
+        print(align_columns(rows), end="")
         if not arguments.apply:
             print("  nothing is changed: --apply makes it so")
             return 1
-        if plan.loses and not arguments.narrow:
+        if any(change.loses for change in plan.changes) and not arguments.narrow:
             raise CommandError(
                 f"{plan}: nothing is changed, as events would be deleted or refused; --narrow allows it"
             )
@@ -87,26 +118,21 @@ async def _set_up(
     return 0
 
 
-async def _plan(api: JetStreamApi, config: NatsConfig, settings: Settings, limits: StreamLimits) -> Plan:
-    if isinstance(config, NatsSourceConfig):
-        if await api.stream(config.stream) is None:
-            raise CommandError(
-                f"stream {config.stream}: not there yet; first run this with an intake's settings"
-            )
-        return await plan_consumer(api, config)
-    return await plan_stream(api, config.stream, organization=settings.infodeck.organization, limits=limits)
+async def _plan(api: JetStreamApi, config: NatsConfig, settings: Settings, asked: Config) -> _Plan:
+    stream = await api.stream(config.stream)
+    if not isinstance(config, NatsSourceConfig):
+        present = None if stream is None else stream["config"]
+        organization = settings.infodeck.organization
+        changes = stream_changes(present, organization=organization, asked=asked)
+        return _Plan(config.stream, None, present, changes)
+    if stream is None:
+        raise CommandError(f"stream {config.stream}: not there yet; first run this with an intake's settings")
+    consumer = await api.consumer(config.stream, config.consumer)
+    present = None if consumer is None else consumer["config"]
+    return _Plan(config.stream, config.consumer, present, consumer_changes(present, config))
 
 
-def _as_text(plan: Plan) -> str:
-    if not plan.changes:
-        return f"{plan}: as it should be\n"
-    title = f"{plan}: {'not there yet' if plan.found is None else 'to be changed'}\n"
-    return title + align_columns(
-        (change.key, change.values, change.loses or change.note) for change in plan.changes
-    )
-
-
-def _advice(plan: Plan, reason: str) -> str:
+def _advice(plan: _Plan, reason: str) -> str:
     """Return what to do about the server's usual refusals."""
     if "insufficient resources" in reason or "replicas > 1" in reason:
         return "; three replicas need a cluster of three servers, --replicas 1 is for a trial"

@@ -15,20 +15,23 @@ import orjson
 from gateway.doctor.daemon_status import get, value_at
 from gateway.doctor.diagnosis import Finding, ok, problem, warning
 from gateway.doctor.stream_checks import consumer_findings, permission_findings, stream_findings
-from gateway.errors import ConfigError, GatewayError, TransientError
+from gateway.errors import ConfigError, ForbiddenError, GatewayError, TransientError
 from gateway.infodeck.request_errors import Failure
 from gateway.intake.source_config import NatsSourceConfig
 from gateway.jetstream.config import OLDEST_SERVER
 from gateway.text import duration_text
+from gateway.tools.stream_setup import NS_PER_MS, consumer_changes
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+    from contextlib import AbstractAsyncContextManager
+
     from gateway.doctor.facts import Facts
     from gateway.jetstream.api import JetStreamApi
     from gateway.jetstream.config import NatsConfig
 
 _WANTED = (2, 15)
 _WITHIN_S = 4.0
-_NS_PER_MS = 1_000_000
 _UPDATE = "install nats-server 2.15 or newer, one server after the other"
 _SYNC = "set `jetstream {sync_interval: always}` in its configuration, and restart one server after the other"
 _SETUP = "`gateway nats setup` with these settings shows what is missing, and makes it with --apply"
@@ -36,55 +39,52 @@ _SETUP = "`gateway nats setup` with these settings shows what is missing, and ma
 
 async def check_servers(facts: Facts) -> list[Finding]:
     """Connect to each server, and read `sync_interval` where a monitoring port is named."""
-    uses = facts.settings.nats
-    if uses and find_spec("nats") is None:
+    if facts.settings.nats and find_spec("nats") is None:
         return [problem("the client for NATS is not installed", "pip install 'building-gateway[nats]'")]
-    found = await asyncio.gather(*(_servers(facts, setting, config) for setting, config in uses.items()))
-    return [finding for findings in found for finding in findings]
+    return await _of_each(facts, _servers)
 
 
 async def check_streams(facts: Facts) -> list[Finding]:
     """Look at the stream of each sink, and at the consumer of a source; nothing is changed or fetched."""
-    uses = facts.settings.nats if find_spec("nats") is not None else {}
-    found = await asyncio.gather(*(_stream(facts, setting, config) for setting, config in uses.items()))
+    return [] if find_spec("nats") is None else await _of_each(facts, _stream)
+
+
+async def _of_each(
+    facts: Facts, check: Callable[[Facts, str, NatsConfig], Awaitable[list[Finding]]]
+) -> list[Finding]:
+    found = await asyncio.gather(*(check(facts, *use) for use in facts.settings.nats.items()))
     return [finding for findings in found for finding in findings]
+
+
+def _connection(facts: Facts, setting: str, config: NatsConfig) -> AbstractAsyncContextManager[JetStreamApi]:
+    from gateway.jetstream.api import open_api  # noqa: PLC0415 - loads the client
+
+    return open_api(config, setting=setting, name=facts.settings.name)
 
 
 async def _servers(facts: Facts, setting: str, config: NatsConfig) -> list[Finding]:
     each = [_server(facts, setting, replace(config, servers=(server,))) for server in config.servers]
     answers = await asyncio.gather(*each)
-    away = [answer for answer in answers if isinstance(answer, TransientError)]
+    away = [f"{setting}: {answer}" for answer in answers if isinstance(answer, TransientError)]
     found = [finding for answer in answers if isinstance(answer, list) for finding in answer]
     if len(away) == len(answers):
-        found += [
-            problem(
-                f"{setting}: {error}",
-                "is nats-server running there, and does the firewall let this machine out to it? Events"
-                " are kept"
-                " until it is back",
-            )
-            for error in away
-        ]
+        remedy = (
+            "is nats-server running there, and does the firewall let this machine out to it? Events are kept"
+            " until it is back"
+        )
+        found += [problem(server, remedy) for server in away]
     else:
-        found += [
-            warning(
-                f"{setting}: {error}",
-                "start it: with three servers, one may be away, and with two away nothing is accepted",
-            )
-            for error in away
-        ]
+        remedy = "start it: with three servers, one may be away, and with two away nothing is accepted"
+        found += [warning(server, remedy) for server in away]
     return [*found, *await _sync_findings(setting, config)]
 
 
 async def _server(facts: Facts, setting: str, config: NatsConfig) -> list[Finding] | TransientError:
     """Return the findings about one server, or why it cannot be asked."""
-    from gateway.jetstream.api import open_api  # noqa: PLC0415 - loads the client
-
     where = f"{setting}: {config.servers[0]}"
     try:
-        async with open_api(config, setting=setting, name=facts.settings.name) as api:
-            version = api.client.connected_server_version
-            largest = api.client.max_payload
+        async with _connection(facts, setting, config) as api:
+            version, largest = api.client.connected_server_version, api.client.max_payload
     except ConfigError:
         return []  # a secret, reported by the check of the secrets
     except TransientError as error:
@@ -96,19 +96,14 @@ async def _server(facts: Facts, setting: str, config: NatsConfig) -> list[Findin
     if (version.major, version.minor) < OLDEST_SERVER and isinstance(config, NatsSourceConfig):
         found.append(problem(f"{runs}, which this gateway cannot read from in order", _UPDATE))
     elif (version.major, version.minor) < _WANTED:
-        found.append(
-            warning(
-                f"{runs}: with `sync_interval: always`, it takes a tenth of the events that 2.15 takes",
-                _UPDATE,
-            )
-        )
+        slow = "with `sync_interval: always`, it takes a tenth of the events that 2.15 takes"
+        found.append(warning(f"{runs}: {slow}", _UPDATE))
     intake = facts.settings.intake
     if intake is not None and largest < intake.max_body:
         found.append(
             warning(
-                f"{where} takes messages of {largest} bytes at most: larger events, which the intake"
-                " accepts up to"
-                f" {intake.max_body} bytes, become dead letters",
+                f"{where} takes messages of {largest} bytes at most: larger events, which the intake accepts"
+                f" up to {intake.max_body} bytes, become dead letters",
                 "set its `max_payload`, or intake.max_body, so that all that is accepted can be published",
             )
         )
@@ -117,15 +112,14 @@ async def _server(facts: Facts, setting: str, config: NatsConfig) -> list[Findin
 
 async def _sync_findings(setting: str, config: NatsConfig) -> list[Finding]:
     """Return whether servers write an event to disk before they acknowledge it."""
-    if not config.monitor:
-        return [
-            ok(
-                f"{setting}: sync_interval is not looked at, as only the servers' monitoring ports show"
-                " it: name them"
-                f" ({setting}.monitor), or see yourself that each server has `sync_interval: always`"
-            )
-        ]
-    return [await _sync(setting, url) for url in config.monitor]
+    if config.monitor:
+        return [await _sync(setting, url) for url in config.monitor]
+    return [
+        ok(
+            f"{setting}: sync_interval is not looked at, as only the servers' monitoring ports show it: name"
+            f" them ({setting}.monitor), or see yourself that each server has `sync_interval: always`"
+        )
+    ]
 
 
 async def _sync(setting: str, url: str) -> Finding:
@@ -142,21 +136,18 @@ async def _sync(setting: str, url: str) -> Finding:
         return warning(f"{setting}.monitor: {url} {reason}", "correct it, or leave it out")
     if value_at(document, "config.sync_always", default=False):
         return ok(f"{url}: sync_interval is always")
-    every = duration_text(value_at(document, "config.sync_interval", 0) // _NS_PER_MS)
+    every = duration_text(value_at(document, "config.sync_interval", 0) // NS_PER_MS)
     return warning(
         f"{url}: sync_interval is {every}: if the servers lose power together, the events that they"
-        " acknowledged in"
-        " that time can be lost",
+        " acknowledged in that time can be lost",
         _SYNC,
     )
 
 
 async def _stream(facts: Facts, setting: str, config: NatsConfig) -> list[Finding]:
-    from gateway.jetstream.api import ForbiddenError, open_api  # noqa: PLC0415 - loads the client
-
     where = f"{setting}: stream {config.stream}"
     try:
-        async with open_api(config, setting=setting, name=facts.settings.name) as api:
+        async with _connection(facts, setting, config) as api:
             if isinstance(config, NatsSourceConfig):
                 found = await _edge(facts, api, setting, config)
             else:
@@ -187,27 +178,21 @@ async def _intake(facts: Facts, api: JetStreamApi, where: str, config: NatsConfi
 
 
 async def _edge(facts: Facts, api: JetStreamApi, setting: str, source: NatsSourceConfig) -> list[Finding]:
-    from gateway.jetstream.api import ForbiddenError  # noqa: PLC0415 - loads the client
-    from gateway.tools.stream_setup import plan_consumer  # noqa: PLC0415 - loads the client
-
     where = f"{setting}: consumer {source.consumer}"
-    plan = await plan_consumer(api, source)
-    if plan.found is None:
+    consumer = await api.consumer(source.stream, source.consumer)
+    if consumer is None:
         return [problem(f"{where} does not exist in stream {source.stream}: no event comes", _SETUP)]
     try:
         stream = await api.stream(source.stream)
     except ForbiddenError:
         stream = None  # what the intake's doctor looks at
-    differing = ", ".join(f"{change.key} {change.values}" for change in plan.changes)
-    found = (
-        [problem(f"{where} is not as these settings need it: {differing}", _SETUP)] if plan.changes else []
-    )
-    return [*found, *consumer_findings(where, plan.found, stream, now_ms=facts.now_ms)]
+    changes = consumer_changes(consumer["config"], source)
+    differing = ", ".join(f"{change.key} {change.values}" for change in changes)
+    found = [problem(f"{where} is not as these settings need it: {differing}", _SETUP)] if changes else []
+    return [*found, *consumer_findings(where, consumer, stream, now_ms=facts.now_ms)]
 
 
 async def _permissions(facts: Facts, api: JetStreamApi, setting: str, config: NatsConfig) -> list[Finding]:
-    from gateway.jetstream.api import ForbiddenError  # noqa: PLC0415 - loads the client
-
     try:
         permissions = await api.permissions()
     except ForbiddenError:

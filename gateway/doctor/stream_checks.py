@@ -9,6 +9,7 @@ from gateway.doctor.diagnosis import Finding, ok, problem, warning
 from gateway.events import parse_time
 from gateway.jetstream.subjects import covers, event_subject, organization_subjects
 from gateway.text import count_text, duration_text, short_list
+from gateway.tools.stream_setup import NS_PER_MS, stream_changes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
 
 Document = dict[str, Any]
 
-_NS_PER_MS = 1_000_000
 _SHORTEST_AGE_MS = 3 * 86_400_000  # a long weekend
 _LEAST_WINDOW_MS = 120_000
 _LONGEST_WINDOW_MS = 3_600_000
@@ -27,6 +27,30 @@ _NEARLY_FULL = 0.8
 _LEAST_SPAN_MS = 3_600_000  # of messages, before their rate says anything
 _MANY_PENDING = 5_000  # more than an edge catches up with in a second
 _SETUP = "`gateway nats setup` with these settings shows the change, and makes it with --apply"
+_NARROW_SETUP = (
+    "gateway nats setup --apply --narrow: a full stream then refuses new events, which wait in the intake's"
+    " journal; other programs that publish to it are refused, too"
+)
+_OTHER_STREAM = "make another stream with `gateway nats setup`, and name it in the settings"
+_LONGER = "with the longest time that a building is away"
+_SECURITY = "see `Security` in docs/fleet.md"
+
+# By the key that is not as it should be: what makes the stream lose events although there is room.
+_RISKS = {
+    "subjects": ("does not take {ours}: events wait in the journal of the intake", _SETUP),
+    "storage": ("is in memory: events are lost when its servers restart", _OTHER_STREAM),
+    "retention": (
+        "has the retention {before}: what one building has fetched may be missing for another one",
+        _OTHER_STREAM,
+    ),
+    "discard": (
+        "deletes its oldest events when it is full, which buildings that are away then never get",
+        _NARROW_SETUP,
+    ),
+    "max_msgs": ("is limited to {before} events: older ones are deleted", _SETUP),
+    "max_msgs_per_subject": ("is limited to {before} events of an asset: older ones are deleted", _SETUP),
+    "no_ack": ("acknowledges nothing, so the intake waits for ever", _SETUP),
+}
 
 
 def stream_findings(
@@ -35,7 +59,7 @@ def stream_findings(
     """Return what the stream of an intake risks, whose journal keeps events for `journal_ms`."""
     config = stream["config"]
     found = [
-        *_kept_findings(where, config, organization),
+        *_configuration_findings(where, config, organization),
         *_replica_findings(where, stream),
         *_retention_findings(where, config, journal_ms),
         *_room_findings(where, stream, now_ms),
@@ -44,51 +68,27 @@ def stream_findings(
     if found:
         return found
     age = duration_text(_milliseconds(config["max_age"])) if config["max_age"] else "any time"
-    used = f"{count_text(stream['state']['messages'], 'event', grouped=True)}"
+    used = count_text(stream["state"]["messages"], "event", grouped=True)
     return [ok(f"{where}: {used}, {config['num_replicas']} replicas; a building may be away for {age}")]
 
 
-def _kept_findings(where: str, config: Document, organization: str) -> Iterator[Finding]:
-    """Yield what makes the stream lose events although there is room."""
-    wanted = organization_subjects(organization)
-    if not any(covers(subject, wanted) for subject in config.get("subjects") or []):
-        yield problem(f"{where} does not take {wanted}: events wait in the journal of the intake", _SETUP)
-    if config["storage"] != "file":
-        yield problem(
-            f"{where} is in memory: events are lost when its servers restart",
-            "make another stream with `gateway nats setup`, and name it in the settings",
-        )
-    if config["retention"] != "limits":
-        yield problem(
-            f"{where} has the retention {config['retention']}: what one building has fetched may be"
-            " missing for"
-            " another one, or for one that is set up later",
-            "make another stream with `gateway nats setup`, and name it in the settings",
-        )
-    if config["discard"] != "new":
-        yield problem(
-            f"{where} deletes its oldest events when it is full, which buildings that are away then never"
-            " get",
-            "gateway nats setup --apply --narrow: a full stream then refuses new events, which wait in the"
-            " intake's journal; other programs that publish to it are refused, too",
-        )
-    if config.get("max_msgs", -1) > 0 or config.get("max_msgs_per_subject", -1) > 0:
-        yield problem(
-            f"{where} is limited to a number of events, in all or per asset: older ones are deleted", _SETUP
-        )
-    if config.get("no_ack"):
-        yield problem(f"{where} acknowledges nothing, so the intake waits for ever", _SETUP)
+def _configuration_findings(where: str, config: Document, organization: str) -> Iterator[Finding]:
+    ours = organization_subjects(organization)
+    for change in stream_changes(config, organization=organization):
+        if change.key in _RISKS:
+            risk, remedy = _RISKS[change.key]
+            yield problem(f"{where} {risk.format(ours=ours, before=change.before)}", remedy)
 
 
 def _replica_findings(where: str, stream: Document) -> Iterator[Finding]:
     replicas, cluster = stream["config"]["num_replicas"], stream.get("cluster") or {}
     if replicas < _WANTED_REPLICAS:
-        servers = "its server" if replicas == 1 else "one of its two servers"
+        servers, loss = (
+            ("its server", "it loses") if replicas == 1 else ("one of its two servers", "both lose")
+        )
         yield warning(
-            f"{where} has {count_text(replicas, 'replica')}: while {servers} is away nothing is accepted,"
-            " and what"
-            f" {'it loses' if replicas == 1 else 'both lose'} is missing in every building that had not"
-            " fetched it",
+            f"{where} has {count_text(replicas, 'replica')}: while {servers} is away nothing is accepted, and"
+            f" what {loss} is missing in every building that had not fetched it",
             f"with a cluster of three servers: {_SETUP}. Until then, `intake.acknowledge: journal` and"
             " `gateway nats republish` fill a lost stream again",
         )
@@ -110,24 +110,23 @@ def _replica_findings(where: str, stream: Document) -> Iterator[Finding]:
 def _retention_findings(where: str, config: Document, journal_ms: int) -> Iterator[Finding]:
     """Yield what is too short for a building that is away, or for filling a lost stream again."""
     age_ms = _milliseconds(config["max_age"])
+    age = duration_text(age_ms)
     if not age_ms and config.get("max_bytes", -1) <= 0:
         yield warning(
             f"{where} has no limit: it grows until the disk of a server is full",
-            "gateway nats setup --max-age 7d --apply --narrow, with the longest time that a building is away",
+            f"gateway nats setup --max-age 7d --apply --narrow, {_LONGER}",
         )
     elif age_ms and age_ms < _SHORTEST_AGE_MS:
         yield warning(
-            f"{where} keeps events for {duration_text(age_ms)}: a building that is away for longer, such"
-            " as over"
-            " a long weekend, loses the rest",
-            "gateway nats setup --max-age 7d --apply, with the longest time that a building is away",
+            f"{where} keeps events for {age}: a building that is away for longer, such as over a long"
+            " weekend, loses the rest",
+            f"gateway nats setup --max-age 7d --apply, {_LONGER}",
         )
     if age_ms > journal_ms:
         yield warning(
-            f"{where} keeps events for {duration_text(age_ms)}, the intake's journal for"
-            f" {duration_text(journal_ms)}"
-            " only: a lost stream can be filled again for that time, and no more",
-            f"set journal.retention to {duration_text(age_ms)}, and journal.max_size to what that takes",
+            f"{where} keeps events for {age}, the intake's journal for {duration_text(journal_ms)} only: a"
+            " lost stream can be filled again for that time, and no more",
+            f"set journal.retention to {age}, and journal.max_size to what that takes",
         )
 
 
@@ -143,8 +142,7 @@ def _room_findings(where: str, stream: Document, now_ms: int) -> Iterator[Findin
     if used > limit * _NEARLY_FULL:
         yield problem(
             f"{where} has {used * 100 // limit} % of its {rounded_size_text(limit)}: a full one accepts"
-            " nothing, and"
-            " events wait in the journals of the intakes until old ones are deleted",
+            " nothing, and events wait in the journals of the intakes until old ones are deleted",
             remedy,
         )
         return
@@ -153,30 +151,27 @@ def _room_findings(where: str, stream: Document, now_ms: int) -> Iterator[Findin
         return
     needed = used * age_ms // span_ms
     if needed > limit:
-        full_after = duration_text(limit * span_ms // used // 3_600_000 * 3_600_000)
         yield warning(
-            f"{where} would need {rounded_size_text(needed)} for {duration_text(age_ms)} at the present"
-            " rate, and may"
-            f" have {rounded_size_text(limit)}: it is full after {full_after}",
+            f"{where} would need {rounded_size_text(needed)} for {duration_text(age_ms)} at the present rate,"
+            f" and may have {rounded_size_text(limit)}: it is full after {_hours(limit * span_ms // used)}",
             remedy,
         )
 
 
 def _window_findings(where: str, stream: Document, now_ms: int) -> Iterator[Finding]:
     window_ms, state = _milliseconds(stream["config"]["duplicate_window"]), stream["state"]
+    recognises = f"{where} recognises repeated events for {duration_text(window_ms)}"
     if window_ms < _LEAST_WINDOW_MS:
         yield warning(
-            f"{where} recognises repeated events for {duration_text(window_ms)} only: later ones are"
-            " stored twice,"
-            " which takes room, and which edge boxes ignore",
+            f"{recognises} only: later ones are stored twice, which takes room, and which edge boxes ignore",
             _SETUP,
         )
     elif window_ms > _LONGEST_WINDOW_MS:
         span_ms = max(1, now_ms - (parse_time(state["first_ts"]) or 0))
         memory = rounded_size_text(min(1, window_ms / span_ms) * state["messages"] * _WINDOW_BYTES)
         yield warning(
-            f"{where} recognises repeated events for {duration_text(window_ms)}, which takes {memory} of each"
-            " server's memory; edge boxes recognise them, too, for as long as their journals keep events",
+            f"{recognises}, which takes {memory} of each server's memory; edge boxes recognise them, too, for"
+            " as long as their journals keep events",
             f"two minutes are enough: {_SETUP}",
         )
 
@@ -185,41 +180,39 @@ def consumer_findings(
     where: str, consumer: Document, stream: Document | None, *, now_ms: int
 ) -> Iterator[Finding]:
     """Yield whether an edge keeps up, and what it may have lost; `stream` is None if it may not see it."""
-    if consumer.get("paused"):
+    pending = consumer.get("num_pending", 0) + consumer.get("num_ack_pending", 0)
+    waiting = f"{where}: {count_text(pending, 'event', grouped=True)} wait for this box"
+    max_age_ms = 0 if stream is None else _milliseconds(stream["config"]["max_age"])
+    active = (consumer.get("ack_floor") or {}).get("last_active")
+    away_ms = 0 if active is None else now_ms - (parse_time(active) or 0)
+    is_paused, requests = consumer.get("paused", False), consumer.get("num_waiting", 0)
+    if is_paused:
         yield problem(
             f"{where} is paused until {consumer['config'].get('pause_until')}: no event comes until then",
             f"nats consumer resume {consumer['stream_name']} {consumer['name']}",
         )
-    if (requests := consumer.get("num_waiting", 0)) > 1:
+    if requests > 1:
         yield problem(
             f"{where}: {requests} requests for events wait there, and one box has only one: another gateway"
             " reads it, too, and each gets a part",
             "stop the other one: each box has a consumer of its own. If there is none, a broken connection"
             " left a request, for two minutes at most",
         )
-    pending = consumer.get("num_pending", 0) + consumer.get("num_ack_pending", 0)
-    waiting = f"{count_text(pending, 'event', grouped=True)} wait for this box"
-    max_age_ms = 0 if stream is None else _milliseconds(stream["config"]["max_age"])
-    active = (consumer.get("ack_floor") or {}).get("last_active")
-    away_ms = 0 if active is None else now_ms - (parse_time(active) or 0)
     if pending and max_age_ms and away_ms > max_age_ms:
         yield problem(
-            f"{where}: it has fetched nothing for {duration_text(away_ms // 3_600_000 * 3_600_000)}, and"
-            " the stream"
-            f" keeps events for {duration_text(max_age_ms)}: older ones are gone",
+            f"{where}: it has fetched nothing for {_hours(away_ms)}, and the stream keeps events for"
+            f" {duration_text(max_age_ms)}: older ones are gone",
             "see the check of the gateway here; the API's readings fill the gap if there is an"
-            " infodeck.api_key."
-            " With a larger --max-age of `gateway nats setup`, longer outages lose nothing",
+            " infodeck.api_key. With a larger --max-age of `gateway nats setup`, longer outages lose nothing",
         )
     elif pending > _MANY_PENDING:
         yield warning(
-            f"{where}: {waiting}",
-            "see whether the gateway runs, and whether this number falls; a journal that is full or slow"
-            " holds it"
+            waiting,
+            "see whether the gateway runs, and whether this number falls; a full or slow journal holds it"
             " back, as the check of the journal says",
         )
-    elif requests <= 1 and not consumer.get("paused"):
-        yield ok(f"{where}: {waiting}")
+    elif requests <= 1 and not is_paused:
+        yield ok(waiting)
 
 
 def permission_findings(
@@ -227,31 +220,28 @@ def permission_findings(
 ) -> Iterator[Finding]:
     """Yield what a user must do and may not, or may do and should not; None: it may do anything."""
     event = event_subject(organization, "any", "any")
+    may_publish = _may(permissions, "publish", event)
     if source is None:
-        if permissions is not None and not _may(permissions, "publish", event):
+        if not may_publish:
             yield problem(
-                f"{where}: this user may not publish to {organization_subjects(organization)}: events"
-                " wait in the"
-                " journal",
-                "allow it at the server, see `Security` in docs/fleet.md",
+                f"{where}: this user may not publish to {organization_subjects(organization)}: events wait in"
+                " the journal",
+                f"allow it at the server, {_SECURITY}",
             )
         return
-    create = f"$JS.API.CONSUMER.CREATE.{source.stream}.any"
-    dangers = {
-        "publish events": permissions is None or _may(permissions, "publish", event),
-        "read every building's events": permissions is None
-        or _may(permissions, "publish", create)
-        or _may(permissions, "subscribe", event),
-    }
+    may_read = _may(permissions, "subscribe", event) or _may(
+        permissions, "publish", f"$JS.API.CONSUMER.CREATE.{source.stream}.any"
+    )
+    dangers = {"publish events": may_publish, "read every building's events": may_read}
     if may := [danger for danger, is_allowed in dangers.items() if is_allowed]:
         yield warning(
             f"{where}: this user may {' and '.join(may)}, and so may whoever takes this box",
-            "allow it only its own consumer, see `Security` in docs/fleet.md",
+            f"allow it only its own consumer, {_SECURITY}",
         )
 
 
-def _may(permissions: Mapping[str, Any], action: str, subject: str) -> bool:
-    rules = permissions.get(action) or {}
+def _may(permissions: Mapping[str, Any] | None, action: str, subject: str) -> bool:
+    rules = (permissions or {}).get(action) or {}
     allowed = rules.get("allow")
     return (not allowed or any(covers(each, subject) for each in allowed)) and not any(
         covers(each, subject) for each in rules.get("deny") or ()
@@ -259,4 +249,9 @@ def _may(permissions: Mapping[str, Any], action: str, subject: str) -> bool:
 
 
 def _milliseconds(nanoseconds: int) -> int:
-    return int(nanoseconds // _NS_PER_MS)
+    return nanoseconds // NS_PER_MS
+
+
+def _hours(milliseconds: int) -> str:
+    """Return the text of a duration in whole hours."""
+    return duration_text(milliseconds // 3_600_000 * 3_600_000)

@@ -17,7 +17,7 @@ from nats.errors import NoRespondersError
 
 from gateway.errors import TransientError
 from gateway.events import parse_time
-from gateway.jetstream.config import OLDEST_SERVER
+from gateway.jetstream.config import FETCH_SIZE, OLDEST_SERVER
 from gateway.jetstream.subjects import filter_subjects
 
 if TYPE_CHECKING:
@@ -26,9 +26,6 @@ if TYPE_CHECKING:
     from nats.aio.msg import Msg
 
     from gateway.jetstream.connection import NatsConnection
-
-FETCH_SIZE = 500
-"""Messages that may be delivered and not acknowledged; `max_ack_pending` of the consumer."""
 
 _ANSWER_WITHIN_S = 5.0
 _EXPIRES_S = 30.0  # of one request for messages

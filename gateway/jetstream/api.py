@@ -10,7 +10,7 @@ import orjson
 from nats.errors import Error as NatsError
 from nats.errors import NoRespondersError
 
-from gateway.errors import GatewayError, TransientError
+from gateway.errors import ForbiddenError, GatewayError, TransientError
 from gateway.jetstream.connection import denied_text, error_reason, open_connection
 
 if TYPE_CHECKING:
@@ -24,10 +24,6 @@ Document = dict[str, Any]
 
 _ANSWER_WITHIN_S = 5.0
 _NO_CONSUMER, _NO_STREAM = 10014, 10059
-
-
-class ForbiddenError(GatewayError):
-    """The server does not allow this user what was requested."""
 
 
 class JetStreamApi:

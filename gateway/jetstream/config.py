@@ -15,6 +15,8 @@ from gateway.config.value_types import is_host, parse_url
 
 OLDEST_SERVER = (2, 14)
 """The version of nats-server from which on a source can reset its consumer."""
+FETCH_SIZE = 500
+"""Messages that may be delivered to a source and not acknowledged; `max_ack_pending` of its consumer."""
 _PORT = 4222
 _SCHEMES = {"nats": False, "tls": True}
 _FORBIDDEN_IN_NAMES = frozenset(" \t\r\n.*>/\\")  # by NATS, for streams and consumers

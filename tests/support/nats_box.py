@@ -10,7 +10,7 @@ from urllib.request import urlopen
 
 from nats.js.api import AckPolicy, ConsumerConfig
 
-from gateway.intake.pull_consumer import FETCH_SIZE
+from gateway.jetstream.config import FETCH_SIZE
 from support.daemon import ORGANIZATION, Daemon
 from support.nats_servers import add_stream, client_of
 from support.ports import free_port
