@@ -111,7 +111,7 @@ class Pipeline:
         for record in records:
             updates, changes = self._mapper.apply_event(record, now_ms)
             updates, size = self._copies.with_copy(updates, record)
-            event = MappedEvent(record.seq, self.state.received_ms(record), updates, size)
+            event = MappedEvent(record.seq, self.state.clock_steps.received_ms(record), updates, size)
             self._recent.add(event)
             for feed in self._feeds.values():
                 feed.push(event)
@@ -220,7 +220,7 @@ class Pipeline:
     async def _first_received_ms(self, sink: str) -> int | None:
         """Return when the first event was received that a sink still has to get, None if there is none."""
         records = await self._event_log.read(self._event_log.cursor(sink), 1)
-        return self.state.received_ms(records[0]) if records else None
+        return self.state.clock_steps.received_ms(records[0]) if records else None
 
     def _push(self, changes: Sequence[Update]) -> None:
         """Feed every sink changes that no event brings."""

@@ -123,7 +123,8 @@ class Replay:
             if mapped is not None and updates:
                 last_of[updates[0].point.asset] = number, mapped[0]
             updates, size = self.copies.with_copy(updates, record)
-            events.append(MappedEvent(record.seq, self.mapper.state.received_ms(record), updates, size))
+            received_ms = self.mapper.state.clock_steps.received_ms(record)
+            events.append(MappedEvent(record.seq, received_ms, updates, size))
         for number, plan in last_of.values():
             shown = self.mapper.state.shown_without_event(plan)
             events[number] = events[number]._replace(updates=[*events[number].updates, *shown])

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from gateway.mapping.plan import AssetPlan, PointMap
-    from gateway.model import Point, Record, Scalar
+    from gateway.model import Point, Scalar
     from gateway.records import LastValue
 
 _time_and_number = attrgetter("time_ms", "seq")
@@ -117,10 +117,6 @@ class BuildingState:
     def measured(self, point: Point) -> Update | None:
         """Return the point's newest reading, whatever is shown in its place."""
         return self.known.readings.get(point)
-
-    def received_ms(self, record: Record) -> int:
-        """Return when an event was received, by the steady clock."""
-        return self.clock_steps.steady_ms(record.event.received_ms, record.seq)
 
     def shown_without_event(self, plan: AssetPlan) -> list[Update]:
         """Return what an asset shows that no event brings: stand-ins and pseudo points."""

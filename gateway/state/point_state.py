@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from gateway.mapping.plan import AssetPlan, PointMap
-    from gateway.model import Point, Scalar
+    from gateway.model import Record, Scalar
 
 
 NO_EVENT = 0  # the journal number of an update that no event caused
@@ -52,6 +52,10 @@ class ClockSteps:
         if not self.count:
             return dated_ms
         return dated_ms - self._ahead_ms[max(0, bisect_left(self._after, seq) - 1)]
+
+    def received_ms(self, record: Record) -> int:
+        """Return when an event was received, by the steady clock."""
+        return self.steady_ms(record.event.received_ms, record.seq)
 
     def age_ms(self, dated_ms: int, seq: int, now_ms: int) -> int:
         """Return the age of something in event `seq`; `now_ms` is by the steady clock."""
