@@ -378,6 +378,32 @@ async def test_a_consumer_that_is_paused_later_is_noticed(
             await asyncio.wait_for(fetch(), 10)
 
 
+@pytest.mark.parametrize(("stream", "consumer"), [("OTHER", CONSUMER), (STREAM, "other")])
+async def test_what_another_consumer_sends_is_no_event(
+    tmp_path: Path, server: NatsServer, stream: str, consumer: str
+) -> None:
+    """Messages of another stream or consumer that are directed to the box are reported, not journalled."""
+    request = "$JS.API.CONSUMER.MSG.NEXT"
+    async with client_of(server.url) as intruder:
+        jetstream = intruder.jetstream()
+        if stream != STREAM:
+            await jetstream.add_stream(name=stream, subjects=["other.>"])
+        elsewhere = "other.ast-1" if stream != STREAM else f"infodeck.{ORGANIZATION}.annex.ast-1"
+        await jetstream.add_consumer(stream, durable_name=consumer, filter_subject=elsewhere)
+        _, body, headers = message(1)
+        await jetstream.publish(elsewhere, body, headers=headers)
+        requests = await intruder.subscribe(f"{request}.{STREAM}.{CONSUMER}")
+        await intruder.flush()
+        with box_of(tmp_path, server) as box:
+            inbox = (await requests.next_msg(timeout=30)).reply
+            await intruder.publish(f"{request}.{stream}.{consumer}", b"1", reply=inbox)
+            await until(lambda: "who publishes to our inbox?" in box.log)
+            await publish(server.url, [message(2)])
+            await has_got(box, 1)
+            assert ids(box) == ["evt_2"]
+            assert box.status()["source"]["connections"] == 2
+
+
 async def test_a_server_that_hangs_is_given_up(tmp_path: Path, server: NatsServer) -> None:
     """Without a sign of life the connection counts as lost; the gateway itself stays healthy."""
     with box_of(tmp_path, server) as box:
