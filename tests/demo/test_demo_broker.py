@@ -15,16 +15,23 @@ async def first_messages(port: int, count: int, *options: str) -> dict[str, str]
     """Return the first `count` messages that a new `mosquitto_sub` gets, by topic."""
     command = ("mosquitto_sub", "-h", "127.0.0.1", "-p", str(port), "-q", "1", "-t", "#", "-F", "%t %p")
     process = await asyncio.create_subprocess_exec(
-        *command, "-C", str(count), "-W", "10", *options, stdout=asyncio.subprocess.PIPE
+        *command, "-C", str(count), "-W", "60", *options, stdout=asyncio.subprocess.PIPE
     )
     output, _ = await process.communicate()
     return dict(line.split(" ", 1) for line in output.decode().splitlines())
 
 
+async def publish(port: int, topic: str) -> None:
+    """Publish "x" on a topic."""
+    command = ("mosquitto_pub", "-h", "127.0.0.1", "-p", str(port), "-q", "1", "-t", topic, "-m", "x")
+    process = await asyncio.create_subprocess_exec(*command)
+    assert await process.wait() == 0
+
+
 async def wait_for_retained(port: int, expected: dict[str, str]) -> None:
     """Wait until a new subscriber gets exactly these retained messages."""
-    async with asyncio.timeout(20):
-        while await first_messages(port, len(expected), "-q", "0", "-W", "2") != expected:
+    async with asyncio.timeout(120):
+        while await first_messages(port, len(expected), "-q", "0", "-W", "20") != expected:
             pass
 
 
@@ -54,10 +61,13 @@ async def test_a_client_gets_its_own_subscriptions_only() -> None:
             await wait_for_retained(broker.port, {STATUS_TOPIC: "online", "gw/v1/hq/T/P": "1"})
             command = ("mosquitto_sub", "-h", "127.0.0.1", "-p", str(broker.port), "-t", STATUS_TOPIC)
             process = await asyncio.create_subprocess_exec(
-                *command, "-W", "2", "-F", "%t %p", stdout=asyncio.subprocess.PIPE
+                *command, "-t", "end", "-C", "2", "-W", "60", "-F", "%t %p", stdout=asyncio.subprocess.PIPE
             )
-            output, _ = await process.communicate()
-    assert output.decode() == f"{STATUS_TOPIC} online\n"
+            assert process.stdout is not None
+            assert await process.stdout.readline() == f"{STATUS_TOPIC} online\n".encode()
+            await publish(broker.port, "end")
+            assert await process.stdout.read() == b"end x\n"
+            await process.wait()
 
 
 async def test_the_will_of_a_client_that_broke_off() -> None:
@@ -75,9 +85,16 @@ async def test_the_will_of_a_client_that_broke_off() -> None:
             "gone",
         )
         process = await asyncio.create_subprocess_exec(
-            *command, "--will-topic", "gone", "--will-payload", "yes", "--will-retain"
+            *command,
+            "--will-payload",
+            "yes",
+            "--will-retain",
+            stdout=asyncio.subprocess.PIPE,
         )
-        await asyncio.sleep(0.3)
+        assert process.stdout is not None
+        connected = asyncio.create_task(process.stdout.readline())
+        while not connected.done():
+            await publish(broker.port, "x")
         process.kill()
         await process.wait()
         assert await first_messages(broker.port, 1) == {"gone": "yes"}
@@ -103,7 +120,7 @@ async def test_odd_clients_do_not_disturb_it(capfd: pytest.CaptureFixture[str]) 
 
 async def test_it_stops_while_clients_are_connected() -> None:
     """A connected subscriber does not delay the stop."""
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         async with DemoBroker() as broker:
             command = (
                 "mosquitto_sub",

@@ -52,7 +52,7 @@ async def test_every_delivery_is_signed_over_its_raw_body() -> None:
         expected = hmac.new(SECRET, timestamp.encode() + b"." + body, hashlib.sha256).hexdigest()
         assert header == f"t={timestamp},v1={expected}"
         assert digest == expected
-        assert abs(time.time() - int(timestamp)) < 5
+        assert abs(time.time() - int(timestamp)) < 60
 
 
 async def test_events_have_the_documented_envelope_and_every_reading() -> None:
@@ -65,7 +65,7 @@ async def test_events_have_the_documented_envelope_and_every_reading() -> None:
         assert event["id"].startswith("evt_")
         assert event["organizationId"] == ORGANIZATION
         assert event["livemode"] is True
-        assert abs(time.time() - event["created"]) < 5
+        assert abs(time.time() - event["created"]) < 60
         telemetry = read_telemetry(parse_event(body, received_ms=int(time.time() * 1000)))
         assert telemetry is not None
         asset = BY_ID[telemetry.asset]
@@ -89,12 +89,12 @@ async def test_an_event_is_repeated_until_it_is_accepted() -> None:
 
 
 async def test_an_unreachable_endpoint_is_given_up() -> None:
-    """Attempts follow at 0, 0.05, 0.15 and 0.35 s, and end within half a second."""
+    """Attempts follow at 0, 0.5 and 1.5 s; the next one would be too late."""
     async with simulated(
-        f"http://127.0.0.1:{free_port()}/", rate=0.001, first_retry_s=0.05, retry_for_s=0.5
+        f"http://127.0.0.1:{free_port()}/", rate=0.001, first_retry_s=0.5, retry_for_s=3.4
     ) as infodeck:
         await until(lambda: infodeck.deliveries.given_up == len(DEMO_ASSETS))
-        assert infodeck.deliveries.failed == 4 * len(DEMO_ASSETS)
+        assert infodeck.deliveries.failed == 3 * len(DEMO_ASSETS)
         assert infodeck.deliveries.delivered == 0
 
 

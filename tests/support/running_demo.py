@@ -38,7 +38,7 @@ class RunningDemo:
 
 
 @contextmanager
-def running_demo(folder: Path, *, for_s: int = 60) -> Iterator[RunningDemo]:
+def running_demo(folder: Path, *, for_s: int = 600) -> Iterator[RunningDemo]:
     """Run the demo, which must end in order; its output goes to a file in a folder."""
     output = folder / "out"
     with output.open("wb") as stream:
