@@ -51,7 +51,7 @@ class Reader:
             stderr=subprocess.STDOUT,
             text=True,
             check=True,
-            timeout=60,
+            timeout=120,
         ).stdout
 
 
@@ -59,7 +59,7 @@ class Reader:
 def reader(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Reader]:
     """Run the demo, and write the page's program."""
     folder = tmp_path_factory.mktemp("bms")
-    with running_demo(folder, for_s=120) as demo:
+    with running_demo(folder) as demo:
         port, config = demo.find(r"whois 127\.0\.0\.2:(\d+)"), str(demo.config)
         stand_ins = {"47808": port, "47809": str(free_port()), SETTINGS: config, EXAMPLE: config}
         reader = Reader(folder, stand_ins)

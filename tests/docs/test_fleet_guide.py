@@ -29,7 +29,7 @@ GUIDE = Guide("docs/fleet.md")
 SERVERS = (1, 2, 3)
 KEYS = {"U_SETUP": "setup", "U_INTAKE_1": "intake", "U_HQ_TOWER": "edge"}
 RUN_ON = ("nats-server", "gateway run")
-WITHIN_S = 20.0
+WITHIN_S = 60.0
 FORBIDDEN_TO_READ = ("infodeck.>", "infodeck.o-xxxx.annex.>", "_INBOX.>", "_INBOX.annex.>", "$JS.ACK.>", ">")
 FORBIDDEN_TO_SEND = (
     "infodeck.o-xxxx.hq-tower.ast-a1b2c3d4",  # an event of its own invention

@@ -158,7 +158,7 @@ def test_backup_and_restore(daemon: Daemon, tmp_path: Path) -> None:
     with Mosquitto(tmp_path, port=daemon.broker_port) as broker:
         daemon.start()
         topic = "gw/v1/hq-tower/L03-RM312/ZN-T"
-        listen = ["mosquitto_sub", "-p", str(broker.port), "-t", topic, "-C", "1", "-W", "20"]
+        listen = ["mosquitto_sub", "-p", str(broker.port), "-t", topic, "-C", "1", "-W", "60"]
         heard = subprocess.run(listen, check=False, capture_output=True, text=True).stdout
         assert '"value":21.5' in heard
         assert "evt_before" in heard

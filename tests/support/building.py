@@ -23,7 +23,7 @@ _WITHIN_S = 60.0
 
 def retained(port: int, topic: str) -> dict[str, Any]:
     """Return the message that a new subscriber gets on `topic`."""
-    command = ["mosquitto_sub", "-p", str(port), "-t", topic, "-C", "1", "-W", "5"]
+    command = ["mosquitto_sub", "-p", str(port), "-t", topic, "-C", "1", "-W", "60"]
     message = subprocess.run(command, capture_output=True, check=True, text=True).stdout
     return dict(json.loads(message))
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 REPOSITORY = Path(__file__).parents[2]
 
-_WITHIN_S = 60.0
+_WITHIN_S = 120.0
 _COMMANDS = multiprocessing.get_context("forkserver")
 _MODULES = [f"gateway.cli.{file.stem}" for file in (REPOSITORY / "gateway" / "cli").glob("[!_]*.py")]
 _COMMANDS.set_forkserver_preload(["gateway.__main__", *_MODULES])
