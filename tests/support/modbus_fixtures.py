@@ -160,7 +160,7 @@ class Client:
         answer = await self.ask(struct.pack(">BHH", function, address, count), unit=unit)
         return answer if answer[0] & 0x80 else answer[2:]
 
-    async def is_dropped(self, *, within_s: float = 2.0) -> bool:
+    async def is_dropped(self, *, within_s: float = 60.0) -> bool:
         """Return whether the server ends the connection in time."""
         try:
             async with asyncio.timeout(within_s):
@@ -206,7 +206,7 @@ async def until(look: Callable[[], Any], expected: Any, *, within_s: float = 60.
 async def mbpoll(sink: ModbusServerSink, *arguments: str) -> str:
     """Poll once with mbpoll and PDU addresses; return the values, or the printed error."""
     process = await asyncio.create_subprocess_exec(
-        "mbpoll", "-0", "-1", "-p", str(sink.port), "127.0.0.1", *arguments,
+        "mbpoll", "-0", "-1", "-o", "10", "-p", str(sink.port), "127.0.0.1", *arguments,
         stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
     )  # fmt: skip
     output, _ = await process.communicate()

@@ -98,15 +98,13 @@ async def test_incomplete_requests_do_not_count_as_activity() -> None:
     """`idle_timeout` counts complete requests only."""
     async with make_sink(TARGET, idle_timeout="1s") as sink, connect(sink) as slow:
         assert await slow.read(4, 0, 1) == b"\xff\xff"
-        began_s = asyncio.get_running_loop().time()
         dropped = asyncio.create_task(slow.is_dropped(), name="watch the slow client")
-        for byte in frame(READ_ALL)[:-1] * 10:
-            if dropped.done():
-                break
-            slow.writer.write(bytes([byte]))
+        unsent = list(frame(READ_ALL)[:-1] * 10)
+        while unsent and not dropped.done():
+            slow.writer.write(bytes([unsent.pop(0)]))
             await asyncio.sleep(0.1)
         assert await dropped
-        assert asyncio.get_running_loop().time() - began_s < 8
+        assert unsent
 
 
 async def test_keepalive_is_on() -> None:
@@ -116,17 +114,18 @@ async def test_keepalive_is_on() -> None:
         ours, theirs = sink.port, client.writer.get_extra_info("sockname")[1]
         timer, due_s = await asyncio.to_thread(tcp_timer, local_port=ours, remote_port=theirs)
         assert timer == "keepalive"
-        assert 25 < due_s <= 30
+        assert 0 < due_s <= 30
 
 
 async def test_idle_connections_are_closed() -> None:
     """A client without requests is dropped after `idle_timeout`; an active one stays."""
-    sink = make_sink(TARGET, idle_timeout="300ms")
+    sink = make_sink(TARGET, idle_timeout="3s")
     async with sink, connect(sink) as silent, connect(sink) as busy:
-        for _ in range(6):
+        dropped = asyncio.create_task(silent.is_dropped(), name="watch the silent client")
+        while not dropped.done():
             await asyncio.sleep(0.1)
             assert await busy.read(4, 0, 1) == b"\xff\xff"
-        assert await silent.is_dropped()
+        assert await dropped
 
 
 async def _flood(sink: ModbusServerSink, *, stuck_for_s: float = 0.5) -> tuple[socket.socket, int]:
@@ -167,7 +166,7 @@ def test_slow_reader_is_paused(new_loop: Callable[[], asyncio.AbstractEventLoop]
                 assert len(await other.read(4, 0, 125)) == 250
             received = bytearray()
             while len(received) < requests * ANSWER_BYTES:
-                received += await asyncio.wait_for(loop.sock_recv(slow, 1 << 20), timeout=5)
+                received += await asyncio.wait_for(loop.sock_recv(slow, 1 << 20), timeout=60)
             slow.close()
         transactions = [
             int.from_bytes(received[i : i + 2], "big")
@@ -199,7 +198,7 @@ async def test_leaving_closes_port_and_connections_at_once() -> None:
             await client.read(4, 0, 1)
             slow, _ = await _flood(sink)
             leaving_s = asyncio.get_running_loop().time()
-        assert asyncio.get_running_loop().time() - leaving_s < 5
+        assert asyncio.get_running_loop().time() - leaving_s < 20
         assert await client.is_dropped()
         slow.close()
         with pytest.raises(ConnectionRefusedError):

@@ -8,11 +8,12 @@ import socket
 import struct
 import threading
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from pymodbus.client import AsyncModbusTcpClient
 from support.modbus_fixtures import Latest, connect, make_sink, mbpoll, point, register, update
+from support.ports import free_port
 
 from gateway.config.value_types import HostPort
 from gateway.errors import RefusedError
@@ -178,8 +179,7 @@ async def test_value_that_does_not_fit_is_refused_and_shown_as_sentinel() -> Non
 
 async def test_restored_before_the_port_opens() -> None:
     """The first answer after a start already shows the last values."""
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = cast("int", probe.getsockname()[1])
+    port = free_port()
     target, latest = point("T", register(0, "uint16")), Latest()
     latest.keep([update(target, 4711)])
     answers: list[bytes] = []
@@ -187,7 +187,7 @@ async def test_restored_before_the_port_opens() -> None:
     def poll_until_answered() -> None:
         while not answers:
             try:
-                with socket.create_connection(("127.0.0.1", port), timeout=2) as client:
+                with socket.create_connection(("127.0.0.1", port), timeout=60) as client:
                     client.sendall(bytes.fromhex("0001 0000 0006 01 04 0000 0001"))
                     answers.append(client.recv(260))
             except ConnectionError:
