@@ -34,6 +34,15 @@ _WANTED = (2, 15)
 _WITHIN_S = 4.0
 _UPDATE = "install nats-server 2.15 or newer, one server after the other"
 _SYNC = "set `jetstream {sync_interval: always}` in its configuration, and restart one server after the other"
+_UNSEEN_SYNC = (
+    "{setting}: sync_interval is not looked at, as only the servers' monitoring ports show it: name them"
+    " ({setting}.monitor), or see yourself that each server has `sync_interval: always`"
+)
+_ALL_AWAY = (
+    "is nats-server running there, and does the firewall let this machine out to it? Events are kept until it"
+    " is back"
+)
+_ONE_AWAY = "start it: with three servers, one may be away, and with two away nothing is accepted"
 _SETUP = "`gateway nats setup` with these settings shows what is missing, and makes it with --apply"
 
 
@@ -68,15 +77,12 @@ async def _servers(facts: Facts, setting: str, config: NatsConfig) -> list[Findi
     away = [f"{setting}: {answer}" for answer in answers if isinstance(answer, TransientError)]
     found = [finding for answer in answers if isinstance(answer, list) for finding in answer]
     if len(away) == len(answers):
-        remedy = (
-            "is nats-server running there, and does the firewall let this machine out to it? Events are kept"
-            " until it is back"
-        )
-        found += [problem(server, remedy) for server in away]
+        found += [problem(server, _ALL_AWAY) for server in away]
     else:
-        remedy = "start it: with three servers, one may be away, and with two away nothing is accepted"
-        found += [warning(server, remedy) for server in away]
-    return [*found, *await _sync_findings(setting, config)]
+        found += [warning(server, _ONE_AWAY) for server in away]
+    if config.monitor:
+        return [*found, *await asyncio.gather(*(_sync(setting, url) for url in config.monitor))]
+    return [*found, ok(_UNSEEN_SYNC.format(setting=setting))]
 
 
 async def _server(facts: Facts, setting: str, config: NatsConfig) -> list[Finding] | TransientError:
@@ -110,20 +116,9 @@ async def _server(facts: Facts, setting: str, config: NatsConfig) -> list[Findin
     return found or [ok(runs)]
 
 
-async def _sync_findings(setting: str, config: NatsConfig) -> list[Finding]:
-    """Return whether servers write an event to disk before they acknowledge it."""
-    if config.monitor:
-        return [await _sync(setting, url) for url in config.monitor]
-    return [
-        ok(
-            f"{setting}: sync_interval is not looked at, as only the servers' monitoring ports show it: name"
-            f" them ({setting}.monitor), or see yourself that each server has `sync_interval: always`"
-        )
-    ]
-
-
 async def _sync(setting: str, url: str) -> Finding:
-    answer = await get(f"{url.rstrip('/')}/jsz?config=1", within_s=_WITHIN_S)
+    """Return whether a server writes an event to disk before it acknowledges it."""
+    answer = await get(f"{url}/jsz?config=1", within_s=_WITHIN_S)
     reason, document = "", None
     if isinstance(answer, Failure):
         reason = answer.reason
