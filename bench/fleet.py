@@ -33,13 +33,14 @@ from whole_path import ask, cpu_s, free_port, resident_mib, running, small_table
 from gateway.app import new_event_loop
 
 sys.path.append(str(Path(__file__).parents[1] / "tests"))  # support/ starts the real parts
-from support.fleet_ledger import DeliveryLedger
-from support.many_buildings import SITES, WITHOUT_EDGE, ManyBuildings, asset_ids
+from support.many_buildings import ManyBuildings
 from support.nats_servers import NatsCluster, NatsServer, add_stream
 
 if TYPE_CHECKING:
     import subprocess
     from collections.abc import Iterator
+
+    from support.fleet_ledger import DeliveryLedger
 
 _CONNECTIONS = 50
 _SITE = "bench"
@@ -198,17 +199,13 @@ def count_lost(kills: int) -> tuple[int, int, int]:
         tempfile.TemporaryDirectory(dir=Path.cwd(), prefix="tmp") as name,
         ManyBuildings(Path(name), acknowledge="{forwarded: fan}") as fleet,
     ):
-        assets = [asset for site in (*SITES, WITHOUT_EDGE) for asset in asset_ids(site, fleet.assets)]
-        ledger = DeliveryLedger("bench", fleet.proxy, assets)
+        ledger = fleet.ledger("bench")
         asyncio.run(kill_in_turn(fleet, ledger, kills))
         wrong = 0
         for box in fleet.edges:
             ledger.until_in(box.journal, site=box.name)
             seen = ledger.seen_by(box.journal)
-            own = asset_ids(box.name, fleet.assets)
-            wrong += sum(
-                seen[asset] != (events if asset in own else []) for asset, events in ledger.answered.items()
-            )
+            wrong += sum(seen[asset] != events for asset, events in ledger.expected_at(box.name).items())
         return wrong, len(ledger.events()), ledger.repeated
 
 

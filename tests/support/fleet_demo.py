@@ -23,8 +23,8 @@ from rich.live import Live
 from rich.table import Table
 
 from gateway.cli.arguments import duration_option
-from support.fleet_ledger import DeliveryLedger, journalled
-from support.many_buildings import SITES, STREAM, WITHOUT_EDGE, ManyBuildings, asset_ids
+from support.fleet_ledger import journalled
+from support.many_buildings import SITES, STREAM, WITHOUT_EDGE, ManyBuildings
 
 if TYPE_CHECKING:
     from support.many_buildings import Edge, Intake, Part
@@ -43,8 +43,7 @@ class FleetDemo:
     def __init__(self, fleet: ManyBuildings, console: Console) -> None:
         self._fleet = fleet
         self._console = console
-        assets = [asset for site in (*SITES, WITHOUT_EDGE) for asset in asset_ids(site, _ASSETS)]
-        self._ledger = DeliveryLedger("demo", fleet.proxy, assets, pause_s=_PAUSE_S)
+        self._ledger = fleet.ledger("demo", pause_s=_PAUSE_S)
         self._down_since: dict[str, float] = {}  # by name
         self._restarts: dict[str, int] = {}
 
@@ -149,14 +148,6 @@ def consumer_lags(servers: list[NatsServer], streams: list[dict[str, Any]]) -> d
     }
 
 
-def point_text(edge: Edge) -> str:
-    """Return what the temperature of the site's first asset shows."""
-    url = f"http://127.0.0.1:{edge.admin_port}/api/points/{edge.name}-0/ZN-T"
-    with urlopen(url, timeout=1) as answer:
-        point = json.load(answer)
-    return f"{edge.name}-0/ZN-T is {point.get('raw', '-')} degC, {point['quality']}"
-
-
 def _server_text(server: NatsServer, stream: dict[str, Any]) -> str:
     if not stream:
         return "no stream"
@@ -176,8 +167,11 @@ def _intake_text(intake: Intake) -> str:
 def _edge_text(edge: Edge, answered: list[str], lag: int | None) -> str:
     has = set(journalled(edge.journal, answered)) & set(answered)
     waiting = "" if lag is None else f", {lag} wait in the stream"
+    point = f"{edge.name}-0/ZN-T"
     try:
-        shown = point_text(edge)
+        with urlopen(f"http://127.0.0.1:{edge.admin_port}/api/points/{point}", timeout=1) as answer:
+            state = json.load(answer)
+        shown = f"{point} is {state.get('raw', '-')} degC, {state['quality']}"
     except OSError:
         shown = "does not answer"
     return f"has {len(has)} of its {len(answered)}{waiting}; {shown}"

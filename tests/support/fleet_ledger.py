@@ -58,6 +58,11 @@ class DeliveryLedger:
                 seen[by_id[event_id]].append(event_id)
         return seen
 
+    def expected_at(self, site: str) -> dict[str, list[str]]:
+        """Return what an edge's journal should have: all events of its site, and no other."""
+        own = set(self.events(site))
+        return {asset: [each for each in events if each in own] for asset, events in self.answered.items()}
+
     def until_in(self, journal: Path, *, site: str | None = None, within_s: float = 60.0) -> None:
         """Return once a journal has all events, of all sites or one; or after that time."""
         due = set(self.events(site))

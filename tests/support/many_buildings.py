@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Self
 
 from support.authority import Authority
 from support.daemon import ORGANIZATION, Daemon
+from support.fleet_ledger import DeliveryLedger
 from support.nats_servers import NatsCluster, NatsServer
 from support.processes import run_gateway
 from support.proxies import NGINX, nginx, running_proxy
@@ -200,6 +201,11 @@ class ManyBuildings(ExitStack):
             addresses=addresses,
         )
         self.proxy = self.enter_context(proxy)
+
+    def ledger(self, name: str, *, pause_s: float = 0.0) -> DeliveryLedger:
+        """Return a ledger of deliveries to the proxy, about the assets of all sites."""
+        assets = [asset for site in (*SITES, WITHOUT_EDGE) for asset in asset_ids(site, self.assets)]
+        return DeliveryLedger(name, self.proxy, assets, pause_s=pause_s)
 
     def set_up(self, box: FleetBox) -> None:
         """Make the stream (an intake) or the consumer (an edge)."""

@@ -91,11 +91,6 @@ class NatsServer:
         """The number of the process, None if it does not run."""
         return self._process.pid if self._process is not None and self._process.poll() is None else None
 
-    @property
-    def is_running(self) -> bool:
-        """Whether the process is there."""
-        return self._process is not None and self._process.poll() is None
-
     def launch(self) -> None:
         """Start the process, and do not wait for it."""
         with self._log.open("ab") as log:

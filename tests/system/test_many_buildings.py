@@ -9,15 +9,16 @@ from typing import TYPE_CHECKING
 
 import pytest
 from support.daemon import telemetry
-from support.fleet_ledger import DeliveryLedger, journalled, wait_for
-from support.many_buildings import SITES, STREAM, WITHOUT_EDGE, ManyBuildings, asset_ids
+from support.fleet_ledger import journalled, wait_for
+from support.many_buildings import STREAM, ManyBuildings, asset_ids
 from support.nats_servers import NatsServer, client_of, leader_of
 from support.processes import run_gateway
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
-    from support.many_buildings import Edge, FleetBox, Part
+    from support.fleet_ledger import DeliveryLedger
+    from support.many_buildings import FleetBox, Part
 
 ASSETS = 8
 DOWN_S = 0.2
@@ -34,8 +35,7 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ManyBuildings]:
 @asynccontextmanager
 async def load(fleet: ManyBuildings, name: str) -> AsyncIterator[DeliveryLedger]:
     """Post to the fleet within the context, about assets of every site; all is answered at its end."""
-    assets = [asset for site in (*SITES, WITHOUT_EDGE) for asset in asset_ids(site, ASSETS)]
-    ledger = DeliveryLedger(name, fleet.proxy, assets)
+    ledger = fleet.ledger(name)
     running = asyncio.create_task(ledger.run())
     yield ledger
     await ledger.until_answered(30)
@@ -57,12 +57,6 @@ async def kill(ledger: DeliveryLedger, *parts: Part) -> None:
             await asyncio.to_thread(part.wait_ready)
 
 
-def expected_at(edge: Edge, ledger: DeliveryLedger) -> dict[str, list[str]]:
-    """Return what an edge's journal should have: all events of its site, and no other."""
-    own = asset_ids(edge.name, ASSETS)
-    return {asset: events if asset in own else [] for asset, events in ledger.answered.items()}
-
-
 async def test_kills_of_each_part_in_turn(fleet: ManyBuildings) -> None:
     """An event answered once the stream had it is in its edge's journal exactly once, in order per asset."""
     leader = fleet.cluster.server(await leader_of(fleet.cluster.urls))
@@ -73,7 +67,7 @@ async def test_kills_of_each_part_in_turn(fleet: ManyBuildings) -> None:
         await kill(ledger, leader, fleet.intakes[0], fleet.edges[0])  # an election takes some seconds
     for edge in fleet.edges:
         ledger.until_in(edge.journal, site=edge.name)
-        assert ledger.seen_by(edge.journal) == expected_at(edge, ledger)
+        assert ledger.seen_by(edge.journal) == ledger.expected_at(edge.name)
 
 
 async def test_kills_where_the_journal_answers(fleet: ManyBuildings) -> None:
@@ -90,7 +84,7 @@ async def test_kills_where_the_journal_answers(fleet: ManyBuildings) -> None:
     for edge in fleet.edges:
         ledger.until_in(edge.journal, site=edge.name)
         seen = ledger.seen_by(edge.journal)
-        for asset, events in expected_at(edge, ledger).items():
+        for asset, events in ledger.expected_at(edge.name).items():
             assert sorted(seen[asset]) == sorted(events)
             first, second = (there[asset] for there in received)
             for own, other in ((first, second), (second, first)):
@@ -133,7 +127,7 @@ async def test_a_deleted_stream_is_filled_again(fleet: ManyBuildings) -> None:
         ledger.until_in(edge.journal, site=edge.name)
         seen = ledger.seen_by(edge.journal)
         assert {asset: sorted(events) for asset, events in seen.items()} == {
-            asset: sorted(events) for asset, events in expected_at(edge, ledger).items()
+            asset: sorted(events) for asset, events in ledger.expected_at(edge.name).items()
         }
 
 
