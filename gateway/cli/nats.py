@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from gateway.cli.arguments import add_actions, run_action
 from gateway.cli.terminal import HelpFormatter
+from gateway.config.secrets import SecretSource
 from gateway.errors import CommandError
 
 if TYPE_CHECKING:
@@ -97,10 +98,14 @@ def _add_setup(action: argparse.ArgumentParser) -> None:
     for option, what in (("--nkey", "NKey's seed"), ("--credentials", ".creds file")):
         user.add_argument(
             option,
-            type=Path,
+            type=_secret_file,
             metavar="FILE",
             help=f"the {what} of a user who may make streams (default: as in the settings)",
         )
+
+
+def _secret_file(path: str) -> SecretSource:
+    return SecretSource("file", str(Path(path).absolute()))
 
 
 def _add_republish(action: argparse.ArgumentParser) -> None:

@@ -43,10 +43,8 @@ def republish(arguments: argparse.Namespace) -> int:
     name, config = _sink(settings, arguments)
     journal, since_ms = settings.journal.path, _since_ms(arguments.since)
     found = count_events_since(journal, since_ms)
-    print(
-        f"{journal}: {count_text(found.events, 'event', grouped=True)} since {second_text(since_ms)}", end=""
-    )
-    print(f", {rounded_size_text(found.size_bytes)}")
+    events, size = count_text(found.events, "event", grouped=True), rounded_size_text(found.size_bytes)
+    print(f"{journal}: {events} since {second_text(since_ms)}, {size}")
     if found.without_body:
         print(f"{found.without_body} more are lost here: a full journal freed their bodies", file=sys.stderr)
     if not arguments.dry_run and found.events:
@@ -122,11 +120,8 @@ class Republishing:
             try:
                 await self._publish_on_one_connection()
             except TransientError as error:
-                if (
-                    not self.published
-                    or time.monotonic() - self._progress_s > _PATIENCE_S
-                    or self.is_stopping
-                ):
+                is_hopeless = time.monotonic() - self._progress_s > _PATIENCE_S
+                if not self.published or is_hopeless or self.is_stopping:
                     raise CommandError(f"{error}; {self._summary()}") from error
                 await asyncio.sleep(backoff.next_s())
             else:
@@ -174,10 +169,8 @@ class Republishing:
         self._progress_s = time.monotonic()
         if self._progress_s - self._shown_s >= _PROGRESS_EVERY_S:
             self._shown_s = self._progress_s
-            print(f"{self.published:,} of {self.total:,}, {self._rate():,.0f}/s", file=sys.stderr)
-
-    def _rate(self) -> float:
-        return self.published / max(0.001, time.monotonic() - self._began_s)
+            rate = self.published / max(0.001, time.monotonic() - self._began_s)
+            print(f"{self.published:,} of {self.total:,}, {rate:,.0f}/s", file=sys.stderr)
 
     def _summary(self) -> str:
         lines = [f"{count_text(self.published, 'event', grouped=True)} published to {self.config.stream}"]

@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from gateway.cli.arguments import duration_option
-from gateway.config.secrets import SecretSource
 from gateway.config.value_types import parse_size
 from gateway.errors import CommandError, GatewayError
 from gateway.intake.source_config import NatsSourceConfig
@@ -19,7 +18,6 @@ from gateway.tools.stream_setup import NS_PER_S, consumer_changes, stream_change
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Sequence
-    from pathlib import Path
 
     from gateway.jetstream.api import JetStreamApi
     from gateway.jetstream.config import NatsConfig
@@ -35,22 +33,13 @@ def setup(arguments: argparse.Namespace) -> int:
     uses = settings.nats
     if not uses:
         raise CommandError(f"{arguments.config}: {_NO_NATS}")
+    if arguments.nkey or arguments.credentials:
+        user = {"nkey": arguments.nkey, "credentials": arguments.credentials}
+        uses = {setting: replace(config, **user) for setting, config in uses.items()}
     asked = _limits(arguments)
     return max(
-        asyncio.run(_set_up(setting, _as_user(config, arguments), settings, asked, arguments))
-        for setting, config in uses.items()
+        asyncio.run(_set_up(setting, config, settings, asked, arguments)) for setting, config in uses.items()
     )
-
-
-def _as_user(config: NatsConfig, arguments: argparse.Namespace) -> NatsConfig:
-    """Return the settings with the user that the command line names."""
-    if arguments.nkey is None and arguments.credentials is None:
-        return config
-    return replace(config, nkey=_secret(arguments.nkey), credentials=_secret(arguments.credentials))
-
-
-def _secret(file: Path | None) -> SecretSource | None:
-    return None if file is None else SecretSource("file", str(file.absolute()))
 
 
 def _limits(arguments: argparse.Namespace) -> Config:

@@ -15,8 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from gateway.intake.source_config import NatsSourceConfig
-
-Document = dict[str, Any]
+    from gateway.jetstream.api import Document
 
 _SHORTEST_AGE_MS = 3 * 86_400_000  # a long weekend
 _LEAST_WINDOW_MS = 120_000
