@@ -26,7 +26,7 @@ from gateway.text import align_columns, count_text, short_list
 from gateway.tools.allocate_registers import assign_slots
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
 
     from gateway.mapping.compile.lock_file import Slot
@@ -67,47 +67,33 @@ def run(arguments: argparse.Namespace) -> int:
         print(f"warning: {warning}", file=sys.stderr)
     if document.problems or assignment.problems:
         raise refusal([*document.problems, *assignment.problems], document.file)
-    handed_over = [slot for slot, _ in assignment.slots.values() if slot.asset in successors.values()]
     slots, objects = inputs.folder / LOCK_NAME, inputs.folder / OBJECT_LOCK_NAME
-    if assignment.added or handed_over:
-        _change_slots(slots, assignment, handed_over, is_trial=arguments.dry_run)
-    if assignment.objects:
-        _add_objects(objects, assignment.objects, is_trial=arguments.dry_run)
-    if not (assignment.added or handed_over or assignment.objects):
+    handed_over = [slot for slot, _ in assignment.slots.values() if slot.asset in successors.values()]
+    is_trial = arguments.dry_run
+    end = "nothing was written" if is_trial else "commit it together with the tables"
+    if changed := [*assignment.added, *handed_over]:
+        if not is_trial:
+            _write_slots(slots, assignment, [slot.asset for slot in handed_over])
+        what = f"{'would change' if is_trial else 'changed'} {count_text(len(changed), 'slot')} in {slots}"
+        print(f"{align_columns(_slot_rows(changed, assignment.tags), indent='')}{what}; {end}")
+    if added := assignment.objects:
+        if not is_trial:
+            _write_objects(objects, added)
+        what = f"{'would add' if is_trial else 'added'} {count_text(len(added), 'object')} to {objects}"
+        print(f"{align_columns(_object_rows(added), indent='')}{what}; {end}")
+    if not (changed or added):
         print(f"nothing to add to {slots}: every asset with registers has a base or a slot")
         if inputs.bacnet_sinks:
             print(f"nothing to add to {objects}: every BACnet object has an instance")
     return 0
 
 
-def _change_slots(file: Path, assignment: SlotAssignment, handed_over: list[Slot], *, is_trial: bool) -> None:
-    """Write and print new slots, and slots with new owners."""
-    changed, tags = [*assignment.added, *handed_over], assignment.tags
-    rows = [
-        (slot.asset, tags.get(slot.asset, ""), slot.template, f"{slot.base}-{slot.last}") for slot in changed
-    ]
-    what = f"{count_text(len(changed), 'slot')} in {file}"
-    if is_trial:
-        print(align_columns(rows, indent="") + f"would change {what}; nothing was written")
-        return
-    _write_slots(file, assignment, [slot.asset for slot in handed_over])
-    print(align_columns(rows, indent="") + f"changed {what}; commit it together with the tables")
+def _slot_rows(slots: Iterable[Slot], tags: Mapping[str, str]) -> Iterator[tuple[str, ...]]:
+    for slot in slots:
+        yield slot.asset, tags.get(slot.asset, ""), slot.template, f"{slot.base}-{slot.last}"
 
 
-def _add_objects(file: Path, added: list[LockedObject], *, is_trial: bool) -> None:
-    """Write and print new objects."""
-    rows, what = (
-        align_columns(_object_rows(added), indent=""),
-        f"{count_text(len(added), 'object')} to {file}",
-    )
-    if is_trial:
-        print(f"{rows}would add {what}; nothing was written")
-        return
-    _write_objects(file, added)
-    print(f"{rows}added {what}; commit it together with the tables")
-
-
-def _object_rows(objects: Iterable[LockedObject]) -> Iterator[tuple[str, str, str]]:
+def _object_rows(objects: Iterable[LockedObject]) -> Iterator[tuple[str, ...]]:
     """Yield a row for each object type: a building has tens of thousands of objects."""
     by_type: dict[tuple[str, bool], list[LockedObject]] = {}
     for one in objects:
@@ -141,14 +127,13 @@ def _write_slots(file: Path, assignment: SlotAssignment, handed_over: list[str])
 
 def _write_objects(file: Path, added: list[LockedObject]) -> None:
     """Add objects to bacnet.lock, and read it again first."""
-    text = _read(file)
 
     def check(draft: Path) -> None:
         value = read_document(draft, ObjectLockFile).value
         if value is None or value.objects is None or value.objects[-len(added) :] != tuple(added):
             raise _layout_error(file, "objects", "one object a line, `  - {point: …}`")
 
-    write_table(file, add_objects(text, added), check=check)
+    write_table(file, add_objects(_read(file), added), check=check)
 
 
 def _read(file: Path) -> str | None:

@@ -22,7 +22,6 @@ from gateway.mapping.compile.claims import (
 )
 from gateway.mapping.compile.computed import ComputedCompiler
 from gateway.mapping.compile.drafts import draft_heartbeat, draft_point
-from gateway.mapping.compile.instances import LockedInstances
 from gateway.mapping.compile.missing import (
     RUN_LOCK,
     ObjectRequest,
@@ -121,7 +120,7 @@ class Compiler:
         self.in_slots: set[str] = set()  # assets that use their slot
         self.slot_requests: list[SlotRequest] = []
         self.object_requests: list[ObjectRequest] = []
-        self.locked = LockedInstances(sources.object_lock)
+        self.locked = sources.object_lock
         self.claims = Claims(topics=inputs.mqtt_topics, locked=self.locked)
         self._sources = sources
         self._inputs = inputs
@@ -179,8 +178,8 @@ class Compiler:
 
     def report_missing_instances(self) -> None:
         """After `compile`: report points without an instance, unless bacnet.lock has problems."""
-        if self.object_requests and self.locked.is_complete:
-            gone = {point for _, point in self.locked.by_point}.difference(each.name for each in self._points)
+        if self.object_requests and not self.locked.problems:
+            gone = {name for _, name in self.locked.instances}.difference(each.name for each in self._points)
             report_missing_instances(self.object_requests, may_be_renamed=bool(gone))
 
     def _add_templates(self, document: Document[Table], table: Table) -> None:
@@ -308,7 +307,7 @@ class Compiler:
         """Return the BACnet objects of a point, none without an instance."""
         instance = draft.instance
         if instance is None:
-            instance = self.locked.instance_of(draft.shape.type, name)
+            instance = self.locked.instances.get((draft.shape.type, name))
         return () if instance is None else draft.at(instance)
 
     def _add(self, owner: _Owner, drafts: Mapping[str, PointDraft]) -> None:

@@ -75,7 +75,7 @@ def _assign_instances(compiler: Compiler) -> list[LockedObject]:
     """
     locked, claimed = compiler.locked, compiler.claims.instances()
     highest = dict.fromkeys(ObjectType, 0)
-    for kind, instance in locked.by_instance:
+    for kind, instance in locked.holders:
         highest[kind] = max(highest[kind], instance)
     skipped = locked.reserved | claimed.keys()
     added = []
@@ -88,7 +88,7 @@ def _assign_instances(compiler: Compiler) -> list[LockedObject]:
                 " write an `instance` into the table"
             )
         added.append(LockedObject(point=name, object=kind, instance=highest[kind]))
-    known = locked.reserved | locked.by_instance.keys()
+    known = locked.reserved | locked.holders.keys()
     return added + [
         LockedObject(point=name, object=kind, instance=instance, reserved=True)
         for (kind, instance), name in claimed.items()

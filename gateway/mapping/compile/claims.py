@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
     from gateway.mapping.compile.drafts import PointDraft
-    from gateway.mapping.compile.instances import LockedInstances
+    from gateway.mapping.compile.object_lock import ObjectLock
     from gateway.mapping.compile.register_blocks import RegisterBlock
     from gateway.mapping.compile.sources import Place, SlotEntry, Steps
     from gateway.mapping.compile.templates import CompiledTemplate
@@ -73,8 +73,8 @@ _Holder = tuple[Claimant, "RegisterBlock"]
 class Claims:
     """Records what points claim, and reports each second claim together with the place of the first."""
 
-    def __init__(self, *, topics: Mapping[str, TopicScheme], locked: LockedInstances) -> None:
-        """`topics`: those of each MQTT sink by its name; `locked`: the instances in bacnet.lock."""
+    def __init__(self, *, topics: Mapping[str, TopicScheme], locked: ObjectLock) -> None:
+        """`topics`: those of each MQTT sink by its name; `locked`: bacnet.lock."""
         self._locked = locked
         self._schemes = topics
         self._names: dict[str, Claimant] = {}
@@ -174,10 +174,10 @@ class Claims:
         point, draft = claimant.point, claimant.draft
         for one in point.objects:
             what = f"{one.type} {one.instance}"
-            kept = self._locked.by_instance.get((one.type, one.instance))
-            if kept is not None and kept.locked.point != point.name:
-                message = f"{what} belongs to {kept.locked.point} at {kept.place}: write another instance, or"
-                message += " if that point was renamed, its new name there"
+            holder, entry = self._locked.holders.get((one.type, one.instance), (point.name, None))
+            if holder != point.name:
+                message = f"{what} belongs to {holder} at {entry}: write another instance, or if that point"
+                message += " was renamed, its new name there"
                 place = draft.place.owner(*_INSTANCE)
                 self._report_once((str(place), *_INSTANCE), place, message, *_INSTANCE)
                 return

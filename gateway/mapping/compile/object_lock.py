@@ -11,18 +11,18 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic.dataclasses import dataclass
 
-from gateway.config.decode import STRICT, Document, read_document
-from gateway.config.salvage import ANY, Parts, Remains
-from gateway.config.yaml_tree import Node
+from gateway.config.decode import STRICT, Location, read_document
+from gateway.config.salvage import ANY, Parts
 from gateway.mapping.compile.lock_file import extend_list, yaml_text
 from gateway.mapping.object_keys import Instance
-from gateway.mapping.object_types import HIGHEST_INSTANCE
 from gateway.mapping.table import Text
 from gateway.model import ObjectType
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
+
+    from gateway.config.decode import Problem
 
 OBJECT_LOCK_NAME = "bacnet.lock"
 _NEW_FILE = """\
@@ -59,57 +59,89 @@ class ObjectLockFile:
     objects: tuple[LockedObject, ...] | None = None  # None: nothing follows `objects:`
 
 
+class ObjectLock:
+    """What bacnet.lock has, also of points that are in no table any more. `problems`: those of the file.
+
+    `instances` are by type and point. `holders` are the points that have an instance, by type and instance,
+    each with the place of its entry. `reserved` are the instances that tables state, or once did.
+    """
+
+    def __init__(self, problems: list[Problem] | None = None) -> None:
+        self.problems = problems or []
+        self.instances: dict[tuple[ObjectType, str], int] = {}
+        self.holders: dict[tuple[ObjectType, int], tuple[str, Location]] = {}
+        self.reserved: set[tuple[ObjectType, int]] = set()
+
+    def add(self, entry: LockedObject, place: Location) -> tuple[str, str] | None:
+        """Add an entry; if another one has its point or its instance, return the key and what is wrong."""
+        kind, point, instance = entry.object, entry.point, entry.instance
+        if entry.reserved:
+            self.reserved.add((kind, instance))
+            return None
+        if (kind, point) in self.instances:
+            _, first = self.holders[kind, self.instances[kind, point]]
+            return "point", f"this point has an instance as {kind} already at {first}"
+        if (kind, instance) in self.holders:
+            holder, first = self.holders[kind, instance]
+            return "instance", f"{kind} {instance} belongs to {holder} at {first}"
+        self.instances[kind, point] = instance
+        self.holders[kind, instance] = point, place
+        return None
+
+
 _PARTS = Parts(droppable=(("objects", ANY),), essential=("schema",))
 _HEAD = re.compile(r"(?:#[^\n]*\n)*schema: gateway\.objects/1\nobjects:\n")
 _ENTRY = re.compile(
-    r'  - \{point: ("[^"]+"|[^",}]+), object: ([a-z-]+), instance: (0|[1-9][0-9]{0,6})(, reserved: true)?\}\n'
+    rf"""  - \{{point: ("[^"]+"|[^",}}]+), object: ({"|".join(ObjectType)}),"""
+    r""" instance: (0|[1-9][0-9]{0,6})(, reserved: true)?\}\n"""
 )
-_TYPES = {str(kind): kind for kind in ObjectType}
 
 
-def read_object_lock(file: Path) -> Document[ObjectLockFile] | None:
-    """Read bacnet.lock, None if there is none.
+def read_object_lock(file: Path) -> ObjectLock:
+    """Read bacnet.lock; an empty one if there is no file.
 
     Lines as `gateway lock` writes them need no YAML, which takes ten times as long for tens of thousands of
     objects; any other file, and one with a contradiction, is read as YAML, for messages with exact places.
     """
     if not lexists(file):  # also a dead link is a file
-        return None
+        return ObjectLock()
     try:
-        found = _read_lines(file.read_text(encoding="utf-8"))
+        lock = _read_lines(file)
     except (OSError, ValueError):
-        found = None
-    if found is None:
-        return read_document(file, ObjectLockFile, parts=_PARTS)
-    objects, first_line = found
-    entries: dict[str | int, Node] = {
-        index: Node(None, first_line + index, 5) for index in range(len(objects))
-    }
-    written = Node(None, first_line - 1, 1, children=entries)
-    root = Node(None, 1, 1, children={"objects": written})
-    value = ObjectLockFile(schema="gateway.objects/1", objects=tuple(objects))
-    return Document(file, root, value, [], Remains(value, written={"objects": objects}))
+        lock = None
+    return lock or _read_yaml(file)
 
 
-def _read_lines(text: str) -> tuple[list[LockedObject], int] | None:
-    """Return the objects and the line of the first; None for another layout, or something given twice."""
+def _read_lines(file: Path) -> ObjectLock | None:
+    """Return what the lines of a file have; None for another layout, or a contradiction."""
+    text = file.read_text(encoding="utf-8")
     head = _HEAD.match(text)
     if head is None:
         return None
-    objects, position = list[LockedObject](), head.end()
+    lock, line, position = ObjectLock(), head[0].count("\n") + 1, head.end()
     while match := _ENTRY.match(text, position):
-        point = match[1].strip('"')
-        kind, instance = _TYPES.get(match[2]), int(match[3])
-        is_as_written = yaml_text(point) == match[1] and point.isprintable()
-        if kind is None or instance > HIGHEST_INSTANCE or not is_as_written:
+        entry = LockedObject(
+            point=match[1].strip('"'),
+            object=ObjectType(match[2]),
+            instance=int(match[3]),
+            reserved=bool(match[4]),
+        )
+        is_as_written = yaml_text(entry.point) == match[1] and entry.point.isprintable()
+        if not is_as_written or lock.add(entry, Location(str(file), line, 5)):
             return None
-        objects.append(LockedObject(point=point, object=kind, instance=instance, reserved=bool(match[4])))
-        position = match.end()
-    given = [one for one in objects if not one.reserved]
-    points = {(one.object, one.point) for one in given}
-    instances = {(one.object, one.instance) for one in given}
-    is_whole = position == len(text) and len(points) == len(instances) == len(given)
-    return (objects, head[0].count("\n") + 1) if is_whole else None
+        line, position = line + 1, match.end()
+    return lock if position == len(text) else None
+
+
+def _read_yaml(file: Path) -> ObjectLock:
+    document = read_document(file, ObjectLockFile, parts=_PARTS)
+    lock, remains = ObjectLock(document.problems), document.remains
+    objects = None if remains.value is None else remains.value.objects
+    for index, entry in zip(remains.positions("objects"), objects or (), strict=True):
+        if clash := lock.add(entry, document.location(("objects", index))):
+            path = "objects", index, clash[0]
+            lock.problems.append(document.problem(path, clash[1], document.written(path)))
+    return lock
 
 
 def add_objects(text: str | None, added: Iterable[LockedObject]) -> str:

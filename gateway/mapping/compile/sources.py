@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 from gateway.config.decode import MISSING, Document, Location, Problem, read_document
 from gateway.config.problems import path_text
 from gateway.mapping.compile.lock_file import LOCK_NAME, LOCK_PARTS, LockFile
-from gateway.mapping.compile.object_lock import OBJECT_LOCK_NAME, read_object_lock
+from gateway.mapping.compile.object_lock import OBJECT_LOCK_NAME, ObjectLock, read_object_lock
 from gateway.mapping.registers import HIGHEST_ADDRESS
 from gateway.mapping.table import PARTS, Table, may_be_null
 from gateway.mapping.topics import TopicScheme
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from gateway.mapping.compile.lock_file import Slot
-    from gateway.mapping.compile.object_lock import ObjectLockFile
     from gateway.mapping.object_keys import BacnetDefaults, BacnetKeys
     from gateway.mapping.table import MqttDefaults, MqttKeys
     from gateway.model import WriteLimits
@@ -197,14 +196,14 @@ class SlotEntry(NamedTuple):
 class Sources:
     """The files of a folder, as far as they can be read. `problems` are those of the folder itself.
 
-    `slots` are those of registers.lock by asset; `lock` is None if there is no such file, and so is
-    `object_lock`, bacnet.lock.
+    `slots` are those of registers.lock by asset; `lock` is None if there is no such file. `object_lock` is
+    bacnet.lock, empty without a BACnet sink.
     """
 
     tables: list[Document[Table]]
     lock: Document[LockFile] | None
     problems: list[Problem]
-    object_lock: Document[ObjectLockFile] | None = None
+    object_lock: ObjectLock = field(default_factory=ObjectLock)
     slots: dict[str, SlotEntry] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -227,12 +226,12 @@ class Sources:
     def findings(self) -> tuple[list[Problem], list[Problem]]:
         """Return all problems and all warnings so far, file by file in reading order."""
         problems, warnings = [*self.problems], list[Problem]()
-        for document in (*self.tables, self.lock, self.object_lock):
+        for document in (*self.tables, self.lock):
             if document is None:
                 continue
             problems += _in_reading_order(document.problems)
             warnings += _in_reading_order(document.warnings)
-        return problems, warnings
+        return problems + _in_reading_order(self.object_lock.problems), warnings
 
 
 def read_sources(folder: Path, *, with_objects: bool = False) -> Sources:
@@ -243,7 +242,7 @@ def read_sources(folder: Path, *, with_objects: bool = False) -> Sources:
     files, problems = _table_files(folder)
     file = folder / LOCK_NAME
     lock = read_document(file, LockFile, parts=LOCK_PARTS) if lexists(file) else None  # also a dead link
-    objects = read_object_lock(folder / OBJECT_LOCK_NAME) if with_objects else None
+    objects = read_object_lock(folder / OBJECT_LOCK_NAME) if with_objects else ObjectLock()
     return Sources([read_table(file) for file in files], lock, problems, objects)
 
 
