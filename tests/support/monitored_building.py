@@ -80,7 +80,7 @@ class Episode:
 
 
 @dataclass(kw_only=True)
-class Fleet:
+class MonitoredBuilding:
     """A monitor and its surroundings. `deliver` yields when an event arrives: once, late, often or never.
 
     `api_lists` returns the time that the API has of an asset's newest report.

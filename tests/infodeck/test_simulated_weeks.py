@@ -10,7 +10,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from support.arrival_parts import HOUR_MS, MINUTE_MS
-from support.fleet import DAY_MS, Fleet, Sensor, never, on_time
+from support.monitored_building import DAY_MS, MonitoredBuilding, Sensor, never, on_time
 
 from gateway.infodeck.delivery_monitor import MonitorTimes
 
@@ -51,35 +51,35 @@ BUILDINGS = {
 }
 
 
-def stopped(fleet: Fleet, *, within_ms: int) -> dict[str, int]:
+def stopped(site: MonitoredBuilding, *, within_ms: int) -> dict[str, int]:
     """Run for a while; return the minutes after which each alarm was raised."""
-    since_ms = fleet.now_ms
-    fleet.episodes.clear()
-    fleet.run(within_ms)
-    return {each.name: (each.since_ms - since_ms) // MINUTE_MS for each in reversed(fleet.episodes)}
+    since_ms = site.now_ms
+    site.episodes.clear()
+    site.run(within_ms)
+    return {each.name: (each.since_ms - since_ms) // MINUTE_MS for each in reversed(site.episodes)}
 
 
-def running(sensors: list[Sensor], *, has_api: bool = True, days: int = 2) -> Fleet:
+def running(sensors: list[Sensor], *, has_api: bool = True, days: int = 2) -> MonitoredBuilding:
     """Return a building that has run for some days without an alarm."""
-    fleet = Fleet(sensors=sensors, has_api=has_api)
-    fleet.run(days * DAY_MS)
-    assert fleet.episodes == []
-    return fleet
+    site = MonitoredBuilding(sensors=sensors, has_api=has_api)
+    site.run(days * DAY_MS)
+    assert site.episodes == []
+    return site
 
 
 @pytest.mark.parametrize("building", BUILDINGS)
 def test_two_weeks_without_a_fault_raise_nothing(building: str) -> None:
     """Nights, weekends and slow sensors raise no alarm."""
-    fleet = Fleet(sensors=BUILDINGS[building])
-    fleet.run(14 * DAY_MS)
-    assert fleet.episodes == []
+    site = MonitoredBuilding(sensors=BUILDINGS[building])
+    site.run(14 * DAY_MS)
+    assert site.episodes == []
 
 
 def test_a_busy_building_needs_no_api() -> None:
     """With enough sensors that report day and night, there is no silence."""
-    fleet = Fleet(sensors=MIXED, has_api=False)
-    fleet.run(14 * DAY_MS)
-    assert fleet.episodes == []
+    site = MonitoredBuilding(sensors=MIXED, has_api=False)
+    site.run(14 * DAY_MS)
+    assert site.episodes == []
 
 
 def test_short_failures_raise_nothing() -> None:
@@ -95,11 +95,11 @@ def test_short_failures_raise_nothing() -> None:
                 return
 
     for sensors in (air(1), MIXED):
-        fleet = Fleet(sensors=sensors, deliver=repeated)
-        while fleet.now_ms < fleet.status.started_ms + 7 * DAY_MS:
-            fleet.api_is_up = not is_down(fleet.now_ms)
-            fleet.run(MINUTE_MS)
-        assert fleet.episodes == []
+        site = MonitoredBuilding(sensors=sensors, deliver=repeated)
+        while site.now_ms < site.status.started_ms + 7 * DAY_MS:
+            site.api_is_up = not is_down(site.now_ms)
+            site.run(MINUTE_MS)
+        assert site.episodes == []
 
 
 @pytest.mark.parametrize(
@@ -107,12 +107,12 @@ def test_short_failures_raise_nothing() -> None:
 )
 def test_all_webhooks_stop(sensors: list[Sensor], minutes: int) -> None:
     """The alarms are raised once the assets have reported twice."""
-    fleet = running(sensors)
-    fleet.deliver = never
-    found = stopped(fleet, within_ms=2 * HOUR_MS)
+    site = running(sensors)
+    site.deliver = never
+    found = stopped(site, within_ms=2 * HOUR_MS)
     assert found[MISSED] <= minutes
     assert found[SILENT] <= 65
-    assert [episode.until_ms for episode in fleet.episodes] == [None, None]
+    assert [episode.until_ms for episode in site.episodes] == [None, None]
 
 
 def test_some_webhooks_stop() -> None:
@@ -122,44 +122,44 @@ def test_some_webhooks_stop() -> None:
         return never(asset, at_ms) if asset in gone else on_time(asset, at_ms)
 
     for gone in ({f"air-{each}" for each in range(0, 50, 2)}, {"air-7"}):
-        fleet = running(air(50))
-        fleet.deliver = partial(without, gone)
-        found = stopped(fleet, within_ms=DAY_MS)
+        site = running(air(50))
+        site.deliver = partial(without, gone)
+        found = stopped(site, within_ms=DAY_MS)
         assert found.keys() == {MISSED}
         assert found[MISSED] <= 50
-        assert [episode.until_ms for episode in fleet.episodes] == [None]
+        assert [episode.until_ms for episode in site.episodes] == [None]
 
 
 @pytest.mark.parametrize("lost", [0.1, 0.5, 0.9])
 def test_some_deliveries_are_lost(lost: float) -> None:
     """Random losses raise one lasting alarm, not dozens a day."""
     chance = random.Random(2)
-    fleet = running(air(50))
-    fleet.deliver = lambda asset, at_ms: (
+    site = running(air(50))
+    site.deliver = lambda asset, at_ms: (
         never(asset, at_ms) if chance.random() < lost else on_time(asset, at_ms)
     )
-    found = stopped(fleet, within_ms=3 * DAY_MS)
+    found = stopped(site, within_ms=3 * DAY_MS)
     assert found.keys() == {MISSED}
-    assert len(fleet.episodes) <= 4
-    assert fleet.held == {MISSED}
+    assert len(site.episodes) <= 4
+    assert site.held == {MISSED}
 
 
 @pytest.mark.parametrize("has_api", [True, False])
 def test_all_webhooks_are_late(has_api: bool) -> None:  # noqa: FBT001 - the case itself
     """Deliveries that are 20 hours late raise lasting alarms."""
-    fleet = running(MIXED, has_api=has_api)
-    fleet.deliver = lambda _, at_ms: iter([at_ms + 20 * HOUR_MS])
-    found = stopped(fleet, within_ms=3 * DAY_MS)
+    site = running(MIXED, has_api=has_api)
+    site.deliver = lambda _, at_ms: iter([at_ms + 20 * HOUR_MS])
+    found = stopped(site, within_ms=3 * DAY_MS)
     assert found.keys() == ({MISSED, SILENT} if has_api else {SILENT})
     assert max(found.values()) <= 65
-    assert {episode.until_ms for episode in fleet.episodes} == {None}
+    assert {episode.until_ms for episode in site.episodes} == {None}
 
 
 def test_webhooks_stop_and_the_api_too() -> None:
     """Both alarms are raised after an hour."""
-    fleet = running(MIXED)
-    fleet.deliver, fleet.api_is_up = never, False
-    found = stopped(fleet, within_ms=2 * HOUR_MS)
+    site = running(MIXED)
+    site.deliver, site.api_is_up = never, False
+    found = stopped(site, within_ms=2 * HOUR_MS)
     assert found.keys() == {"reconcile-failing", SILENT}
     assert max(found.values()) <= 65
 
@@ -169,10 +169,10 @@ def test_webhooks_stop_and_the_api_too() -> None:
 def test_webhooks_never_came(building: str, has_api: bool) -> None:  # noqa: FBT001 - the case itself
     """A new gateway that gets no webhook raises the alarm."""
     sensors = BUILDINGS[building]
-    fleet = Fleet(sensors=sensors, has_api=has_api, deliver=never)
+    site = MonitoredBuilding(sensors=sensors, has_api=has_api, deliver=never)
     within_ms = max(2 * HOUR_MS, min(sensor.every_ms for sensor in sensors) if has_api else 0)
-    fleet.run(within_ms)
-    assert SILENT in fleet.held
+    site.run(within_ms)
+    assert SILENT in site.held
 
 
 def test_all_devices_die() -> None:
@@ -181,9 +181,9 @@ def test_all_devices_die() -> None:
         (air(50), 2, 73),
         (leak(3) + battery(2, hours=12), 1, 73),
     ):
-        fleet = running(sensors, days=days)
-        fleet.stop_devices()
-        assert stopped(fleet, within_ms=4 * DAY_MS)[SILENT] <= hours * 60
+        site = running(sensors, days=days)
+        site.stop_devices()
+        assert stopped(site, within_ms=4 * DAY_MS)[SILENT] <= hours * 60
 
 
 @settings(max_examples=6, deadline=None)
@@ -217,18 +217,18 @@ def test_nothing_can_be_missing_for_long_without_an_alarm(
 ) -> None:
     """Whatever the API answers, and despite restarts, the alarm comes within three days or `silence`."""
     times = MonitorTimes(silence_ms=silence_h * HOUR_MS)
-    fleet = Fleet(sensors=sensors, has_api=has_api, times=times)
-    fleet.run(days_before * DAY_MS)
-    began_ms = fleet.now_ms
-    fleet.deliver = never if late_h is None else lambda _, at_ms: iter([at_ms + late_h * HOUR_MS])
+    site = MonitoredBuilding(sensors=sensors, has_api=has_api, times=times)
+    site.run(days_before * DAY_MS)
+    began_ms = site.now_ms
+    site.deliver = never if late_h is None else lambda _, at_ms: iter([at_ms + late_h * HOUR_MS])
     if not api_is_honest:
-        fleet.api_lists = lambda _: began_ms - DAY_MS
-    had_come = fleet.monitor.arrivals.received_ms is not None
+        site.api_lists = lambda _: began_ms - DAY_MS
+    had_come = site.monitor.arrivals.received_ms is not None
     for hours in restarts_h:
-        fleet.run(hours * HOUR_MS)
+        site.run(hours * HOUR_MS)
         if had_come:  # otherwise there is nothing before the start
-            fleet.restart()
-    fleet.run(max(10 * MINUTE_MS, began_ms + max(3 * DAY_MS, silence_h * HOUR_MS) + HOUR_MS - fleet.now_ms))
-    assert SILENT in fleet.held
-    fleet.run(5 * DAY_MS)
-    assert SILENT in fleet.held
+            site.restart()
+    site.run(max(10 * MINUTE_MS, began_ms + max(3 * DAY_MS, silence_h * HOUR_MS) + HOUR_MS - site.now_ms))
+    assert SILENT in site.held
+    site.run(5 * DAY_MS)
+    assert SILENT in site.held
