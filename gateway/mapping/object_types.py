@@ -77,6 +77,8 @@ def _map_states(conversion: Conversion) -> dict[Scalar, str]:
     convert = compile_conversion(replace(conversion, bits=None))
     states: dict[Scalar, str] = {}
     for key, output in (conversion.map or {}).items():
+        if isinstance(output, str) and conversion.calculates:
+            continue  # a problem of its own
         value, quality = convert(key)
         if quality is Quality.GOOD:
             states.setdefault(value, output if isinstance(output, str) else key)

@@ -146,6 +146,7 @@ def test_an_install_without_bacnet_sinks_has_no_objects(tmp_path: Path) -> None:
             "map: {a: 1, b: 2}, on_stale: {value: 0}",
             "80: points[0].on_stale.value: 0 is no state of its multi-state-input, which has 1, 2: write it",
         ),
+        ("map: {a: low, b: 1}, gain: 2", "52: points[0].map.a: is text, but gain, offset, range, decimals"),
         (
             "on_stale: {value: n/a}",
             "61: points[0].on_stale.value: analog-input holds numbers, not the text 'n/a'",
