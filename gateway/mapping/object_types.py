@@ -33,14 +33,9 @@ class ObjectShape(NamedTuple):
     texts: tuple[str, ...] = ()
 
 
-_PSEUDO_SHAPES = {
-    "$quality": ObjectShape(
-        ObjectType.MULTI_STATE_INPUT,
-        (*(quality.value for quality in Quality), None),
-        (*(quality.name.lower() for quality in Quality), "no reading"),
-    ),
-    "$age": ObjectShape(ObjectType.ANALOG_INPUT),
-    "$online": ObjectShape(ObjectType.BINARY_INPUT, (0, 1), ("offline", "online")),
+_GATEWAY_STATES: dict[str, dict[Scalar, str]] = {  # of what the gateway makes itself
+    "$quality": {**{quality.value: quality.name.lower() for quality in Quality}, None: "no reading"},
+    "$online": {0: "offline", 1: "online"},
 }
 
 
@@ -58,18 +53,21 @@ def object_shape(
     `written`: the type that the table states; `is_boolean`: the point is computed, and true or false. Raises
     ValueError if the point cannot be of the written type.
     """
-    shows_numbers = is_measure or conversion.calculates or isinstance(conversion.bits, tuple)
-    states = _map_states(conversion)
-    usual = _PSEUDO_SHAPES.get(source) or _usual_shape(
-        conversion, registers, states, shows_numbers=shows_numbers, is_boolean=is_boolean
-    )
-    if written is None or written is usual.type:
-        return usual
-    if problem := _type_problem(written, usual, states, conversion, shows_numbers=shows_numbers):
-        raise ValueError(f"{written} {problem}")
-    if written in {ObjectType.MULTI_STATE_INPUT, ObjectType.BINARY_INPUT}:
-        return _with_states(written, states)
-    return ObjectShape(written)
+    is_number = is_measure or conversion.calculates or isinstance(conversion.bits, tuple)
+    of_map = _map_states(conversion)
+    states = _GATEWAY_STATES.get(source, of_map)
+    is_of_gateway = source in _GATEWAY_STATES
+    if is_of_gateway or (states and (not is_number or _has_text(states))):
+        usual = ObjectType.BINARY_INPUT if states.keys() == _BINARY else ObjectType.MULTI_STATE_INPUT
+    elif is_number or source == "$age":
+        usual = ObjectType.ANALOG_INPUT
+    else:
+        usual = ObjectType.BINARY_INPUT if is_boolean else _type_of_registers(conversion, registers)
+    if written is None or written is usual:
+        return _with_states(usual, states)
+    if problem := _type_problem(written, of_map, conversion, is_number=is_number or is_of_gateway):
+        raise ValueError(f"{written} {problem}; write {usual}, or leave it out")
+    return _with_states(written, of_map)
 
 
 def _map_states(conversion: Conversion) -> dict[Scalar, str]:
@@ -85,32 +83,20 @@ def _map_states(conversion: Conversion) -> dict[Scalar, str]:
     return states
 
 
-def _usual_shape(
-    conversion: Conversion,
-    registers: Iterable[Register],
-    states: dict[Scalar, str],
-    *,
-    shows_numbers: bool,
-    is_boolean: bool,
-) -> ObjectShape:
-    if states and (not shows_numbers or _has_text(states)):
-        is_binary = states.keys() == _BINARY
-        return _with_states(ObjectType.BINARY_INPUT if is_binary else ObjectType.MULTI_STATE_INPUT, states)
-    if shows_numbers:
-        return ObjectShape(ObjectType.ANALOG_INPUT)
+def _type_of_registers(conversion: Conversion, registers: Iterable[Register]) -> ObjectType:
     types = {register.type for register in registers}
-    is_switch = conversion.kind is ValueKind.SWITCH or conversion.bits is not None or "bit" in types
-    if is_boolean or is_switch:
-        return ObjectShape(ObjectType.BINARY_INPUT)
-    return ObjectShape(ObjectType.CHARACTERSTRING_VALUE if "string" in types else ObjectType.ANALOG_INPUT)
+    if conversion.kind is ValueKind.SWITCH or conversion.bits is not None or "bit" in types:
+        return ObjectType.BINARY_INPUT
+    return ObjectType.CHARACTERSTRING_VALUE if "string" in types else ObjectType.ANALOG_INPUT
 
 
 def _with_states(kind: ObjectType, states: dict[Scalar, str]) -> ObjectShape:
-    if kind is ObjectType.BINARY_INPUT:
-        if states.keys() != _BINARY:
-            return ObjectShape(kind)
-        states = {value: states[value] for value in (0, 1)}
-    return ObjectShape(kind, tuple(states), tuple(states.values()))
+    """Return the shape of an object, with the states that its type shows: all, or inactive and active."""
+    if kind is ObjectType.BINARY_INPUT and states.keys() == _BINARY:
+        return ObjectShape(kind, (0, 1), (states[0], states[1]))
+    if kind is ObjectType.MULTI_STATE_INPUT:
+        return ObjectShape(kind, tuple(states), tuple(states.values()))
+    return ObjectShape(kind)
 
 
 def _has_text(states: Iterable[Scalar]) -> bool:
@@ -118,27 +104,20 @@ def _has_text(states: Iterable[Scalar]) -> bool:
 
 
 def _type_problem(
-    written: ObjectType,
-    usual: ObjectShape,
-    states: dict[Scalar, str],
-    conversion: Conversion,
-    *,
-    shows_numbers: bool,
+    written: ObjectType, states: dict[Scalar, str], conversion: Conversion, *, is_number: bool
 ) -> str | None:
     """Return why a point cannot be an object of another type than its usual one, or None if it can."""
-    instead = f"; write {usual.type}, or leave it out"
     if written in NUMBERS:
-        return f"shows numbers, but `map` gives text{instead}" if _has_text(states) else None
+        return "shows numbers, but `map` gives text" if _has_text(states) else None
     if written is ObjectType.MULTI_STATE_INPUT:
-        return None if states else f"needs a `map`, whose values on the right are its states{instead}"
+        return None if states else "needs a `map`, whose values on the right are its states"
     if written is ObjectType.BINARY_INPUT:
         if states and not states.keys() <= _BINARY:
             values = short_list([str(value) for value in states])
-            return f"shows 0 and 1, or false and true, but `map` gives {values}{instead}"
-        is_number = not states and (shows_numbers or usual.type is ObjectType.MULTI_STATE_INPUT)
-        return f"shows 0 and 1, but the point shows numbers{instead}" if is_number else None
-    is_text = _has_text(states) or (not states and conversion.kind is ValueKind.ANY and not usual.values)
-    return None if is_text else f"shows text, but the point shows none{instead}"
+            return f"shows 0 and 1, or false and true, but `map` gives {values}"
+        return "shows 0 and 1, but the point shows numbers" if is_number and not states else None
+    may_be_text = not (states or is_number) and conversion.kind is ValueKind.ANY
+    return None if may_be_text or _has_text(states) else "shows text, but the point shows none"
 
 
 def cov_increment(point: Point, kind: ObjectType) -> float:

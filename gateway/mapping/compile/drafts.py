@@ -10,7 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from gateway.mapping.compile.computations import read_computation
-from gateway.mapping.compile.object_drafts import check_object, draft_object
+from gateway.mapping.compile.object_drafts import draft_object
 from gateway.mapping.compile.register_blocks import (
     check_value,
     compile_blocks,
@@ -125,11 +125,10 @@ def draft_point(
         computation=computation,
         conversion=draft.conversion,
         registers=[block.register for block in blocks],
+        stale_value=on_stale.value,
         defaults=defaults,
         inputs=inputs,
     )
-    if bacnet is not None:
-        check_object(bacnet, place, stale_value=on_stale.value, limits=draft.conversion.range)
     return replace(draft, blocks=(*blocks, *of_quality), bacnet=bacnet)
 
 

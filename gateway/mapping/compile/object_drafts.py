@@ -39,10 +39,14 @@ def draft_object(
     computation: Computation | None,
     conversion: Conversion,
     registers: Iterable[Register],
+    stale_value: Scalar,
     defaults: Defaults,
     inputs: TableInputs,
 ) -> ObjectDraft | None:
-    """Return the object of a point, None if it has none. Keys with problems are reported."""
+    """Return the object of a point, None if it has none. Report keys with problems, and what it cannot hold.
+
+    `stale_value`: what the point shows when it is stale, if that is written in the table.
+    """
     names = choose_sinks("bacnet", place, inputs, written=keys.bacnet, default=defaults.bacnet)
     sinks = tuple(name for name in inputs.bacnet_sinks if names is None or name in names)
     own = keys.bacnet if isinstance(keys.bacnet, BacnetKeys) else BacnetKeys()
@@ -57,17 +61,12 @@ def draft_object(
     except ValueError as error:
         place.report(str(error), "bacnet", "object")
         return None
-    return ObjectDraft(sinks, shape, own.instance) if sinks and not place.is_silent else None
-
-
-def check_object(
-    draft: ObjectDraft, place: Place, *, stale_value: Scalar, limits: tuple[float, float] | None
-) -> None:
-    """Report a value for stale times that the object cannot hold; warn of a range beyond exact numbers."""
-    kind = draft.shape.type
-    if problem := object_error(draft.shape, stale_value):
+    if not sinks or place.is_silent:
+        return None
+    if problem := object_error(shape, stale_value):
         place.report(problem, "on_stale", "value")
-    for index, bound in enumerate(limits or ()):
-        if kind is ObjectType.ANALOG_INPUT and abs(bound) > EXACT_TO:
-            message = f"{kind} skips whole numbers beyond {EXACT_TO:,}: write `bacnet: {{object: %s}}`"
+    for index, bound in enumerate(conversion.range or ()):
+        if shape.type is ObjectType.ANALOG_INPUT and abs(bound) > EXACT_TO:
+            message = f"{shape.type} skips whole numbers beyond {EXACT_TO:,}: write `bacnet: {{object: %s}}`"
             place.warn(message % ObjectType.LARGE_ANALOG_VALUE, "range", index)
+    return ObjectDraft(sinks, shape, own.instance)
