@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import signal
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING
 
@@ -99,18 +98,18 @@ async def test_a_broker_that_hangs_holds_answers_back(tmp_path: Path) -> None:
         daemon.start()
         try:
             assert (await post(daemon, 1))[0] == 200
-            broker.signal(signal.SIGSTOP)
+            broker.freeze()
             held = asyncio.create_task(post(daemon, 2))
             await until(lambda: daemon.status()["journal"]["accepted"] == 2)
             assert not held.done()
-            broker.signal(signal.SIGCONT)
+            broker.thaw()
             assert (await held)[0] == 200
-            broker.signal(signal.SIGSTOP)
+            broker.freeze()
             held = asyncio.create_task(post(daemon, 3))
             await until(lambda: daemon.status()["journal"]["accepted"] == 3)
             assert await asyncio.to_thread(daemon.stop) == 0
             assert await held == (503, '{"error":"the gateway is stopping"}')
-            broker.signal(signal.SIGCONT)
+            broker.thaw()
             daemon.start()
             assert (await post(daemon, 3))[0] == 200
         finally:

@@ -7,19 +7,17 @@ import contextlib
 import json
 import socket
 import subprocess
-import time
 import uuid
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 from support.ports import free_port
+from support.server_process import ServerProcess
 
 if TYPE_CHECKING:
-    import signal
     from collections.abc import AsyncIterator, Callable, Coroutine
     from pathlib import Path
 
-_START_TIMEOUT_S = 60.0
 _ALWAYS = (
     "max_queued_messages 100000",  # a subscriber gets all retained messages, not the first 1,000
     "user root",  # reads the tests' files where root starts it; without meaning elsewhere
@@ -27,8 +25,8 @@ _ALWAYS = (
 _MARK = "support/mark"
 
 
-class Mosquitto:
-    """One broker process. A context manager; it can be killed and started within.
+class Mosquitto(ServerProcess):
+    """One broker.
 
     `settings` are lines of mosquitto.conf and replace anonymous access. Nothing is kept over a restart,
     unless the broker `is_persistent` and is stopped in order.
@@ -38,59 +36,21 @@ class Mosquitto:
         self, folder: Path, *settings: str, port: int | None = None, is_persistent: bool = False
     ) -> None:
         self.port = port or free_port()
-        self._log_path = folder / f"mosquitto-{self.port}.log"
-        self._config_path = folder / f"mosquitto-{self.port}.conf"
+        config = folder / f"mosquitto-{self.port}.conf"
         lines = (f"listener {self.port} 127.0.0.1", *(settings or ("allow_anonymous true",)))
         kept = ("persistence true", f"persistence_location {folder}/") if is_persistent else ()
-        self._config_path.write_text("\n".join((*lines, *(kept or ("persistence false",)), *_ALWAYS, "")))
-        self._process: subprocess.Popen[bytes] | None = None
+        config.write_text("\n".join((*lines, *(kept or ("persistence false",)), *_ALWAYS, "")))
+        super().__init__(["mosquitto", "-v", "-c", config], log=folder / f"mosquitto-{self.port}.log")
 
     @property
     def url(self) -> str:
         """Where sinks connect."""
         return f"mqtt://127.0.0.1:{self.port}"
 
-    @property
-    def log(self) -> str:
-        """The broker's log."""
-        return self._log_path.read_text()
-
-    def start(self) -> None:
-        """Start the broker; return once it accepts connections."""
-        with self._log_path.open("ab") as log:
-            self._process = subprocess.Popen(
-                ["mosquitto", "-v", "-c", self._config_path], stdout=log, stderr=log
-            )
-        deadline = time.monotonic() + _START_TIMEOUT_S
-        while time.monotonic() < deadline and self._process.poll() is None:
-            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), timeout=1):
-                return
-            time.sleep(0.01)
-        raise RuntimeError(f"mosquitto did not start: {self.log}")
-
-    def kill(self) -> None:
-        """Kill the broker."""
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait()
-
-    def stop(self) -> None:
-        """Stop the broker in order."""
-        assert self._process is not None
-        self._process.terminate()
-        self._process.wait()
-
-    def signal(self, number: signal.Signals) -> None:
-        """Send a signal: SIGSTOP freezes the broker, SIGCONT resumes it."""
-        assert self._process is not None
-        self._process.send_signal(number)
-
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.kill()
+    def is_ready(self) -> bool:
+        """Return whether it accepts connections."""
+        with socket.create_connection(("127.0.0.1", self.port), timeout=1):
+            return True
 
 
 def write_password_file(path: Path, *, user: str, password: str) -> None:

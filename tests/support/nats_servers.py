@@ -5,15 +5,12 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
-import os
-import signal
-import subprocess
 import sys
-import time
 from binascii import crc_hqx
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from signal import SIGHUP
 from typing import TYPE_CHECKING, Any, Literal, Self
 from urllib.request import urlopen
 
@@ -23,6 +20,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from nats.js.api import DiscardPolicy, RetentionPolicy, StorageType, StreamConfig
 
 from support.ports import free_port
+from support.server_process import ServerProcess
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
@@ -36,8 +34,8 @@ _WITHIN_S = 60.0
 _ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"  # of base32
 
 
-class NatsServer:
-    """One server. A context manager; it can be stopped, killed, frozen and started again at the same ports.
+class NatsServer(ServerProcess):
+    """One server, always at the same ports.
 
     `settings` are further lines of its configuration. With `tls`, certificate and key, clients must use TLS;
     with `client_authority` too, they need a certificate that it issued.
@@ -57,19 +55,18 @@ class NatsServer:
         self.name = name
         self.port, self.monitor_port = free_port(), free_port()
         self._scheme = "tls" if tls else "nats"
-        self._folder = folder / name
-        self._folder.mkdir()
-        self._log = self._folder / "server.log"
+        own = folder / name
+        own.mkdir()
         sync = "sync_interval: always" if sync_always else ""
         verify = f', ca_file: "{client_authority}", verify: true' if client_authority else ""
         secured = f'tls {{cert_file: "{tls[0]}", key_file: "{tls[1]}"{verify}}}' if tls else ""
-        self.configuration = self._folder / "server.conf"
+        self.configuration = own / "server.conf"
+        super().__init__([PROGRAM, "-c", self.configuration], log=own / "server.log")
         self.configuration.write_text(
             f'server_name: {name}\nlisten: "127.0.0.1:{self.port}"\nhttp: "127.0.0.1:{self.monitor_port}"\n'
-            f'jetstream {{store_dir: "{self._folder}/store", max_file_store: 1GB, {sync}}}\n'
+            f'jetstream {{store_dir: "{own}/store", max_file_store: 1GB, {sync}}}\n'
             f"{secured}\n{cluster}\n{settings}\n"
         )
-        self._process: subprocess.Popen[bytes] | None = None
 
     @property
     def url(self) -> str:
@@ -81,75 +78,15 @@ class NatsServer:
         """The URL of the monitoring port."""
         return f"http://127.0.0.1:{self.monitor_port}"
 
-    @property
-    def log(self) -> str:
-        """All that the server has logged."""
-        return self._log.read_text()
-
-    @property
-    def pid(self) -> int | None:
-        """The number of the process, None if it does not run."""
-        return self._process.pid if self._process is not None and self._process.poll() is None else None
-
-    def launch(self) -> None:
-        """Start the process, and do not wait for it."""
-        with self._log.open("ab") as log:
-            command = [str(PROGRAM), "-c", str(self.configuration)]
-            self._process = subprocess.Popen(command, stdout=log, stderr=log)
-
-    def start(self) -> None:
-        """Start the server; return once it accepts connections and JetStream has its streams again."""
-        self.launch()
-        self.wait_ready()
-
-    def wait_ready(self) -> None:
-        """Return once the server is healthy; in a cluster, once it follows the others."""
-        assert self._process is not None
-        deadline = time.monotonic() + _WITHIN_S
-        while time.monotonic() < deadline and self._process.poll() is None:
-            with suppress(OSError), urlopen(f"{self.monitor}/healthz", timeout=1) as answer:
-                if answer.status == 200:
-                    return
-            time.sleep(0.02)
-        raise RuntimeError(f"nats-server did not start: {self.log}")
-
-    def kill(self) -> None:
-        """Kill the server (SIGKILL)."""
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait()
-
-    def stop(self) -> None:
-        """Stop the server in order."""
-        assert self._process is not None
-        self._process.terminate()
-        self._process.wait()
-
-    def freeze(self) -> None:
-        """Let the server hang: connections stay, nothing is answered."""
-        assert self._process is not None
-        self._signal(signal.SIGSTOP)
-        os.waitid(os.P_PID, self._process.pid, os.WSTOPPED)  # until all its threads stand still
-
-    def thaw(self) -> None:
-        """Let the server go on."""
-        self._signal(signal.SIGCONT)
+    def is_ready(self) -> bool:
+        """Return whether JetStream has its streams again; in a cluster, whether it follows the others."""
+        with urlopen(f"{self.monitor}/healthz", timeout=1) as answer:
+            return bool(answer.status == 200)
 
     def reload(self, *, settings: str) -> None:
         """Have the server read its configuration again, with these lines added."""
         self.configuration.write_text(f"{self.configuration.read_text()}\n{settings}\n")
-        self._signal(signal.SIGHUP)
-
-    def _signal(self, number: signal.Signals) -> None:
-        assert self._process is not None
-        self._process.send_signal(number)
-
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.kill()
+        self.signal(SIGHUP)
 
 
 class NatsCluster:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import signal
 import sys
 from dataclasses import replace
 from functools import partial
@@ -162,11 +161,11 @@ async def test_a_frozen_broker_is_detected(broker: Mosquitto) -> None:
         await rig.deliver(make_update(point, 1))
         await asyncio.sleep(2.5)  # idle for longer than the broker's patience of 1.5 keep-alives
         assert rig.status.reconnects == 0
-        broker.signal(signal.SIGSTOP)
+        broker.freeze()
         with pytest.raises(TransientError):
             async with asyncio.timeout(5):
                 await rig.deliver(make_update(point, 2))
-        broker.signal(signal.SIGCONT)
+        broker.thaw()
         await deliver_for_sure(rig, make_update(point, 3))
     assert rig.status.reconnects == 1
 

@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import json
 import os
-import signal
 import sys
 from functools import partial
 from pathlib import Path
@@ -149,10 +148,10 @@ async def test_a_frozen_broker_gets_the_batch_again(tmp_path: Path) -> None:
         rig = SparkplugRig(broker.url, [POINT], keepalive="1s")
         async with rig.sink:
             await deliver_for_sure(rig, 21.0)
-            broker.signal(signal.SIGSTOP)
+            broker.freeze()
             with pytest.raises(TransientError, match=r"acknowledged nothing|Keep alive timeout"):
                 await rig.deliver(make_update(POINT, 21.5))
-            broker.signal(signal.SIGCONT)
+            broker.thaw()
             await deliver_for_sure(rig, 21.5)
 
 
