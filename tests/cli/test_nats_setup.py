@@ -195,7 +195,7 @@ def test_three_servers_have_each_event(tmp_path: Path) -> None:
 
 
 async def _leader(cluster: NatsCluster) -> None:
-    async with asyncio.timeout(30), client_of(cluster.urls) as client:
+    async with asyncio.timeout(60), client_of(cluster.urls) as client:
         while True:
             info = await client.jetstream().stream_info(STREAM)
             peers = (info.cluster and info.cluster.replicas) or []

@@ -31,7 +31,7 @@ except RuntimeError:
 def test_tracebacks_show_no_values(form: str) -> None:
     """A traceback names places and no values of variables, which may be secrets."""
     done = subprocess.run(
-        [sys.executable, "-c", _PROGRAM, form], capture_output=True, text=True, check=True, timeout=30
+        [sys.executable, "-c", _PROGRAM, form], capture_output=True, text=True, check=True, timeout=60
     )
     assert done.stderr.count("RuntimeError: a bug") == 2
     assert "in verify" in done.stderr
@@ -48,7 +48,7 @@ configure_logging(level="info", form=sys.argv[1])
 structlog.get_logger().info("started", name="a" + chr(27) + "[2J" + chr(0x9b) + "b", many=[chr(27)])
 """
     done = subprocess.run(
-        [sys.executable, "-c", program, form], capture_output=True, text=True, check=True, timeout=30
+        [sys.executable, "-c", program, form], capture_output=True, text=True, check=True, timeout=60
     )
     assert r"a\u001b[2J\u009bb" in done.stderr
     assert "\x1b" not in done.stderr
@@ -64,12 +64,12 @@ configure_logging(level="info", form=None)
 structlog.get_logger().info("started", name="a")
 """
     piped = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=30
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60
     )
     assert json.loads(piped.stderr)["event"] == "started"
     terminal, theirs = pty.openpty()
     try:
-        subprocess.run([sys.executable, "-c", program], stderr=theirs, check=True, timeout=30)
+        subprocess.run([sys.executable, "-c", program], stderr=theirs, check=True, timeout=60)
         shown = os.read(terminal, 10_000).decode()
     finally:
         os.close(terminal)

@@ -197,7 +197,7 @@ async def test_failing_while_stopping_does_not_keep_the_gateway_up(file: Path, p
     """A sink that fails while stopping is logged and stops."""
     receiver = Receiver()
     receiver.fails_to_leave = OSError("the broker hung up")
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         async with delivering(file, points, {"bms": receiver}) as rig:
             await rig.send(1, t=1)
             await rig.delivered()

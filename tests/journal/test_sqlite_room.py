@@ -366,7 +366,7 @@ async def test_the_retention_deletes_old_delivered_events(tmp_path: Path) -> Non
             await journal.append(make_event(number, received_ms=START_MS - age_h * HOUR_MS))
         journal.save(StateChanges(values_through=5))
         journal.move_cursor("bms", 3)
-    async with sqlite_journal(tmp_path) as journal, asyncio.timeout(5):
+    async with sqlite_journal(tmp_path) as journal, asyncio.timeout(60):
         while ids(await journal.read(0, 1)) != ["evt_2"]:  # noqa: ASYNC110 - pruning has no event
             await asyncio.sleep(0.01)
         assert ids(await read_all(journal)) == ["evt_2", "evt_3", "evt_4"]

@@ -133,4 +133,4 @@ def test_the_broker_starts_with_its_settings(tmp_path: Path) -> None:
             assert time.monotonic() < deadline
     finally:
         broker.terminate()
-        broker.communicate(timeout=20)
+        broker.communicate(timeout=60)

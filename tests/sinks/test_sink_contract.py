@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from gateway.model import Update
 
-LEAVING_TAKES_AT_MOST_S = 3.0
+LEAVING_TAKES_AT_MOST_S = 8.0  # tens of ms where nothing else runs
 EARLIER_MS = 60_000
 
 
@@ -40,7 +40,7 @@ def updates(receiver: Receiver, *values: float, earlier_ms: int = 0) -> list[Upd
 
 async def until_shown(receiver: Receiver, *expected: float | None) -> None:
     """Wait until the receiver shows these values of the two points."""
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         while await receiver.shown() != list(expected):  # noqa: ASYNC110 - what others see has no event
             await asyncio.sleep(0.02)
 
@@ -157,7 +157,7 @@ async def test_a_cancelled_sink_leaves_too(receiver: Receiver) -> None:
 
     inside = asyncio.Event()
     task = asyncio.create_task(run())
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         await inside.wait()
     task.cancel()
     async with asyncio.timeout(LEAVING_TAKES_AT_MOST_S):

@@ -39,7 +39,7 @@ def spoken_at(port: int, certificate: tuple[Path, Path] | None = None) -> set[st
 
 
 def _is_spoken(port: int, context: ssl.SSLContext) -> bool:
-    with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
+    with socket.create_connection(("127.0.0.1", port), timeout=60) as connection:
         try:
             context.wrap_socket(connection).close()
         except (ssl.SSLError, ConnectionError):

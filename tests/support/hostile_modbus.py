@@ -80,7 +80,7 @@ def main() -> None:
     missing = [_KINDS[number % len(_KINDS)] for number in range(CLIENTS)]
     while True:
         while missing:
-            connection = socket.create_connection(("127.0.0.1", port), timeout=5)
+            connection = socket.create_connection(("127.0.0.1", port), timeout=60)
             connection.settimeout(0)
             polled.register(connection, selectors.EVENT_READ | selectors.EVENT_WRITE, missing.pop())
         for key, events in polled.select():

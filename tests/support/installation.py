@@ -153,7 +153,7 @@ class Installation(Daemon):
         signature = sign(body) if header is None else header
         request = urllib.request.Request(self.public_url, body, {"x-infodeck-signature": signature})
         try:
-            with urllib.request.urlopen(request, timeout=10, context=self._trusting()) as answer:
+            with urllib.request.urlopen(request, timeout=60, context=self._trusting()) as answer:
                 return answer.status, answer.read().decode()
         except urllib.error.HTTPError as error:
             return error.code, error.read().decode()

@@ -79,5 +79,5 @@ async def ask(url: str, subject: str, document: dict[str, Any] | None = None) ->
     """Return JetStream's own answer to a request."""
     async with client_of(url) as client:
         payload = b"" if document is None else json.dumps(document).encode()
-        answer = await client.request(f"$JS.API.{subject}", payload, timeout=10)
+        answer = await client.request(f"$JS.API.{subject}", payload, timeout=60)
         return dict(json.loads(answer.data))

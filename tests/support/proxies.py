@@ -118,4 +118,4 @@ def running_proxy(
         yield proxy
     finally:
         process.terminate()
-        process.wait(timeout=20)
+        process.wait(timeout=60)

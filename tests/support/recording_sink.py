@@ -79,7 +79,7 @@ class RecordingSink:
     def prepare(self, points: PointSource, latest: LatestValues) -> Adopt:
         """Record another point table; updates of all points are accepted as before."""
         self._receiver.preparing.set()
-        self._receiver.may_prepare.wait(timeout=10)
+        self._receiver.may_prepare.wait(timeout=60)
 
         def adopt(news: Iterable[Update]) -> None:
             self._receiver.adopted.append((points, latest, list(news)))

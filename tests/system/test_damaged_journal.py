@@ -83,5 +83,5 @@ def test_a_corrupt_file_is_replaced(daemon: Daemon, broker: Mosquitto) -> None:
     assert moved in alarms(daemon)["journal-damaged"]["reason"]
     assert moved in gateway(daemon, "status").stdout
     assert moved in gateway(daemon, "doctor").stdout
-    with urllib.request.urlopen(f"http://127.0.0.1:{daemon.admin_port}/metrics", timeout=5) as answer:
+    with urllib.request.urlopen(f"http://127.0.0.1:{daemon.admin_port}/metrics", timeout=60) as answer:
         assert "gateway_journal_corrupt_files 1.0" in answer.read().decode()

@@ -92,7 +92,7 @@ def test_old_tls_is_refused(proxied: Proxied) -> None:
         old.maximum_version = ssl.TLSVersion.TLSv1_1
     old.set_ciphers("ALL:@SECLEVEL=0")
     with (
-        socket.create_connection(("127.0.0.1", proxied.port), timeout=5) as connection,
+        socket.create_connection(("127.0.0.1", proxied.port), timeout=60) as connection,
         pytest.raises(ssl.SSLError),
     ):
         old.wrap_socket(connection, server_hostname="127.0.0.1")

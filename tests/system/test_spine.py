@@ -108,7 +108,7 @@ def test_older_reading_never_overwrites(daemon: Daemon, broker: Mosquitto) -> No
     assert daemon.post(telemetry("evt_new", ROOM, {"temperature": 21}, time_ms=now_ms))[0] == 200
     eventually_polled(daemon, 1000, "3:float", "21")
     assert daemon.post(telemetry("evt_old", ROOM, {"temperature": 5}, time_ms=now_ms - 60_000))[0] == 200
-    late, _ = history.communicate(timeout=20)
+    late, _ = history.communicate(timeout=60)
     assert json.loads(late)["event"] == "evt_old"
     assert json.loads(subscribe(broker.port, f"{TOPIC}/ZN-T"))["event"] == "evt_new"
     assert poll(daemon.modbus_port, 1000, "3:float") == ["21"]

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 def tcp(port: int, data: bytes) -> socket.socket:
     """Connect to a loopback port and send something."""
-    connection = socket.create_connection(("127.0.0.1", port), timeout=10)
+    connection = socket.create_connection(("127.0.0.1", port), timeout=60)
     connection.sendall(data)
     return connection
 

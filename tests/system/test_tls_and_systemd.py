@@ -84,7 +84,7 @@ def test_intake_over_tls(encrypted: Daemon) -> None:
     with pytest.warns(DeprecationWarning, match="TLSv1_1"):
         old.maximum_version = ssl.TLSVersion.TLSv1_1
     with (
-        socket.create_connection(("127.0.0.1", encrypted.intake_port), timeout=5) as connection,
+        socket.create_connection(("127.0.0.1", encrypted.intake_port), timeout=60) as connection,
         pytest.raises(ssl.SSLError),
     ):
         old.wrap_socket(connection)
@@ -108,7 +108,7 @@ def test_the_intake_speaks_forward_secret_suites_only(tmp_path: Path, broker: Mo
 def test_a_renewed_certificate_drops_no_delivery(encrypted: Daemon) -> None:
     """Every delivery is answered with 200, on an old connection and on new ones."""
     trusting = ssl._create_unverified_context()  # noqa: S323 - openssl shows whose certificate it is
-    lasting = http.client.HTTPSConnection("127.0.0.1", encrypted.intake_port, context=trusting, timeout=10)
+    lasting = http.client.HTTPSConnection("127.0.0.1", encrypted.intake_port, context=trusting, timeout=60)
     answers = Counter[int]()
 
     def deliver(connection: http.client.HTTPSConnection) -> None:

@@ -50,13 +50,13 @@ def test_silent_connections_keep_nobody_out(cramped: Daemon, port: str, sent: by
     with contextlib.ExitStack() as connections:
         for number in range(STRANGERS):
             address = ("127.0.0.1", getattr(cramped, port))
-            connection = connections.enter_context(socket.create_connection(address, timeout=10))
+            connection = connections.enter_context(socket.create_connection(address, timeout=60))
             with contextlib.suppress(ConnectionError):
                 connection.sendall(sent)
             if number % 25 == 24:
                 began_s = time.monotonic()
                 assert cramped.post(telemetry(f"evt_{number}", ROOM, {"temperature": 21}))[0] == 200
-                assert time.monotonic() - began_s < 5
+                assert time.monotonic() - began_s < 9  # silent connections end after 10
         assert cramped.is_ready()
     log = cramped.log
     assert "Too many open files" not in log
@@ -74,7 +74,7 @@ def test_unsigned_bodies_take_little_memory(daemon: Daemon) -> None:
     with contextlib.ExitStack() as connections:
         for number in range(BODIES):
             connection = connections.enter_context(
-                socket.create_connection(("127.0.0.1", daemon.intake_port), timeout=10)
+                socket.create_connection(("127.0.0.1", daemon.intake_port), timeout=60)
             )
             with contextlib.suppress(ConnectionError):
                 connection.sendall(head + bytes(MIB - number % 2))  # every other one lacks its last byte

@@ -79,9 +79,9 @@ def test_a_controller_that_restarts_empty(daemon: Daemon, controller: LibmodbusC
     for number in range(2, 60):
         post(daemon, number, t=number / 2)
     controller.start()
-    eventually(lambda: shown(controller), [29.5, 123, 1], within_s=20)
+    eventually(lambda: shown(controller), [29.5, 123, 1])
     eventually(lambda: controller.registers(0) != [0], expected=True)
-    eventually(lambda: (sink(daemon, "state"), sink(daemon, "lag")), ("up", 0), within_s=20)
+    eventually(lambda: (sink(daemon, "state"), sink(daemon, "lag")), ("up", 0))
     assert sink(daemon, "reconnects") == 1
 
 

@@ -55,7 +55,7 @@ class AdminDaemon(Daemon):
             context.verify_flags &= ~ssl.VERIFY_X509_STRICT  # the authority is made by `openssl req -x509`
         request = urllib.request.Request(f"{scheme}://127.0.0.1:{self.admin_port}{path}", headers=headers)
         try:
-            with urllib.request.urlopen(request, timeout=20, context=context) as answer:
+            with urllib.request.urlopen(request, timeout=60, context=context) as answer:
                 return answer.status, dict(answer.headers)
         except urllib.error.HTTPError as error:
             return error.code, dict(error.headers)
@@ -113,11 +113,11 @@ def test_an_open_dashboard_keeps_its_connection(open_daemon: AdminDaemon) -> Non
     context = ssl._create_unverified_context()  # noqa: S323 - whose certificate it is does not matter here
     url = f"https://127.0.0.1:{open_daemon.admin_port}/api/stream"
     page = urllib.request.Request(url, headers=ELSEWHERE | basic(TOKEN))
-    with urllib.request.urlopen(page, timeout=30, context=context) as stream, ExitStack() as stack:
+    with urllib.request.urlopen(page, timeout=60, context=context) as stream, ExitStack() as stack:
         assert stream.readline() == b"event: tables\n"
         for _ in range(connections):
             silent = socket.create_connection(
-                ("127.0.0.1", open_daemon.admin_port), timeout=20, source_address=("127.0.0.2", 0)
+                ("127.0.0.1", open_daemon.admin_port), timeout=60, source_address=("127.0.0.2", 0)
             )
             stack.enter_context(silent)
         assert open_daemon.ask("/readyz", ELSEWHERE | basic(TOKEN))[0] == 200

@@ -47,7 +47,7 @@ def gateway(tmp_path: Path, broker: Mosquitto) -> Iterator[Daemon]:
 
 def recorded(daemon: Daemon) -> dict[str, list[dict[str, Any]]]:
     """Return the alarms that the dashboard gets."""
-    with urllib.request.urlopen(f"http://127.0.0.1:{daemon.admin_port}/api/alarms", timeout=10) as answer:
+    with urllib.request.urlopen(f"http://127.0.0.1:{daemon.admin_port}/api/alarms", timeout=60) as answer:
         found: dict[str, list[dict[str, Any]]] = json.load(answer)
     return found
 

@@ -137,7 +137,7 @@ async def test_a_sink_that_is_away_is_not_waited_for(tmp_path: Path, config: Pat
     async with serve_dead_letters(tmp_path, LETTERS) as served:
         served.sinks["bms"] = SinkStatus(type="mqtt", state="away", last_error="connection refused")
         served.retries.outcome = regs_alone
-        done = await asyncio.wait_for(deadletters(config, "retry", "1", "3", "--wait", "1h"), timeout=20)
+        done = await asyncio.wait_for(deadletters(config, "retry", "1", "3", "--wait", "1h"), timeout=60)
         assert done.returncode == 1
         first, second = done.stdout.splitlines()
         assert first == "1: R/A waits for bms, which is away: connection refused"

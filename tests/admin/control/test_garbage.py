@@ -67,7 +67,7 @@ def quiet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
 def throw(daemon: Daemon, listener: str, data: bytes) -> bytes:
     """Send bytes and hang up; return the beginning of the answer."""
     if listener == "admin":
-        connection = socket.create_connection(("127.0.0.1", daemon.admin_port), timeout=20)
+        connection = socket.create_connection(("127.0.0.1", daemon.admin_port), timeout=60)
     else:
         connection = socket.socket(socket.AF_UNIX)
         connection.settimeout(20)

@@ -44,7 +44,7 @@ async def rotation_under_way(daemon: Daemon) -> AsyncIterator[tuple[WebhookSetup
         infodeck.api.path_faults["/rotate"] = deque([Answer(is_usual=True, drip_s=0.02)])
         process = launch(daemon.config, "rotate")
         try:
-            await until(lambda: infodeck.secret != SECRET, within_s=20)
+            await until(lambda: infodeck.secret != SECRET)
             assert process.poll() is None
             yield infodeck, process
         finally:

@@ -101,7 +101,7 @@ async def refused_points(rig: MqttRig | SparkplugRig, *updates: Update) -> list[
         except RefusedError as error:
             found.extend(refusal.update.point.name for refusal in error.refusals)
 
-    await until_delivered(write, within_s=30)
+    await until_delivered(write)
     return found
 
 
@@ -242,7 +242,7 @@ async def test_a_metadata_topic_is_skipped() -> None:
     async with odd_broker(answer) as broker:
         rig = MqttRig(broker.url, points)
         async with rig.sink:
-            await until(lambda: bool(broker.payloads("gw/v1/hq/T/B/$meta")), within_s=30)
+            await until(lambda: bool(broker.payloads("gw/v1/hq/T/B/$meta")))
             assert await refused_points(rig, *(make_update(point, 1) for point in points)) == []
             assert rig.status.state == "up"
 

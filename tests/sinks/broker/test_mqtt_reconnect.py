@@ -39,7 +39,7 @@ async def test_pauses_grow_though_the_broker_accepts() -> None:
     server = await asyncio.start_server(drop, "127.0.0.1", port := free_port())
     rig = MqttRig(f"mqtt://127.0.0.1:{port}", [], protocol="3.1.1")
     async with server, rig.sink:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             await enough.wait()
     pauses_s = [later - earlier for earlier, later in pairwise(came_s)]
     assert all(pause_s >= least_s for pause_s, least_s in zip(pauses_s, (0.25, 0.5, 1.0), strict=True))

@@ -76,5 +76,5 @@ async def test_state_refused_for_now_is_published_later(layout: Literal["point",
     async with odd_broker(answer) as broker:
         rig = MqttRig(broker.url, [point], layout=layout)
         rig.latest.take([make_update(point, 21.5)])
-        async with rig.sink, asyncio.timeout(10):
+        async with rig.sink, asyncio.timeout(60):
             await accepted.wait()

@@ -24,17 +24,17 @@ def controller() -> Iterator[LibmodbusController]:
 
 
 async def test_units_in_trouble_keep_no_write_waiting(controller: LibmodbusController) -> None:
-    """A write to a good unit returns soon, although tries of twelve others take 0.3 s each."""
+    """A write to a good unit comes before all but a few tries of twelve others."""
     points = [held_point(f"U{unit}", holding(5, unit=unit)) for unit in range(1, 14)]
     controller.rule(units=list(range(2, 14)), exception=11, delay_s=0.3)
     rig = ClientRig(controller.port, *points)
     async with rig.sink:
-        async with asyncio.timeout(8):
-            await rig.show(*range(1, 14))
+        await rig.show(*range(1, 14))
         for value in range(20, 25):
-            async with asyncio.timeout(2):
-                await rig.deliver(*values_of(points[:1], [value]))
+            controller.requests()
+            await rig.deliver(*values_of(points[:1], [value]))
             assert controller.registers(5) == [value]
+            assert len(controller.requests()) < 5
 
 
 async def test_busy_registers_do_not_delay_each_other(
@@ -93,6 +93,6 @@ async def test_the_heartbeat_beats_while_much_is_written(controller: LibmodbusCo
         writing = asyncio.create_task(rig.deliver(*values_of(rest, range(200))))
         for number in (2, 3, 4):
             rig.latest.take(values_of([beat], [number]))  # as the image has it; nobody else can write it now
-            await rig.until(lambda: controller.registers(0) == [number], within_s=3)  # noqa: B023 - called in this turn
+            await rig.until(lambda: controller.registers(0) == [number])  # noqa: B023 - called in this turn
         assert not writing.done()
         await writing

