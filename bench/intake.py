@@ -26,7 +26,9 @@ from aiohttp import web
 from gateway.config.value_types import HostPort
 from gateway.delivery.event_copies import EventCopies
 from gateway.delivery.pipeline import Pipeline
+from gateway.events import EventPatterns
 from gateway.http_server import ConnectionLimit, listen
+from gateway.intake.event_filter import EventFilter
 from gateway.intake.server import IntakeServer
 from gateway.intake.signature import Verifier
 from gateway.journal.sqlite import SqliteJournal
@@ -87,13 +89,19 @@ async def durable_server() -> AsyncIterator[asyncio.Server]:
                 copies=EventCopies(),
             )
             await pipeline.start([])
+            status = IntakeStatus()
             intake = IntakeServer(
                 path=PATH,
                 max_body_bytes=1 << 20,
-                organization="o-bench",
                 verifier=Verifier([SECRET], tolerance_s=300),
+                event_filter=EventFilter(
+                    organization="o-bench",
+                    published=EventPatterns(()),
+                    status=status,
+                    on_assets_changed=lambda: None,
+                ),
                 event_log=journal,
-                status=IntakeStatus(),
+                status=status,
                 clock_ms=now_ms,
             )
             limit = ConnectionLimit("bench", 512, status=ConnectionsStatus())

@@ -417,4 +417,5 @@ class App:
     def _stuck_loops(self) -> list[str]:
         latest_s = time.monotonic() - _STUCK_AFTER_S
         sinks = [f"sink {loop.name} makes no progress" for loop in self._loops if loop.turned_s < latest_s]
-        return self._entrance.stuck(latest_s) + sinks
+        stuck = ["the source makes no progress"] if self._entrance.is_stuck(since_s=latest_s) else []
+        return stuck + sinks

@@ -29,7 +29,7 @@ class EventFilter:
     """
 
     organization: str
-    published: EventPatterns | frozenset[str]
+    published: EventPatterns
     status: IntakeStatus
     on_assets_changed: Callable[[], None]
 

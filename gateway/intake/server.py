@@ -21,7 +21,6 @@ from aiohttp.web_protocol import RequestHandler, RequestPayloadError
 from gateway.errors import EventError, JournalError, SignatureError, TransientError
 from gateway.events import keep_apart, parse_event
 from gateway.http_server import ConnectionLimit, ConnectionLog, connection_of, listen
-from gateway.intake.event_filter import EventFilter
 from gateway.intake.signature import FOREIGN, HEADER, MISMATCH, parse_header
 from gateway.text import sanitise_line
 
@@ -34,7 +33,7 @@ if TYPE_CHECKING:
     from aiohttp.http import RawRequestMessage
 
     from gateway.config.value_types import HostPort, Network
-    from gateway.events import EventPatterns
+    from gateway.intake.event_filter import EventFilter
     from gateway.intake.forwarding import Forwarding
     from gateway.intake.signature import Verifier
     from gateway.intake.signing_secrets import SigningSecrets
@@ -92,34 +91,25 @@ class IntakeServer:
     """Answers webhooks, one request at a time per connection; all connections share the journal's commits.
 
     Senders outside loopback and `trusted_proxies` are refused; None: anyone may send (over TLS).
-    `on_assets_changed` is called when an event says that assets came, went or were edited. Events of types in
-    `published` are journaled, too, as sinks publish them. With `forwarding`, answers also wait for a sink.
-    A body may take `body_within_s`, and all that are under way `bodies_bytes` of memory.
+    With `forwarding`, answers also wait for a sink. A body may take `body_within_s`, and all that are under
+    way `bodies_bytes` of memory.
     """
 
     path: str
     max_body_bytes: int
-    organization: str
     verifier: Verifier | SigningSecrets
+    event_filter: EventFilter
     event_log: EventLog
     status: IntakeStatus
     clock_ms: Callable[[], int]
     trusted_proxies: Sequence[Network] | None = None
     body_within_s: InitVar[float] = 20.0
     bodies_bytes: InitVar[int] = 32 << 20
-    on_assets_changed: Callable[[], None] = lambda: None
-    published: EventPatterns | frozenset[str] = frozenset()
     forwarding: Forwarding | None = None
 
     def __post_init__(self, body_within_s: float, bodies_bytes: int) -> None:
         self._stopping = False
-        self._filter = EventFilter(
-            organization=self.organization,
-            published=self.published,
-            status=self.status,
-            on_assets_changed=self.on_assets_changed,
-        )
-        self._organization_named = f'"{self.organization}"'.encode()
+        self._organization_named = f'"{self.event_filter.organization}"'.encode()
         self._bodies = BodyReader(most_bytes=bodies_bytes, within_s=body_within_s)
         self._is_trusted = lru_cache(maxsize=1024)(self._may_send)
 
@@ -185,7 +175,7 @@ class IntakeServer:
     async def _receive(self, request: web.BaseRequest) -> web.StreamResponse:  # noqa: PLR0911 - one per error
         try:
             event = await self._verified(request)
-            if self._filter.admits(event):
+            if self.event_filter.admits(event):
                 await self._journal(event)
         except SignatureError as error:
             self.status.count_refusal(str(error), age_s=error.age_s)

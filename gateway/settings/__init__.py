@@ -11,6 +11,7 @@ from gateway.settings.shape import (
     Settings,
     SinkConfig,
     TlsFiles,
+    import_class,
 )
 
 __all__ = [
@@ -27,6 +28,7 @@ __all__ = [
     "SinkConfig",
     "TlsFiles",
     "WebhookSettings",
+    "import_class",
     "load_settings",
     "read_signing_secrets",
     "resolve_secrets",

@@ -8,7 +8,7 @@ from __future__ import annotations
 import socket
 from pathlib import Path
 from pkgutil import resolve_name
-from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
 from pydantic import Field
 from pydantic.dataclasses import dataclass
@@ -62,14 +62,20 @@ class SinkType(NamedTuple):
 
     @property
     def factory(self) -> Callable[..., Sink]:
-        """The constructor, imported only where there is such a sink; GatewayError without its library."""
-        try:
-            factory: Callable[..., Sink] = resolve_name(self.constructor)
-        except ModuleNotFoundError as error:
-            library = str(error.name).partition(".")[0]
-            advice = f"install building-gateway[{library}]"
-            raise GatewayError(f"{library} is not installed: {advice}") from error
+        """The constructor, imported only where there is such a sink."""
+        factory: Callable[..., Sink] = import_class(self.constructor)
         return factory
+
+
+def import_class(name: str) -> Callable[..., Any]:
+    """Return the class that is named `module:class`; raise GatewayError if its library is not installed."""
+    try:
+        found: Callable[..., Any] = resolve_name(name)
+    except ModuleNotFoundError as error:
+        library = str(error.name).partition(".")[0]
+        advice = f"install building-gateway[{library}]"
+        raise GatewayError(f"{library} is not installed: {advice}") from error
+    return found
 
 
 SINK_TYPES = {

@@ -14,6 +14,7 @@ from gateway.delivery.event_copies import EventCopies
 from gateway.delivery.pipeline import Pipeline
 from gateway.events import EventPatterns
 from gateway.http_server import ConnectionLimit, listen
+from gateway.intake.event_filter import EventFilter
 from gateway.intake.forwarding import Forwarding
 from gateway.intake.server import IntakeServer
 from gateway.intake.signature import HEADER, Verifier, sign
@@ -212,15 +213,18 @@ async def running_intake(
         intake = IntakeServer(
             path=PATH,
             max_body_bytes=MAX_BODY_BYTES,
-            organization=ORGANIZATION,
             verifier=Verifier([SECRET], tolerance_s=300),
+            event_filter=EventFilter(
+                organization=ORGANIZATION,
+                published=EventPatterns(published),
+                status=status,
+                on_assets_changed=on_assets_changed,
+            ),
             event_log=journal,
             status=status,
             clock_ms=clock_ms,
             body_within_s=body_within_s,
             bodies_bytes=bodies_bytes,
-            on_assets_changed=on_assets_changed,
-            published=EventPatterns(published),
             forwarding=None
             if forwarded_within_s is None
             else Forwarding(event_log=journal, sink=SINK, within_s=forwarded_within_s),
