@@ -156,7 +156,9 @@ def pattern_hint(pattern: str) -> WithJsonSchema:
     return WithJsonSchema({"type": "string", "pattern": f"^{pattern}$"})
 
 
-def _must_match(pattern: str, message: str) -> AfterValidator:
+def must_match(pattern: str, message: str) -> AfterValidator:
+    """Return the check that printable text has a pattern as a whole; the message says what it should be."""
+
     def check(text: str) -> str:
         if not re.fullmatch(pattern, text) or not text.isprintable():
             raise ValueError(message)
@@ -241,31 +243,31 @@ Host = Annotated[
 # Names and URLs
 Name = Annotated[
     str,
-    _must_match(
+    must_match(
         _NAME, "a name is one level of an MQTT topic: not empty, no space, `/`, `+` or `#`, and no `$` first"
     ),
     pattern_hint(_NAME),
 ]
 SinkName = Annotated[
     str,
-    _must_match(SINK_NAME, "the name of a sink has small letters, digits, `_` and `-` only"),
+    must_match(SINK_NAME, "the name of a sink has small letters, digits, `_` and `-` only"),
     pattern_hint(SINK_NAME),
 ]
 Organization = Annotated[
     str,
-    _must_match(_ID, "an organization id is letters, digits and `-`, such as o-xxxx"),
+    must_match(_ID, "an organization id is letters, digits and `-`, such as o-xxxx"),
     pattern_hint(_ID),
 ]
 UrlPath = Annotated[
     str,
-    _must_match(_PATH, "a path starts with `/`; letters, digits, `.`, `_`, `~` and `-` may follow"),
+    must_match(_PATH, "a path starts with `/`; letters, digits, `.`, `_`, `~` and `-` may follow"),
     pattern_hint(_PATH),
 ]
 ProxyUrl = Annotated[str, AfterValidator(_check_proxy), pattern_hint("https?://[^/@?#]+/?")]
 ApiUrl = Annotated[str, AfterValidator(_check_api), pattern_hint("https?://[^/@?#]+[^@?#]*")]
 JournalUrl = Annotated[
     str,
-    _must_match(
+    must_match(
         _JOURNAL,
         "the journal is sqlite:/// and an absolute path, such as sqlite:///var/lib/gateway/journal.db",
     ),

@@ -2,29 +2,24 @@
 
 from __future__ import annotations
 
-import re
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, WithJsonSchema
+from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from gateway.config.decode import STRICT
+from gateway.config.value_types import must_match, pattern_hint
 from gateway.jetstream.config import JetStreamName, NatsConfig
 
-_SUBJECT = r"^([^\s.*>]+|\*)(\.([^\s.*>]+|\*))*(\.>)?$"
-
-
-def _check_subject(text: str) -> str:
-    if not re.fullmatch(_SUBJECT, text) or not text.isprintable():
-        raise ValueError(
-            "subjects are words with dots between, such as infodeck.o-xxxx.hq-tower.>; `*` is any word, and a"
-            " `>` at the end is all that follow"
-        )
-    return text
-
-
+_SUBJECT = r"([^\s.*>]+|\*)(\.([^\s.*>]+|\*))*(\.>)?"
 _Subject = Annotated[
-    str, AfterValidator(_check_subject), WithJsonSchema({"type": "string", "pattern": _SUBJECT})
+    str,
+    must_match(
+        _SUBJECT,
+        "subjects are words with dots between, such as infodeck.o-xxxx.hq-tower.>; `*` is any word, and a `>`"
+        " at the end is all that follow",
+    ),
+    pattern_hint(_SUBJECT),
 ]
 
 

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass as plain_dataclass
-from typing import Annotated, Self
+from typing import Annotated, NamedTuple, Self
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, Field, PlainValidator, WithJsonSchema, model_validator
+from pydantic import AfterValidator, Field, PlainValidator, model_validator
 from pydantic.dataclasses import dataclass
 
 from gateway.config.decode import STRICT, FieldError, RelativePath
 from gateway.config.secrets import SecretReference
-from gateway.config.value_types import is_host, parse_url
+from gateway.config.value_types import is_host, must_match, parse_url, pattern_hint
 
 OLDEST_SERVER = (2, 14)
 """The version of nats-server from which on a source can reset its consumer."""
@@ -19,12 +18,10 @@ FETCH_SIZE = 500
 """Messages that may be delivered to a source and not acknowledged; `max_ack_pending` of its consumer."""
 _PORT = 4222
 _SCHEMES = {"nats": False, "tls": True}
-_FORBIDDEN_IN_NAMES = frozenset(" \t\r\n.*>/\\")  # by NATS, for streams and consumers
-_NAME_PATTERN = r"^[^\s.*>/\\]{1,200}$"
+_NAME = r"[^\s.*>/\\]{1,200}"  # of a stream or consumer
 
 
-@plain_dataclass(frozen=True, slots=True)
-class NatsUrl:
+class NatsUrl(NamedTuple):
     """One server's address."""
 
     host: str
@@ -52,24 +49,6 @@ def parse_nats_url(text: object) -> NatsUrl:
     return NatsUrl(host=host, port=port or _PORT, tls=_SCHEMES[url.scheme])
 
 
-def _check_name(text: str) -> str:
-    if not text or _FORBIDDEN_IN_NAMES & set(text) or not text.isprintable() or len(text) > 200:  # noqa: PLR2004
-        raise ValueError("the name of a stream or consumer has no space, `.`, `*`, `>`, `/` or `\\`")
-    return text
-
-
-JetStreamName = Annotated[
-    str, AfterValidator(_check_name), WithJsonSchema({"type": "string", "pattern": _NAME_PATTERN})
-]
-"""The name of a stream or consumer."""
-
-_Server = Annotated[
-    NatsUrl,
-    PlainValidator(parse_nats_url),
-    WithJsonSchema({"type": "string", "pattern": "^(nats|tls)://[^/@?# ]+/?$"}),
-]
-
-
 def _check_monitor(text: str) -> str:
     url = parse_url(text, "a monitoring port is http://host:8222")
     if "@" in url.netloc:
@@ -77,11 +56,14 @@ def _check_monitor(text: str) -> str:
     return text.rstrip("/")
 
 
-_MonitorUrl = Annotated[
+JetStreamName = Annotated[
     str,
-    AfterValidator(_check_monitor),
-    WithJsonSchema({"type": "string", "pattern": "^https?://[^/@?# ]+/?$"}),
+    must_match(_NAME, "the name of a stream or consumer has no space, `.`, `*`, `>`, `/` or `\\`"),
+    pattern_hint(_NAME),
 ]
+"""The name of a stream or consumer."""
+_Server = Annotated[NatsUrl, PlainValidator(parse_nats_url), pattern_hint("(nats|tls)://[^/@?# ]+/?")]
+_MonitorUrl = Annotated[str, AfterValidator(_check_monitor), pattern_hint("https?://[^/@?# ]+/?")]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
