@@ -27,10 +27,10 @@ LAYOUT = 2
 # AUTOINCREMENT: the number of a dead letter is never used again, so that nobody who asks for it gets a newer
 # one.
 _EVENTS = "seq INTEGER PRIMARY KEY, id_hash BLOB NOT NULL UNIQUE, received_ms INTEGER NOT NULL, body BLOB"
-_ORIGIN = ", origin TEXT, origin_ms INTEGER"  # since layout 2; NULL: received by the gateway's own intake
+_ORIGIN = "origin TEXT", "origin_ms INTEGER"  # since layout 2; NULL: received by the gateway's own intake
 _SCHEMA = f"""
 CREATE TABLE events(
-  {_EVENTS}{_ORIGIN}) STRICT;
+  {_EVENTS}, {", ".join(_ORIGIN)}) STRICT;
 CREATE TABLE cursors(sink TEXT PRIMARY KEY, seq INTEGER NOT NULL) STRICT, WITHOUT ROWID;
 CREATE TABLE last_values(
   point TEXT PRIMARY KEY, asset TEXT NOT NULL, source TEXT NOT NULL, raw TEXT NOT NULL,
@@ -151,11 +151,12 @@ def read_layout(database: sqlite3.Connection, path: Path) -> int:
     return layout
 
 
-def show_origins(database: sqlite3.Connection) -> None:
-    """Let queries see a journal of layout 1, which is opened read-only, in the present layout."""
-    database.execute(
-        "CREATE TEMP VIEW events AS SELECT *, NULL AS origin, NULL AS origin_ms FROM main.events"
-    )
+def show_origins(database: sqlite3.Connection, *, layout: int) -> None:
+    """Let queries see a journal of layout 1, which stays as it is, in the present layout."""
+    if layout == 1:
+        database.execute(
+            "CREATE TEMP VIEW events AS SELECT *, NULL AS origin, NULL AS origin_ms FROM main.events"
+        )
 
 
 def is_corrupt(error: Exception) -> bool:
@@ -221,8 +222,7 @@ def _layout_number(database: sqlite3.Connection) -> int:
 
 def _add_origins(database: sqlite3.Connection) -> None:
     """Bring a journal of layout 1 to the present one. Takes no time: SQLite rewrites no rows."""
-    columns = _ORIGIN.removeprefix(", ").split(", ")
-    steps = "".join(f"ALTER TABLE events ADD COLUMN {column};" for column in columns)
+    steps = "".join(f"ALTER TABLE events ADD COLUMN {column};" for column in _ORIGIN)
     database.executescript(f"BEGIN IMMEDIATE;{steps}PRAGMA user_version={LAYOUT};COMMIT;")
 
 
@@ -266,24 +266,22 @@ def _copy_readable(damaged: sqlite3.Connection, new_path: Path, *, sinks: Iterab
         with suppress(sqlite3.Error):
             damaged.execute("PRAGMA writable_schema=ON")  # so that SQLite also opens a file that was cut off
             layout = _layout_number(damaged)
+            show_origins(damaged, layout=layout)
         if not 0 < layout <= LAYOUT:
             return "nothing, since its layout cannot be read"
-        return _copy_tables(damaged, new, sinks=sinks, layout=layout)
+        return _copy_tables(damaged, new, sinks=sinks)
 
 
-def _copy_tables(
-    damaged: sqlite3.Connection, new: sqlite3.Connection, *, sinks: Iterable[str], layout: int
-) -> str:
+def _copy_tables(damaged: sqlite3.Connection, new: sqlite3.Connection, *, sinks: Iterable[str]) -> str:
     cursors = dict.fromkeys(sinks, 0) | dict(_both_ways(damaged, "cursors"))
     delivered = min((seq for name, seq in cursors.items() if not name.startswith("$")), default=0)
     after = max(0, delivered - MAPPED_AGAIN)
     body = f"CASE WHEN seq > {after} THEN body END"
-    origin = "NULL, NULL" if layout < LAYOUT else "origin, origin_ms"
     copied = {table: _insert(new, table, _both_ways(damaged, table)) for table in _TEXT_KEYED}
     for table, query in (
         ("assets", "SELECT * FROM assets WHERE id > ?"),
         ("dead_letters", "SELECT * FROM dead_letters WHERE id > ?"),
-        ("events", f"SELECT seq, id_hash, received_ms, {body}, {origin} FROM events WHERE seq > ?"),  # noqa: S608 - our own words
+        ("events", f"SELECT seq, id_hash, received_ms, {body}, origin, origin_ms FROM events WHERE seq > ?"),  # noqa: S608 - our own words
     ):
         copied[table] = _insert(new, table, _numbered(damaged, query))
     newest = new.execute("SELECT coalesce(max(seq), 0) FROM events").fetchone()[0]

@@ -17,7 +17,6 @@ from gateway.errors import EventError, GatewayError
 from gateway.events import asset_of
 from gateway.journal import state_tables
 from gateway.journal.database import (
-    LAYOUT,
     SINK_CURSORS,
     connect,
     create_tables,
@@ -74,8 +73,7 @@ def open_read_only(path: Path) -> Iterator[sqlite3.Connection]:
             address = f"file:{quote(str(path.absolute()))}?mode=ro{immutable}"
             with closing(connect(address, uri=True)) as database:
                 layout = read_layout(database, path)
-                if 0 < layout < LAYOUT:
-                    show_origins(database)
+                show_origins(database, layout=layout)
                 yield database if layout else empty
     except (sqlite3.Error, OSError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
