@@ -69,8 +69,8 @@ class NatsSource:
         self._status = status
         self._clock_ms = clock_ms
         self._consumer: PullConsumer | None = None  # on the present connection
-        self._arrived = asyncio.Event()
-        self._is_stopping = False
+        self._arrived = asyncio.Event()  # something, or the end
+        self._stopping = asyncio.Event()
         self._has_ended = asyncio.Event()
         self._logged: set[str] = set()  # reasons for which a message was unusable
         self._log = log.bind(stream=config.stream, consumer=config.consumer)
@@ -78,7 +78,7 @@ class NatsSource:
     async def run(self) -> None:
         """Run until stopped."""
         backoff = Backoff()
-        while not self._is_stopping:
+        while not self._stopping.is_set():
             self.turned_s = time.monotonic()
             try:
                 await self._connect_and_consume(backoff)
@@ -91,7 +91,7 @@ class NatsSource:
 
     async def stop(self) -> None:
         """Fetch no more; return once what was fetched is journalled and acknowledged, or given up."""
-        self._is_stopping = True
+        self._stopping.set()
         self._arrived.set()
         with suppress(TimeoutError):
             async with asyncio.timeout(_STOP_WITHIN_S):
@@ -112,7 +112,7 @@ class NatsSource:
         state = await consumer.start()
         self._check_clock(state.time_ms)
         self._mark_up(state)
-        while not self._is_stopping:
+        while not self._stopping.is_set():
             deliveries = await consumer.next_messages()
             self.turned_s = time.monotonic()
             if not deliveries:
@@ -139,7 +139,7 @@ class NatsSource:
         A journal that is full or hangs is tried again with the same events: none must overtake them.
         """
         events = [event for each in deliveries if (event := self._read(each)) is not None]
-        while not self._is_stopping:
+        while not self._stopping.is_set():
             try:
                 for done in {self._event_log.append(event) for event in events}:
                     await asyncio.shield(done)  # others wait for it, too
@@ -227,10 +227,7 @@ class NatsSource:
 
     async def _pause(self, seconds: float) -> None:
         """Wait, but not if the gateway stops."""
-        until_s = time.monotonic() + seconds
-        while not self._is_stopping and (left_s := until_s - time.monotonic()) > 0:
-            self.turned_s = time.monotonic()
-            self._arrived.clear()
-            with suppress(TimeoutError):
-                async with asyncio.timeout(left_s):
-                    await self._arrived.wait()
+        self.turned_s = time.monotonic()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._stopping.wait()

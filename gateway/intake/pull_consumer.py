@@ -8,7 +8,6 @@ From then on a number that is missing means that a message was lost or went to s
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import orjson
@@ -36,18 +35,12 @@ _ENDED = {"404", "408"}  # statuses: no messages, the request has expired
 _ENOUGH_BYTES = "Message Size Exceeds MaxBytes"  # the end of a request; its status is that of errors
 _ENOUGH_MESSAGES = "Batch Completed"  # likewise; known by their number
 _HEARTBEAT = "100"
-_MISSING = {
-    10059: "the stream {stream} does not exist",
-    10014: "the stream {stream} has no consumer {consumer}",
-}
+_NO_CONSUMER, _NO_STREAM = 10014, 10059
+_SETUP = "`gateway nats setup` shows what to change"
 
 
-@dataclass(slots=True)
-class Delivery:
-    """One message. `seq` is its number in the stream, `pending` how many more the consumer has after it.
-
-    `stored_ms` is when the server stored it, by the server's clock.
-    """
+class Delivery(NamedTuple):
+    """One message: its number in the stream, how many more follow, when the server stored it by its clock."""
 
     message: Msg
     seq: int
@@ -60,10 +53,7 @@ class ConsumerState(NamedTuple):
 
     time_ms: int
     pending: int
-    ack_policy: str
-    headers_only: bool
-    subjects: tuple[str, ...]
-    paused_until: str | None
+    subjects: list[str]
 
 
 class PullConsumer:
@@ -91,23 +81,21 @@ class PullConsumer:
 
     async def _look(self) -> ConsumerState:
         """Return the consumer's state; raise TransientError if none of its messages could be used."""
-        state = _consumer_state(await self._ask("INFO"))
-        if state.ack_policy != "explicit":
-            raise TransientError(
-                f"the consumer {self._consumer} does not acknowledge each message (ack_policy explicit, not"
-                f" {state.ack_policy}): `gateway nats setup` shows what to change"
+        info = await self._ask("INFO")
+        config, fault = info["config"], None
+        if (policy := config.get("ack_policy")) != "explicit":
+            fault = f"does not acknowledge each message (ack_policy explicit, not {policy}): {_SETUP}"
+        elif config.get("headers_only"):
+            fault = f"sends messages without their bodies (headers_only): {_SETUP}"
+        elif info.get("paused"):
+            resume = f"`nats consumer resume {self._stream} {self._consumer}`"
+            fault = (
+                f"is paused until {config.get('pause_until')}: no event comes until then, or until {resume}"
             )
-        if state.headers_only:
-            raise TransientError(
-                f"the consumer {self._consumer} sends messages without their bodies (headers_only):"
-                " `gateway nats setup` shows what to change"
-            )
-        if state.paused_until is not None:
-            raise TransientError(
-                f"the consumer {self._consumer} is paused until {state.paused_until}: no event comes until"
-                f" then, or until `nats consumer resume {self._stream} {self._consumer}`"
-            )
-        return state
+        if fault is not None:
+            raise TransientError(f"the consumer {self._consumer} {fault}")
+        pending = info["num_pending"] + info["num_ack_pending"]
+        return ConsumerState(parse_time(info["ts"]) or 0, pending, filter_subjects(config))
 
     async def next_messages(self) -> list[Delivery]:
         """Return what has arrived, in order; nothing if the server only says that it is there.
@@ -207,26 +195,15 @@ class PullConsumer:
     def _no_jetstream(self) -> str:
         version = self._client.connected_server_version
         if (version.major, version.minor) < OLDEST_SERVER:
-            return (
-                f"nats-server {version.major}.{version.minor} cannot reset a consumer: install 2.15 or newer"
-            )
+            number = f"{version.major}.{version.minor}"
+            return f"nats-server {number} cannot reset a consumer: install 2.15 or newer"
         return "JetStream does not answer: it is off, or most servers of the cluster are away"
 
     def _advice(self, error: dict[str, Any]) -> str:
-        missing = _MISSING.get(error.get("err_code", 0))
-        if missing is None:
-            return f"JetStream refuses: {error.get('description')}"
-        found = missing.format(stream=self._stream, consumer=self._consumer)
-        return f"{found}: `gateway nats setup` makes it"
-
-
-def _consumer_state(document: dict[str, Any]) -> ConsumerState:
-    config = document.get("config", {})
-    return ConsumerState(
-        time_ms=parse_time(document.get("ts")) or 0,
-        pending=document.get("num_pending", 0) + document.get("num_ack_pending", 0),
-        ack_policy=config.get("ack_policy", ""),
-        headers_only=config.get("headers_only", False),
-        subjects=tuple(filter_subjects(config)),
-        paused_until=config.get("pause_until") if document.get("paused") else None,
-    )
+        code = error.get("err_code")
+        if code == _NO_STREAM:
+            return f"the stream {self._stream} does not exist: `gateway nats setup` makes it"
+        if code == _NO_CONSUMER:
+            missing = f"the stream {self._stream} has no consumer {self._consumer}"
+            return f"{missing}: `gateway nats setup` makes it"
+        return f"JetStream refuses: {error.get('description')}"
