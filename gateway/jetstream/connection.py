@@ -12,7 +12,7 @@ import binascii
 import re
 import ssl
 from contextlib import asynccontextmanager, suppress
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 
 from nats.aio.client import Client
 from nats.errors import Error as NatsError
@@ -103,17 +103,11 @@ async def open_connection(
     if no server lets us in, GatewayError or ConfigError if secrets or certificates cannot be used.
     """
     context = await asyncio.to_thread(_tls_context, config, setting)
-    identity = await asyncio.to_thread(_identity, config)
+    public_key, login = await asyncio.to_thread(_login, config)
     client = NatsConnection(with_tls=context is not None)
-    options: dict[str, Any] = {}
-    if identity is not None:
-        client._public_nkey = identity.public_key  # noqa: SLF001 - only its own code for keys would set it
-        options["signature_cb"] = identity.sign
-    if identity is not None and (jwt := identity.jwt) is not None:
-        options["user_jwt_cb"] = lambda: bytearray(jwt)
-
+    client._public_nkey = public_key  # noqa: SLF001 - only its own code for keys would set it
     try:
-        await _connect(client, config, on_error, name=name, tls=context, **options)
+        await _connect(client, config, on_error, name=name, tls=context, **login)
         yield client
     finally:
         with suppress(TimeoutError, OSError):
@@ -200,29 +194,26 @@ async def missing_stream_text(client: Client, stream: str, subject: str) -> str:
     )
 
 
-class _Identity(NamedTuple):
-    """What proves to the server who we are."""
+def _login(config: NatsConfig) -> tuple[str | None, dict[str, Any]]:
+    """Return the public key of this gateway's NKey and nats-py's options; None without one.
 
-    sign: Callable[[str], bytes]  # the server's nonce; returns base64
-    public_key: str
-    jwt: bytes | None = None
-
-
-def _identity(config: NatsConfig) -> _Identity | None:
-    """Read the secrets anew, so that renewed ones are used with the next connection."""
+    The secrets are read anew, so that renewed ones are used with the next connection.
+    """
     if config.nkey is not None:
-        return _Identity(*_signer(config.nkey, config.nkey.resolve().reveal()))
+        public_key, sign = _signer(config.nkey, config.nkey.resolve().reveal())
+        return public_key, {"signature_cb": sign}
     if config.credentials is None:
-        return None
+        return None, {}
     content = config.credentials.resolve().reveal() + b"\n"
     jwt, seed = _JWT.search(content), _SEED.search(content)
     if jwt is None or seed is None:
         raise ConfigError([f"the secret {config.credentials} is no .creds file: it has a JWT and an NKey"])
-    return _Identity(*_signer(config.credentials, seed[1]), jwt[1])
+    public_key, sign = _signer(config.credentials, seed[1])
+    return public_key, {"signature_cb": sign, "user_jwt_cb": lambda: bytearray(jwt[1])}
 
 
-def _signer(source: SecretSource, seed: bytes) -> tuple[Callable[[str], bytes], str]:
-    """Return what signs with the seed of a user's NKey, and its public key."""
+def _signer(source: SecretSource, seed: bytes) -> tuple[str, Callable[[str], bytes]]:
+    """Return the public key of a user's NKey, and what signs a nonce of the server with it, in base64."""
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey  # noqa: PLC0415 - slow to load
 
     try:
@@ -234,7 +225,7 @@ def _signer(source: SecretSource, seed: bytes) -> tuple[Callable[[str], bytes], 
     key = Ed25519PrivateKey.from_private_bytes(raw[2:-2])
     public = bytes([_USER_PREFIX]) + key.public_key().public_bytes_raw()
     encoded = base64.b32encode(public + binascii.crc_hqx(public, 0).to_bytes(2, "little")).decode()
-    return lambda nonce: base64.b64encode(key.sign(nonce.encode())), encoded.rstrip("=")
+    return encoded.rstrip("="), lambda nonce: base64.b64encode(key.sign(nonce.encode()))
 
 
 def _tls_context(config: NatsConfig, setting: str) -> ssl.SSLContext | None:
