@@ -140,35 +140,37 @@ async def _sync(setting: str, url: str) -> Finding:
 
 
 async def _stream(facts: Facts, setting: str, config: NatsConfig) -> list[Finding]:
-    where = f"{setting}: stream {config.stream}"
     try:
         async with _connection(facts, setting, config) as api:
-            if isinstance(config, NatsSourceConfig):
-                found = await _edge(facts, api, setting, config)
-            else:
-                found = await _intake(facts, api, where, config)
-            return [*found, *await _permissions(facts, api, setting, config)]
+            return await _stream_or_consumer(facts, api, setting, config)
+    except GatewayError:
+        return []  # reported by the checks of the servers and of the secrets
+
+
+async def _stream_or_consumer(
+    facts: Facts, api: JetStreamApi, setting: str, config: NatsConfig
+) -> list[Finding]:
+    where = f"{setting}: stream {config.stream}"
+    try:
+        if isinstance(config, NatsSourceConfig):
+            found = await _edge(facts, api, setting, config)
+        else:
+            found = await _intake(facts, api, where, config)
+        return [*found, *await _permissions(facts, api, setting, config)]
     except ForbiddenError as error:
         return [warning(f"{where} cannot be looked at: {error}", "allow that to this user: it only reads")]
-    except TransientError as error:
-        if "JetStream" not in str(error):
-            return []  # reported by the check of the servers
-        return [problem(f"{where}: {error}", "see the servers' logs; events are kept until it is back")]
-    except GatewayError:
-        return []  # likewise, or by the check of the secrets
+    except GatewayError as error:
+        return [problem(f"{where}: {error}", "see the servers' settings and logs; events are kept meanwhile")]
 
 
 async def _intake(facts: Facts, api: JetStreamApi, where: str, config: NatsConfig) -> list[Finding]:
-    settings = facts.settings
     stream = await api.stream(config.stream)
     if stream is None:
         return [problem(f"{where} does not exist: events wait in the journal", _SETUP)]
+    organization = facts.settings.infodeck.organization
+    journal_ms = round(facts.settings.journal.retention * 1000)
     return stream_findings(
-        where,
-        stream,
-        organization=settings.infodeck.organization,
-        journal_ms=round(settings.journal.retention * 1000),
-        now_ms=facts.now_ms,
+        where, stream, organization=organization, journal_ms=journal_ms, now_ms=facts.now_ms
     )
 
 

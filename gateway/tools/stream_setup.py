@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 Config = dict[str, Any]
 """The configuration of a stream or consumer, in JetStream's keys and units: durations are nanoseconds."""
 
-UNLIMITED = -1
+_UNLIMITED = -1
 NS_PER_S, NS_PER_MS = 1_000_000_000, 1_000_000
 _REPLICAS = 3
 _MAX_AGE = 7 * 86_400 * NS_PER_S  # of a new stream
@@ -27,15 +27,15 @@ _STREAM = {
     "storage": "file",
     "discard": "new",
     "duplicate_window": 120 * NS_PER_S,  # more takes memory; an edge's journal recognises events for longer
-    "max_msgs": UNLIMITED,
-    "max_msgs_per_subject": UNLIMITED,
+    "max_msgs": _UNLIMITED,
+    "max_msgs_per_subject": _UNLIMITED,
     "no_ack": False,
 }
 _CONSUMER = {
     "deliver_policy": "all",
     "ack_policy": "explicit",
     "ack_wait": 30 * NS_PER_S,
-    "max_deliver": UNLIMITED,
+    "max_deliver": _UNLIMITED,
     "max_ack_pending": FETCH_SIZE,  # so that nothing overtakes what is delivered again
     "headers_only": False,
     "inactive_threshold": 0,  # otherwise JetStream deletes the consumer of a box that is away
@@ -83,7 +83,7 @@ def stream_changes(present: Config | None, *, organization: str, asked: Config |
         **_STREAM,
         "num_replicas": max(_REPLICAS, there.get("num_replicas", 0)),
         "max_age": there.get("max_age", _MAX_AGE),
-        "max_bytes": there.get("max_bytes", UNLIMITED),
+        "max_bytes": there.get("max_bytes", _UNLIMITED),
         **(asked or {}),
     }
     return _changes(present, wanted)
@@ -122,7 +122,7 @@ def _loss(key: str, before: Any, after: Any) -> str:
 def _shown(key: str, value: Any) -> str:
     if isinstance(value, list):
         return ", ".join(value) or "all"
-    if value == UNLIMITED or (value == 0 and not isinstance(value, bool)):
+    if value == _UNLIMITED or (value == 0 and not isinstance(value, bool)):
         return "unlimited"
     if key in _DURATIONS:
         return duration_text(value // NS_PER_MS)

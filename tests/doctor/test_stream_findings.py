@@ -229,6 +229,17 @@ def test_permissions(tmp_path: Path) -> None:
         assert f"this user may not publish to {OURS}" in wrong
 
 
+def test_an_account_without_jetstream(tmp_path: Path) -> None:
+    """JetStream's refusal is a problem in its own words."""
+    accounts = "accounts {A: {users: [{user: a, password: b}]}}\nno_auth_user: a"
+    with NatsServer(tmp_path, settings=accounts) as server:
+        files = NatsFiles(tmp_path, [server.url])
+        for box in ("intake", "edge"):
+            ((level, found, _),) = files.findings(box, "NATS stream")
+            assert level == "problem"
+            assert "stream INFODECK: JetStream" in found
+
+
 def test_servers_that_are_away_or_sync_rarely(tmp_path: Path) -> None:
     """The server that cannot be reached is named; a rare sync_interval says what it risks."""
     away = f"nats://127.0.0.1:{free_port()}"
