@@ -18,7 +18,7 @@ from gateway.model import ObjectType
 from gateway.tools.register_map import quoted_formula
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
     from datetime import date
 
     from gateway.model import BacnetObject, Point
@@ -26,25 +26,13 @@ if TYPE_CHECKING:
     EdeCell = str | float | None
     StateTexts = dict[tuple[str, ...], int]
 
-_COLUMNS = {  # in the order of layout 2.3, by which most programs read them
-    "keyname": "mandatory",
-    "device obj.-instance": "mandatory",
-    "object-name": "mandatory",
-    "object-type": "mandatory",
-    "object-instance": "mandatory",
-    "description": "optional",
-    "present-value-default": "optional",
-    "min-present-value": "optional",
-    "max-present-value": "optional",
-    "settable": "optional",
-    "supports COV": "optional",
-    "hi-limit": "optional",
-    "low-limit": "optional",
-    "state-text-reference": "optional",
-    "unit-code": "optional",
-    "vendor-specific-address": "optional",
-    "notification-class": "optional",
-}
+_COLUMNS = (  # in the order of layout 2.3, by which most programs read them
+    *("keyname", "device obj.-instance", "object-name", "object-type", "object-instance"),
+    *("description", "present-value-default", "min-present-value", "max-present-value", "settable"),
+    *("supports COV", "hi-limit", "low-limit", "state-text-reference", "unit-code"),
+    *("vendor-specific-address", "notification-class"),
+)
+_MANDATORY = 5  # the first of them
 _DEVICE = 8  # the object type of the device itself
 _TYPE_NAMES = {
     ObjectType.ANALOG_INPUT.number: "Analog Input",
@@ -69,24 +57,25 @@ def ede_files(
 ) -> dict[str, str]:
     """Return the contents of the files of a device by the end of their names, such as `_EDE.csv`."""
     texts: StateTexts = {}
-    rows = [
+    rows = [_device_row(device)]
+    rows += [
         _object_row(point, shown, device, texts)
         for point in points
         for shown in point.objects
         if shown.sink == device.sink
     ]
-    head: list[tuple[EdeCell, ...]] = [
+    head: list[Sequence[EdeCell]] = [
         ("#Engineering-Data-Exchange - B.I.G.-EU",),
         ("PROJECT_NAME", project),
         ("VERSION_OF_REFERENCEFILE", 1),
         ("TIMESTAMP_OF_LAST_CHANGE", f"{today.day} {today:%b %Y}"),
         ("AUTHOR_OF_LAST_CHANGE", author),
         ("VERSION_OF_LAYOUT", "2.3"),
-        _comment(_COLUMNS.values()),
-        _comment(_COLUMNS),
+        ["#mandatory", *["mandatory"] * (_MANDATORY - 1), *["optional"] * (len(_COLUMNS) - _MANDATORY)],
+        [f"#{_COLUMNS[0]}", *_COLUMNS[1:]],
     ]
     return {
-        "_EDE.csv": _csv([*head, _device_row(device), *rows]),
+        "_EDE.csv": _csv([*head, *([row.get(column) for column in _COLUMNS] for row in rows)]),
         "_StateTexts.csv": _csv(_state_text_rows(texts)),
         "_ObjTypes.csv": _csv(
             [("#Encoding of BACnet Object Types",), ("#Code", "Object Type"), *_TYPE_NAMES.items()]
@@ -97,13 +86,8 @@ def ede_files(
     }
 
 
-def _comment(cells: Iterable[str]) -> tuple[str, ...]:
-    first, *rest = cells
-    return f"#{first}", *rest
-
-
-def _device_row(device: EdeDevice) -> tuple[EdeCell, ...]:
-    cells: dict[str, EdeCell] = {
+def _device_row(device: EdeDevice) -> dict[str, EdeCell]:
+    return {
         "keyname": device.name,
         "device obj.-instance": device.instance,
         "object-name": device.name,
@@ -112,17 +96,16 @@ def _device_row(device: EdeDevice) -> tuple[EdeCell, ...]:
         "settable": "N",
         "supports COV": "N",
     }
-    return tuple(cells.get(column) for column in _COLUMNS)
 
 
 def _object_row(
     point: Point, shown: BacnetObject, device: EdeDevice, texts: StateTexts
-) -> tuple[EdeCell, ...]:
+) -> dict[str, EdeCell]:
     is_number, limits = shown.type in NUMBERS, point.conversion.range
     if shown.type is ObjectType.MULTI_STATE_INPUT:
         limits = 1, len(shown.values)
     lowest, highest = limits or (None, None)
-    cells: dict[str, EdeCell] = {
+    return {
         "keyname": point.name,
         "device obj.-instance": device.instance,
         "object-name": point.name,
@@ -136,7 +119,6 @@ def _object_row(
         "state-text-reference": _reference(shown, texts),
         "unit-code": unit_of_point(point).number if is_number else None,
     }
-    return tuple(cells.get(column) for column in _COLUMNS)
 
 
 def _reference(shown: BacnetObject, texts: StateTexts) -> int | None:

@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING, NamedTuple
 from gateway.config.problems import show
 from gateway.events import read_telemetry
 from gateway.mapping.convert import compile_conversion
+from gateway.mapping.engineering_units import NO_UNITS, unit_of_point
+from gateway.mapping.object_status import object_status, status_text, value_text
+from gateway.mapping.object_types import NUMBERS
 from gateway.mapping.registers import (
     address_text,
     decoder,
@@ -25,7 +28,6 @@ from gateway.state.building_state import BuildingState
 from gateway.state.readings import map_reading, readings_at_paths, rules_by_key
 from gateway.text import align_columns, count_text, duration_text, time_text
 from gateway.tools.explain_computed import affected_by, member_rows, restore_members, trace_computed
-from gateway.tools.explain_objects import object_rows
 from gateway.tools.register_map import calculation_text
 
 if TYPE_CHECKING:
@@ -305,6 +307,21 @@ def _register_rows(update: Update) -> Iterator[list[str]]:
             yield ["", "read as  " + "   ".join(orders)]
         if register in errors:
             yield ["", f"shows {_replacement(point)}, and becomes a dead letter: {errors[register]}"]
+
+
+def object_rows(update: Update, last_good: Scalar) -> Iterator[list[str]]:
+    """Yield what each BACnet object of the point shows: Present_Value, Status_Flags, Reliability."""
+    unit = unit_of_point(update.point)
+    for shown in update.point.objects:
+        status = object_status(update, shown, last_good=last_good)
+        value = value_text(status.present_value, shown)
+        if shown.type in NUMBERS and unit != NO_UNITS:
+            value += f" {unit.name}"
+        yield [f"bacnet {shown.sink}", f"{shown.type} {shown.instance}  {value}  {status_text(status)}"]
+        if last_good is None and (update.value is None or status.refusal):
+            yield ["", "Present_Value keeps the last good value, which is not known here"]
+        if status.refusal:
+            yield ["", f"becomes a dead letter: {status.refusal}"]
 
 
 def _number_text(register: Register, number: Scalar) -> str:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gateway.model import BacnetObject, Conversion, ObjectType, OnStale, Point, Quality, StalePolicy, Update
-from gateway.tools.explain_objects import object_rows
+from gateway.tools.explain import object_rows
 
 if TYPE_CHECKING:
     from gateway.model import Scalar
