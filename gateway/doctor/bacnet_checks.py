@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import socket
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING
 
 from gateway.doctor.diagnosis import Finding, ok, problem, warning
@@ -22,7 +22,6 @@ from gateway.text import count_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
-    from typing import Self
 
     from gateway.config.value_types import HostPort
     from gateway.doctor.facts import Facts
@@ -123,12 +122,9 @@ async def _others(config: BacnetConfig, broadcasts: Iterable[str]) -> list[str]:
     limit = codec.unsigned_data(config.device)
     limits = codec.context(0, limit) + codec.context(1, limit)
     who_is = frames.broadcast(frames.unconfirmed_request(UnconfirmedService.WHO_IS, limits))
-    with _Probe(config.listen.host) as probe:
-        for host in {*broadcasts, LIMITED_BROADCAST}:  # many devices answer to all
-            probe.bind((host, config.listen.port))
-        for host in broadcasts:
-            probe.send(who_is, (host, config.listen.port))
-        answers = await probe.answers()
+    asked = {(host, config.listen.port) for host in broadcasts}
+    to_all = {*asked, (LIMITED_BROADCAST, config.listen.port)}  # many devices answer to all
+    answers = await _answers(who_is, asked, host=config.listen.host, also_at=to_all)
     packets = [packet for datagram, source in answers if (packet := _packet(datagram, source)) is not None]
     expected = _I_AM + codec.object_data(ObjectKind.DEVICE, config.device)
     devices = {packet.peer for packet in packets if packet.apdu.startswith(expected)}
@@ -174,47 +170,36 @@ async def _bbmd_faults(name: str, config: BacnetConfig, facts: Facts) -> list[Fi
 
 
 async def _is_answering(bbmd: Address, host: str) -> bool:
-    with _Probe(host) as probe:
-        for _ in range(2):  # a datagram may be lost
-            probe.send(frames.bvlc(Bvlc.READ_BROADCAST_DISTRIBUTION_TABLE, b""), bbmd)
-            if any(source == bbmd for _, source in await probe.answers()):
-                return True
+    request = frames.bvlc(Bvlc.READ_BROADCAST_DISTRIBUTION_TABLE, b"")
+    for _ in range(2):  # a datagram may be lost
+        if any(source == bbmd for _, source in await _answers(request, [bbmd], host=host)):
+            return True
     return False
 
 
-class _Probe:
-    """Sends from a free port of an address, and collects what comes within a moment."""
+async def _answers(
+    datagram: bytes, asked: Iterable[Address], *, host: str, also_at: Iterable[Address] = ()
+) -> list[tuple[bytes, Address]]:
+    """Send a datagram from a free port of `host`; return what comes within a moment, with the senders.
 
-    def __init__(self, host: str) -> None:
-        self._sockets: list[socket.socket] = []
-        self.bind((host, 0))
-
-    def bind(self, address: Address) -> None:
-        """Receive at an address as well, if it is one of this machine; others may receive there, too."""
-        opened = socket.socket(type=socket.SOCK_DGRAM)
-        self._sockets.append(opened)
-        opened.settimeout(0)
-        opened.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
-        opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        with suppress(OSError):
-            opened.bind(address)
-
-    def send(self, datagram: bytes, address: Address) -> None:
-        """Send a datagram; one that cannot be sent is lost, as any may be."""
-        with suppress(OSError):
-            self._sockets[0].sendto(datagram, address)
-
-    async def answers(self) -> list[tuple[bytes, Address]]:
-        """Wait, and return the datagrams that came, with their senders."""
+    It may come to the addresses `also_at` as well, where others may receive, too. What cannot be sent is
+    lost, as any datagram may be.
+    """
+    with ExitStack() as closing:
+        sockets = []
+        for address in ((host, 0), *also_at):
+            opened = closing.enter_context(socket.socket(type=socket.SOCK_DGRAM))
+            sockets.append(opened)
+            opened.settimeout(0)
+            opened.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
+            opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            with suppress(OSError):  # none of this machine
+                opened.bind(address)
+        for address in asked:
+            with suppress(OSError):
+                sockets[0].sendto(datagram, address)
         await asyncio.sleep(_ANSWERS_WITHIN_S)
-        return [answer for opened in self._sockets for answer in _received(opened)]
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for opened in self._sockets:
-            opened.close()
+        return [answer for opened in sockets for answer in _received(opened)]
 
 
 def _received(opened: socket.socket) -> Iterator[tuple[bytes, Address]]:
