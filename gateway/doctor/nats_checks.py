@@ -20,7 +20,7 @@ from gateway.infodeck.request_errors import Failure
 from gateway.intake.source_config import NatsSourceConfig
 from gateway.jetstream.config import OLDEST_SERVER
 from gateway.text import duration_text
-from gateway.tools.stream_setup import NS_PER_MS, consumer_changes
+from gateway.tools.stream_setup import NS_PER_MS, SETUP, consumer_changes
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -43,7 +43,6 @@ _ALL_AWAY = (
     " is back"
 )
 _ONE_AWAY = "start it: with three servers, one may be away, and with two away nothing is accepted"
-_SETUP = "`gateway nats setup` with these settings shows what is missing, and makes it with --apply"
 
 
 async def check_servers(facts: Facts) -> list[Finding]:
@@ -166,7 +165,7 @@ async def _stream_or_consumer(
 async def _intake(facts: Facts, api: JetStreamApi, where: str, config: NatsConfig) -> list[Finding]:
     stream = await api.stream(config.stream)
     if stream is None:
-        return [problem(f"{where} does not exist: events wait in the journal", _SETUP)]
+        return [problem(f"{where} does not exist: events wait in the journal", SETUP)]
     organization = facts.settings.infodeck.organization
     journal_ms = round(facts.settings.journal.retention * 1000)
     return stream_findings(
@@ -178,14 +177,14 @@ async def _edge(facts: Facts, api: JetStreamApi, setting: str, source: NatsSourc
     where = f"{setting}: consumer {source.consumer}"
     consumer = await api.consumer(source.stream, source.consumer)
     if consumer is None:
-        return [problem(f"{where} does not exist in stream {source.stream}: no event comes", _SETUP)]
+        return [problem(f"{where} does not exist in stream {source.stream}: no event comes", SETUP)]
     try:
         stream = await api.stream(source.stream)
     except ForbiddenError:
         stream = None  # what the intake's doctor looks at
     changes = consumer_changes(consumer["config"], source)
     differing = ", ".join(f"{change.key} {change.values}" for change in changes)
-    found = [problem(f"{where} is not as these settings need it: {differing}", _SETUP)] if changes else []
+    found = [problem(f"{where} is not as these settings need it: {differing}", SETUP)] if changes else []
     return [*found, *consumer_findings(where, consumer, stream, now_ms=facts.now_ms)]
 
 

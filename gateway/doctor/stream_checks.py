@@ -9,7 +9,7 @@ from gateway.doctor.diagnosis import Finding, ok, problem, warning
 from gateway.events import parse_time
 from gateway.jetstream.subjects import covers, event_subject, organization_subjects
 from gateway.text import count_text, duration_text, short_list
-from gateway.tools.stream_setup import NS_PER_MS, stream_changes
+from gateway.tools.stream_setup import NS_PER_MS, REPLICAS, SETUP, stream_changes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -21,11 +21,9 @@ _SHORTEST_AGE_MS = 3 * 86_400_000  # a long weekend
 _LEAST_WINDOW_MS = 120_000
 _LONGEST_WINDOW_MS = 3_600_000
 _WINDOW_BYTES = 135  # of a server's memory for each message in the window; measured with 2.15
-_WANTED_REPLICAS = 3
 _NEARLY_FULL = 0.8
 _LEAST_SPAN_MS = 3_600_000  # of messages, before their rate says anything
 _MANY_PENDING = 5_000  # more than an edge catches up with in a second
-_SETUP = "`gateway nats setup` with these settings shows the change, and makes it with --apply"
 _NARROW_SETUP = (
     "gateway nats setup --apply --narrow: a full stream then refuses new events, which wait in the intake's"
     " journal; other programs that publish to it are refused, too"
@@ -36,7 +34,7 @@ _SECURITY = "see `Security` in docs/fleet.md"
 
 # By the key that is not as it should be: what makes the stream lose events although there is room.
 _RISKS = {
-    "subjects": ("does not take {ours}: events wait in the journal of the intake", _SETUP),
+    "subjects": ("does not take {ours}: events wait in the journal of the intake", SETUP),
     "storage": ("is in memory: events are lost when its servers restart", _OTHER_STREAM),
     "retention": (
         "has the retention {before}: what one building has fetched may be missing for another one",
@@ -46,9 +44,9 @@ _RISKS = {
         "deletes its oldest events when it is full, which buildings that are away then never get",
         _NARROW_SETUP,
     ),
-    "max_msgs": ("is limited to {before} events: older ones are deleted", _SETUP),
-    "max_msgs_per_subject": ("is limited to {before} events of an asset: older ones are deleted", _SETUP),
-    "no_ack": ("acknowledges nothing, so the intake waits for ever", _SETUP),
+    "max_msgs": ("is limited to {before} events: older ones are deleted", SETUP),
+    "max_msgs_per_subject": ("is limited to {before} events of an asset: older ones are deleted", SETUP),
+    "no_ack": ("acknowledges nothing, so the intake waits for ever", SETUP),
 }
 
 
@@ -81,14 +79,14 @@ def _configuration_findings(where: str, config: Document, organization: str) -> 
 
 def _replica_findings(where: str, stream: Document) -> Iterator[Finding]:
     replicas, cluster = stream["config"]["num_replicas"], stream.get("cluster") or {}
-    if replicas < _WANTED_REPLICAS:
+    if replicas < REPLICAS:
         servers, loss = (
             ("its server", "it loses") if replicas == 1 else ("one of its two servers", "both lose")
         )
         yield warning(
             f"{where} has {count_text(replicas, 'replica')}: while {servers} is away nothing is accepted, and"
             f" what {loss} is missing in every building that had not fetched it",
-            f"with a cluster of three servers: {_SETUP}. Until then, `intake.acknowledge: journal` and"
+            f"with a cluster of three servers: {SETUP}. Until then, `intake.acknowledge: journal` and"
             " `gateway nats republish` fill a lost stream again",
         )
     peers = cluster.get("replicas") or []
@@ -163,7 +161,7 @@ def _window_findings(where: str, stream: Document, now_ms: int) -> Iterator[Find
     if window_ms < _LEAST_WINDOW_MS:
         yield warning(
             f"{recognises} only: later ones are stored twice, which takes room, and which edge boxes ignore",
-            _SETUP,
+            SETUP,
         )
     elif window_ms > _LONGEST_WINDOW_MS:
         span_ms = max(1, now_ms - (parse_time(state["first_ts"]) or 0))
@@ -171,7 +169,7 @@ def _window_findings(where: str, stream: Document, now_ms: int) -> Iterator[Find
         yield warning(
             f"{recognises}, which takes {memory} of each server's memory; edge boxes recognise them, too, for"
             " as long as their journals keep events",
-            f"two minutes are enough: {_SETUP}",
+            f"two minutes are enough: {SETUP}",
         )
 
 

@@ -18,7 +18,8 @@ Config = dict[str, Any]
 
 _UNLIMITED = -1
 NS_PER_S, NS_PER_MS = 1_000_000_000, 1_000_000
-_REPLICAS = 3
+REPLICAS = 3  # so that one server may be lost
+SETUP = "`gateway nats setup` with these settings shows the change, and makes it with --apply"
 _MAX_AGE = 7 * 86_400 * NS_PER_S  # of a new stream
 
 # What a stream must have so that no event is lost in it: a full one refuses events, which the intakes keep.
@@ -81,7 +82,7 @@ def stream_changes(present: Config | None, *, organization: str, asked: Config |
     wanted = {
         "subjects": subjects if any(covers(each, ours) for each in subjects) else [*subjects, ours],
         **_STREAM,
-        "num_replicas": max(_REPLICAS, there.get("num_replicas", 0)),
+        "num_replicas": max(REPLICAS, there.get("num_replicas", 0)),
         "max_age": there.get("max_age", _MAX_AGE),
         "max_bytes": there.get("max_bytes", _UNLIMITED),
         **(asked or {}),
