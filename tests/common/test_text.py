@@ -26,4 +26,4 @@ def test_many_wrong_names_are_reported_within_seconds() -> None:
     started = time.process_time()
     for number in range(100):
         unknown_name("point", f"L3-RM{number}/ZN-T", NAMES)
-    assert time.process_time() - started < 20  # comparing each with each takes minutes
+    assert time.process_time() - started < 60  # comparing each with each takes minutes

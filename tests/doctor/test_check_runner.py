@@ -53,8 +53,8 @@ async def test_checks_that_hang_end_in_time(facts: Facts) -> None:
     """Fifty hanging checks end together after the limit of one."""
     began_s = time.monotonic()
     checks = [Check("good", _pass), *(Check(f"slow {number}", _hang) for number in range(50))]
-    results = await examine(facts, checks, within_s=0.2)
-    assert time.monotonic() - began_s < 5
+    results = await examine(facts, checks, within_s=1)
+    assert time.monotonic() - began_s < 25
     assert list(results) == [check.name for check in checks]
     assert results.pop("good") == [ok("well")]
     assert all(one.found.startswith("not finished within") for found in results.values() for one in found)
@@ -78,13 +78,13 @@ def test_a_hanging_thread_does_not_delay_the_end() -> None:
     async def wait_for_thread() -> None:
         with suppress(TimeoutError):
             async with asyncio.timeout(0.05):
-                await asyncio.to_thread(release.wait, 30)
+                await asyncio.to_thread(release.wait, 120)
 
     began_s = time.monotonic()
     with asyncio.Runner() as runner:
         runner.get_loop().set_default_executor(DaemonThreads())
         runner.run(wait_for_thread())
-    assert time.monotonic() - began_s < 10
+    assert time.monotonic() - began_s < 60
     release.set()
 
 
@@ -115,7 +115,7 @@ async def test_silent_servers_everywhere_end_in_time(
             monkeypatch.setattr(f"gateway.doctor.{limit}", 1.5)
         began_s = time.monotonic()
         diagnosis = await installation.diagnose()
-        assert time.monotonic() - began_s < 20
+        assert time.monotonic() - began_s < 60
     assert diagnosis.finding("API").found == "127.0.0.1 did not answer within 1.5 s"
     assert "does not answer within 1.5 s" in diagnosis.finding("brokers").found
     assert diagnosis.finding("public address").found == "127.0.0.1 did not answer within 1.5 s, from here"

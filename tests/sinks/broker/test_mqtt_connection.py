@@ -156,10 +156,10 @@ async def test_a_write_waits_for_a_moment(tmp_path: Path) -> None:
 async def test_a_frozen_broker_is_detected(broker: Mosquitto) -> None:
     """A write fails after twice the keep-alive without an answer."""
     point = make_point("T/P")
-    rig = MqttRig(broker.url, [point], keepalive="1s")
+    rig = MqttRig(broker.url, [point], keepalive="2s")
     async with rig.sink:
         await rig.deliver(make_update(point, 1))
-        await asyncio.sleep(2.5)  # idle for longer than the broker's patience of 1.5 keep-alives
+        await asyncio.sleep(4)  # idle for longer than the broker's patience of 1.5 keep-alives
         assert rig.status.reconnects == 0
         broker.freeze()
         with pytest.raises(TransientError):
