@@ -17,6 +17,7 @@ from gateway.tools.synonyms import FUNCTIONS, OBJECT_TYPES, ORDERS, TABLES, TYPE
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+_NAMES = {"type": TYPES, "table": TABLES, "order": ORDERS, "object_type": OBJECT_TYPES}
 _NUMBER = re.compile(r"[-+]?(?:\d+(?:[.,]\d*)?|[.,]\d+)(?:[eE][-+]?\d+)?")
 _THOUSAND = re.compile(r"[-+]?[1-9]\d{0,2}([.,])\d{3}")  # or one with three decimals
 _THOUSANDS = re.compile(r"([-+]?\d{1,3}(?:([.,])\d{3})+)((?!\2)[.,]\d+)?")
@@ -48,17 +49,15 @@ def cell_parsers(decimal: str | None) -> dict[str, Callable[[str], Any]]:
         "map": _parse_map,
         "states": lambda cell: _parse_mapping(cell) if cell.startswith("{") else _parse_states(cell),
         "tags": _parse_mapping,
-        "type": _parse_type,
-        "table": _parse_table,
+        **{column: partial(_parse_name, column=column) for column in ("type", "table", "object_type")},
         "function": _parse_function,
         "refill": _parse_word,
-        "order": _parse_order,
+        "order": lambda cell: _parse_name(cell, column="order").upper(),
         "clamp": _parse_flag,
         "bits": _parse_bits,
         "shows": _parse_shown,
         "on_stale": _parse_on_stale,
         **dict.fromkeys(("mqtt", "bacnet"), _parse_sinks),
-        "object_type": _parse_object_type,
     }
 
 
@@ -135,39 +134,13 @@ def _parse_scaling(text: str, *, decimal: str | None) -> int | float:
 
 
 @cache
-def _folded_types() -> Mapping[str, str]:
-    return {word: name for name, line in TYPES.items() for word in folded_words([line])}
+def _our_names(column: str) -> Mapping[str, str]:
+    """Return our names for what lists write in a column, by their words."""
+    return {word: name for name, line in _NAMES[column].items() for word in folded_words([line])}
 
 
-@cache
-def _folded_tables() -> Mapping[str, str]:
-    return {word: name for name, line in TABLES.items() for word in folded_words([line])}
-
-
-@cache
-def _folded_orders() -> Mapping[str, str]:
-    return {word: name for name, line in ORDERS.items() for word in folded_words([line])}
-
-
-@cache
-def _folded_object_types() -> Mapping[str, str]:
-    return {word: name for name, line in OBJECT_TYPES.items() for word in folded_words([name, line])}
-
-
-def _parse_object_type(text: str) -> str:
-    return _folded_object_types().get(fold(text)) or _parse_word(text)
-
-
-def _parse_order(text: str) -> str:
-    return _folded_orders().get(fold(text)) or _parse_word(text).upper()
-
-
-def _parse_type(text: str) -> str:
-    return _folded_types().get(fold(text)) or _parse_word(text)
-
-
-def _parse_table(text: str) -> str:
-    return _folded_tables().get(fold(text)) or _parse_word(text)
+def _parse_name(text: str, *, column: str) -> str:
+    return _our_names(column).get(fold(text)) or _parse_word(text)
 
 
 def _parse_function(text: str) -> str:

@@ -196,11 +196,11 @@ FUNCTIONS = {"holding": (3, 6, 16, 22, 23), "input": (4,), "coil": (1, 5, 15), "
 """Modbus function codes that read or write each table."""
 
 OBJECT_TYPES = {
-    "analog-input": "AI",
-    "binary-input": "BI",
-    "multi-state-input": "MI, MSI",
-    "characterstring-value": "CSV",
-    "large-analog-value": "LAV",
+    "analog-input": "analog-input, AI",
+    "binary-input": "binary-input, BI",
+    "multi-state-input": "multi-state-input, MI, MSI",
+    "characterstring-value": "characterstring-value, CSV",
+    "large-analog-value": "large-analog-value, LAV",
 }
 """The BACnet object types that a point can be."""
 

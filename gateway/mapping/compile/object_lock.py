@@ -91,10 +91,7 @@ class ObjectLock:
 
 _PARTS = Parts(droppable=(("objects", ANY),), essential=("schema",))
 _HEAD = re.compile(r"(?:#[^\n]*\n)*schema: gateway\.objects/1\nobjects:\n")
-_ENTRY = re.compile(
-    rf"""  - \{{point: ("[^"]+"|[^",}}]+), object: ({"|".join(ObjectType)}),"""
-    r""" instance: (0|[1-9][0-9]{0,6})(, reserved: true)?\}\n"""
-)
+_ENTRY = re.compile(r"  - \{point: (.+), object: ([a-z-]+), instance: ([0-9]+)(, reserved: true)?\}\n")
 
 
 def read_object_lock(file: Path) -> ObjectLock:
@@ -126,7 +123,7 @@ def _read_lines(file: Path) -> ObjectLock | None:
             instance=int(match[3]),
             reserved=bool(match[4]),
         )
-        is_as_written = yaml_text(entry.point) == match[1] and entry.point.isprintable()
+        is_as_written = f"  - {entry}\n" == match[0] and entry.point.isprintable()
         if not is_as_written or lock.add(entry, Location(str(file), line, 5)):
             return None
         line, position = line + 1, match.end()
