@@ -101,10 +101,9 @@ def _device_row(device: EdeDevice) -> dict[str, EdeCell]:
 def _object_row(
     point: Point, shown: BacnetObject, device: EdeDevice, texts: StateTexts
 ) -> dict[str, EdeCell]:
-    is_number, limits = shown.type in NUMBERS, point.conversion.range
+    lowest, highest = point.conversion.range or (None, None)
     if shown.type is ObjectType.MULTI_STATE_INPUT:
-        limits = 1, len(shown.values)
-    lowest, highest = limits or (None, None)
+        lowest, highest = 1, len(shown.values)
     return {
         "keyname": point.name,
         "device obj.-instance": device.instance,
@@ -117,7 +116,7 @@ def _object_row(
         "settable": "N",
         "supports COV": "Y",
         "state-text-reference": _reference(shown, texts),
-        "unit-code": unit_of_point(point).number if is_number else None,
+        "unit-code": unit_of_point(point).number if shown.type in NUMBERS else None,
     }
 
 

@@ -151,11 +151,10 @@ def _object(point: Point, sinks: Collection[str]) -> MapRow:
     if not names:
         return {"bacnet": False if sinks and point.source != HEARTBEAT else None}
     shown = point.objects[0]
-    has_unit = shown.type in NUMBERS
     return {
         "object_type": shown.type.value,
         "object_instance": shown.instance,
-        "object_unit": unit_of_point(point).name if has_unit else None,
+        "object_unit": unit_of_point(point).name if shown.type in NUMBERS else None,
         "object_states": states_text(shown) or None,
         "bacnet": None if names.issuperset(sinks) else sorted(names),
     }

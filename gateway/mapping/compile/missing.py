@@ -9,7 +9,7 @@ from gateway.mapping.compile.object_lock import OBJECT_LOCK_NAME
 from gateway.text import count_text, short_list
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from gateway.mapping.compile.sources import Place
     from gateway.mapping.compile.templates import Area, CompiledTemplate
@@ -60,23 +60,17 @@ def report_missing_slots(requests: Iterable[SlotRequest], templates: Mapping[str
             templates[template].place.warn(message, "auto")
 
 
-def report_missing_instances(requests: Iterable[ObjectRequest], *, may_be_renamed: bool) -> None:
+def report_missing_instances(requests: Sequence[ObjectRequest], *, may_be_renamed: bool) -> None:
     """Report points without an instance: one message, for one command is enough for all.
 
     Those of automatic assets are a warning: they are not on BACnet until then. `may_be_renamed`: there are
     instances of points that are in no table.
     """
-    listed, automatic = list[ObjectRequest](), list[ObjectRequest]()
-    for request in requests:
-        (automatic if request.is_automatic else listed).append(request)
-    if listed:
+    if listed := [request for request in requests if not request.is_automatic]:
         message = f"no BACnet instance in {OBJECT_LOCK_NAME} for {_points(listed)}: {_RUN}"
-        if may_be_renamed:
-            message += (
-                "; if points were renamed, write their new names there first, or they get new instances"
-            )
-        listed[0].place.report(message)
-    if automatic:
+        renamed = "; if points were renamed, write their new names there first, or they get new instances"
+        listed[0].place.report(message + (renamed if may_be_renamed else ""))
+    if automatic := [request for request in requests if request.is_automatic]:
         message = f"not on BACnet, without an instance in {OBJECT_LOCK_NAME}: {_points(automatic)}; {_RUN}"
         automatic[0].place.warn(message, "auto")
 
