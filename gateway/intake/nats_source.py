@@ -44,7 +44,6 @@ _MOST_GATEWAYS = 100
 _STOP_WITHIN_S = 3.0
 _LONGEST_PAUSE_S = 30.0
 _NO_ORIGIN = f"not published by a gateway's intake: no {VERIFIED_BY} and {RECEIVED}"
-_FOREIGN = "of another organization"
 
 
 class NatsSource:
@@ -72,7 +71,6 @@ class NatsSource:
         self._arrived = asyncio.Event()  # something, or the end
         self._stopping = asyncio.Event()
         self._has_ended = asyncio.Event()
-        self._logged: set[str] = set()  # reasons for which a message was unusable
         self._log = log.bind(stream=config.stream, consumer=config.consumer)
 
     async def run(self) -> None:
@@ -170,13 +168,10 @@ class NatsSource:
         except EventError as error:
             self._report_unusable(str(error), delivery)
             return None
-        if self._filter.is_foreign(event):
-            self._report_unusable(_FOREIGN, delivery)
-            return None
         return event if self._filter.admits(event) else None
 
     def _parse(self, message: Msg) -> Event:
-        """Return the event of a message; raise EventError if it is none, or says not who verified it."""
+        """Return the event of a message; raise EventError if it is none, or none for this organization."""
         headers = message.headers or {}
         gateway = sanitise_line(headers.get(VERIFIED_BY, ""), longest=_LONGEST_NAME)
         received = headers.get(RECEIVED, "")
@@ -186,13 +181,14 @@ class NatsSource:
         event = parse_event(message.data, received_ms=self._clock_ms(), origin=origin)
         if headers.get("Nats-Msg-Id") != event.event_id:
             keep_apart(event)  # the intake did the same
+        if self._filter.is_foreign(event):
+            raise EventError("of another organization")
         return event
 
     def _report_unusable(self, reason: str, delivery: Delivery) -> None:
         """Count a message that is acknowledged and dropped; log the first one for each reason."""
         self._status.unusable[reason] += 1
-        if reason not in self._logged:
-            self._logged.add(reason)
+        if self._status.unusable[reason] == 1:
             subject = sanitise_line(delivery.message.subject, longest=_LONGEST_NAME)
             self._log.warning("source.unusable", reason=reason, subject=subject, number=delivery.seq)
 
