@@ -86,7 +86,7 @@ async def durable_server() -> AsyncIterator[asyncio.Server]:
                 status=MappingStatus(),
                 clock_ms=now_ms,
                 steady_ms=now_ms,
-                copies=EventCopies(),
+                copies=EventCopies({}),
             )
             await pipeline.start([])
             status = IntakeStatus()

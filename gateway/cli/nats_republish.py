@@ -104,6 +104,7 @@ class Republishing:
         snapshot = read_assets(self.settings.journal.path)
         organization = self.settings.infodeck.organization
         self._copies = EventCopies(
+            {},
             subject_of=partial(subject_of, organization=organization, points=self.points, inventory=snapshot),
         )
         self._began_s = self._shown_s = self._progress_s = time.monotonic()

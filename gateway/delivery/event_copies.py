@@ -5,13 +5,12 @@ Those are MQTT sinks with `events`, which name types, and sinks of type nats, wh
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from gateway.delivery.mapper import letter_event
 from gateway.errors import GatewayError
-from gateway.events import asset_of
+from gateway.events import EventPatterns, asset_of
 from gateway.jetstream.subjects import event_subject
 from gateway.mapping.topics import FORBIDDEN_IN_LEVELS
 from gateway.model import EVENTS, EventCopy, OnStale, Point, Quality, StalePolicy
@@ -19,7 +18,6 @@ from gateway.model import EVENTS, EventCopy, OnStale, Point, Quality, StalePolic
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from gateway.events import EventPatterns
     from gateway.mapping.plan import PointMap
     from gateway.model import Event, Record, Update
     from gateway.records import AssetSnapshot, StoredDeadLetter
@@ -27,23 +25,21 @@ if TYPE_CHECKING:
 _UPDATE_BYTES = 1_000  # of a body count as one update, so that memory and batches stay bounded
 
 
-@dataclass(frozen=True, slots=True)
 class EventCopies:
-    """Adds a copy to the updates of each event that a sink publishes. No latest value replaces it.
+    """Adds a copy to the updates of each event that a sink publishes. No latest value replaces it."""
 
-    `published` has the types that each sink publishes. `subject_of` returns an event's subject on NATS; with
-    it, every event is copied.
-    """
-
-    published: Mapping[str, EventPatterns] = field(default_factory=dict)
-    subject_of: Callable[[Event], str] | None = None
+    def __init__(
+        self, published: Mapping[str, EventPatterns], *, subject_of: Callable[[Event], str] | None = None
+    ) -> None:
+        """Copy events of the types that each sink publishes; with `subject_of`, for NATS, all events."""
+        self._published = published
+        self._types = EventPatterns(each for types in published.values() for each in types.patterns)
+        self._subject_of = subject_of
 
     def with_copy(self, updates: Sequence[Update], record: Record) -> tuple[Sequence[Update], int]:
         """Return the updates of an event with its copy, and for how many they count together."""
         event = record.event
-        if self.subject_of is None and (
-            event.is_backfilled or not any(event.type in types for types in self.published.values())
-        ):
+        if self._subject_of is None and (event.type not in self._types or event.is_backfilled):
             return updates, len(updates)
         size = 1 + len(updates) + len(event.body) // _UPDATE_BYTES
         return [*updates, self.copy(event, seq=record.seq)], size
@@ -51,7 +47,7 @@ class EventCopies:
     def map_letter(self, stored: StoredDeadLetter) -> EventCopy:
         """Return the copy that is a dead letter; raise `GatewayError` with the reason if there is none."""
         event, sink = letter_event(stored), stored.letter.sink
-        if event.type not in self.published.get(sink, ()):
+        if event.type not in self._published.get(sink, ()):
             raise GatewayError(f"{sink} does not publish {event.type} any more, see its `events`")
         return self.copy(event, seq=stored.letter.seq)
 
@@ -66,7 +62,7 @@ class EventCopies:
             seq,
             event.event_id,
             body=event.body,
-            subject="" if self.subject_of is None else self.subject_of(event),
+            subject="" if self._subject_of is None else self._subject_of(event),
             origin=event.origin,
         )
 

@@ -32,7 +32,7 @@ def replay(rig: Rig, *, seen: int | None = None) -> Replay:
         recent=recent,
         push_changes=lambda _: None,
         now_ms=rig.clock,
-        copies=EventCopies(),
+        copies=EventCopies({}),
     )
 
 

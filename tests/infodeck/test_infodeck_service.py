@@ -100,7 +100,7 @@ def make_service(
             status=status.mapping,
             clock_ms=lambda: START_MS,
             steady_ms=lambda: START_MS,
-            copies=EventCopies(),
+            copies=EventCopies({}),
         ),
         status=status,
         alarms=Alarms(clock_ms=lambda: START_MS),

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from support.recording_sink import Receiver
 
 NOON = 1_790_000_000_000
-_NO_COPIES = EventCopies()
+_NO_COPIES = EventCopies({})
 TABLE = """\
 schema: gateway.points/1
 site: hq

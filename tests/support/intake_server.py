@@ -207,7 +207,7 @@ async def running_intake(
             status=MappingStatus(),
             clock_ms=now_ms,
             steady_ms=now_ms,
-            copies=EventCopies(),
+            copies=EventCopies({}),
         )
         await pipeline.start([SINK])
         intake = IntakeServer(

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 ORGANIZATION = "o-x"
 RECEIVED_MS = 1_800_000_000_000
 _SUBJECT_OF = partial(subject_of, organization=ORGANIZATION, points=PointMap((), {}), inventory=None)
-_COPIES = EventCopies(subject_of=_SUBJECT_OF)
+_COPIES = EventCopies({}, subject_of=_SUBJECT_OF)
 
 
 def make_copy(
