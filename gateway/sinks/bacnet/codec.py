@@ -16,9 +16,8 @@ if TYPE_CHECKING:
 FALSE: Final = b"\x10"
 """An encoded BOOLEAN."""
 _UTF8 = b"\x00"  # the character set of a string stands before it
-_INSTANCE_BITS = 22
-_HIGHEST_INSTANCE = (1 << _INSTANCE_BITS) - 1
 _OPENING, _CLOSING = 6, 7
+_BOOLEAN = 0x10  # the first byte of its application tag, without its value
 _REAL, _DOUBLE = struct.Struct(">f"), struct.Struct(">d")
 _U16, _U32 = struct.Struct(">H"), struct.Struct(">I")
 _MOST_NUMBER_BYTES = 8
@@ -33,17 +32,11 @@ class MalformedError(Exception):
 
 
 class RefusedServiceError(Exception):
-    """A request that is understood and fails, with the error class and code of the answer."""
+    """A request that is understood and fails. `encoded` are the parameters of the answer: class and code."""
 
     def __init__(self, error_class: ErrorClass, code: ErrorCode) -> None:
         super().__init__(f"{error_class.name}, {code.name}")
-        self.error_class = error_class
-        self.code = code
-
-    @property
-    def encoded(self) -> bytes:
-        """Class and code, encoded."""
-        return enumerated(self.error_class) + enumerated(self.code)
+        self.encoded = enumerated(error_class) + enumerated(code)
 
 
 def application(tag: int, data: bytes) -> bytes:
@@ -82,8 +75,8 @@ def unsigned_data(number: int) -> bytes:
 
 
 def object_data(object_type: int, instance: int) -> bytes:
-    """Return an object identifier in four bytes."""
-    return _U32.pack(object_type << _INSTANCE_BITS | instance)
+    """Return an object identifier in four bytes: ten bits for the type, 22 for the instance."""
+    return _U32.pack(object_type << 22 | instance)
 
 
 def unsigned(number: int) -> bytes:
@@ -119,9 +112,9 @@ def enumerated(number: int) -> bytes:
     return application(9, unsigned_data(number))
 
 
-def object_identifier(object_type: int, instance: int) -> bytes:
+def object_identifier(data: bytes) -> bytes:
     """Return an encoded BACnetObjectIdentifier."""
-    return b"\xc4" + object_data(object_type, instance)
+    return b"\xc4" + data
 
 
 def as_real(number: float) -> float:
@@ -167,16 +160,15 @@ class TagReader:
             raise MalformedError(RejectReason.PARAMETER_OUT_OF_RANGE)
         return None if number is None else bool(number)
 
-    def object_identifier(self, tag: int) -> tuple[int, int]:
-        """Read object type and instance with a context tag."""
+    def object_identifier(self, tag: int) -> bytes:
+        """Read an object identifier (four bytes) with a context tag."""
         data = self._context(tag)
         if len(data) != _U32.size:
             raise MalformedError(RejectReason.INVALID_PARAMETER_DATA_TYPE)
-        (number,) = _U32.unpack(data)
-        return number >> _INSTANCE_BITS, number & _HIGHEST_INSTANCE
+        return data
 
-    def optional_object_identifier(self, tag: int) -> tuple[int, int] | None:
-        """Read object type and instance, None if something else follows, or nothing."""
+    def optional_object_identifier(self, tag: int) -> bytes | None:
+        """Read an object identifier, None if something else follows, or nothing."""
         return self.object_identifier(tag) if self._is_next(tag) else None
 
     def character_string(self, tag: int) -> str | None:
@@ -205,11 +197,9 @@ class TagReader:
         start, depth = self._at, 1
         while depth:
             end = self._at
-            first, _, length = self._head()
+            first, length = self._head()
             if first & 8 and first & 7 in {_OPENING, _CLOSING}:
                 depth += 1 if first & 7 == _OPENING else -1
-            elif not first & 8 and first >> 4 == 1:
-                length = 0  # a BOOLEAN has its value in place of a length
             self._at += length
         return self._data[start:end]
 
@@ -227,7 +217,7 @@ class TagReader:
     def _context(self, tag: int) -> bytes:
         if not self._is_next(tag):
             raise MalformedError(self._missing_or_invalid())
-        _, _, length = self._head()
+        _, length = self._head()
         start = self._at
         self._at += length
         return self._data[start : self._at]
@@ -235,19 +225,17 @@ class TagReader:
     def _missing_or_invalid(self) -> RejectReason:
         return RejectReason.MISSING_REQUIRED_PARAMETER if self.is_at_end else RejectReason.INVALID_TAG
 
-    def _head(self) -> tuple[int, int, int]:
-        """Read a tag: its first byte, its number, and the length of its data, which must be there."""
+    def _head(self) -> tuple[int, int]:
+        """Read a tag: its first byte, and the length of its data, which must be there."""
         data, at = self._data, self._at
         try:
             first = data[at]
             at += 1
-            number = first >> 4
-            if number == 15:  # noqa: PLR2004 - clause 20.2.1.2: the number follows
-                number = data[at]
+            if first >> 4 == 15:  # noqa: PLR2004 - clause 20.2.1.2: the number follows
                 at += 1
             length = first & 7
-            if first & 8 and length in {_OPENING, _CLOSING}:
-                length = 0
+            if first & 0xF8 == _BOOLEAN or (first & 8 and length in {_OPENING, _CLOSING}):
+                length = 0  # a BOOLEAN has its value in place of a length
             elif length == 5:  # noqa: PLR2004 - clause 20.2.1.3.1: the length follows
                 length = data[at]
                 at += 1
@@ -257,11 +245,10 @@ class TagReader:
                     at += size
         except IndexError:
             raise MalformedError(RejectReason.MISSING_REQUIRED_PARAMETER) from None
-        is_boolean = not first & 8 and number == 1
-        if at + (0 if is_boolean else length) > len(data):
+        if at + length > len(data):
             raise MalformedError(RejectReason.MISSING_REQUIRED_PARAMETER)
         self._at = at
-        return first, number, length
+        return first, length
 
     @staticmethod
     def _number(data: bytes) -> int:

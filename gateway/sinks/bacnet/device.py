@@ -5,13 +5,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 import gateway
-from gateway.sinks.bacnet import codec
-from gateway.sinks.bacnet.frames import MAX_APDU
+from gateway.sinks.bacnet import codec, frames
 from gateway.sinks.bacnet.notifier import APDU_TIMEOUT_S
-from gateway.sinks.bacnet.object_table import ObjectTable
-from gateway.sinks.bacnet.objects import PROPERTIES, ServedProperty, property_list
+from gateway.sinks.bacnet.objects import PROPERTIES, ObjectTable, ServedProperty, optional, property_list
 from gateway.sinks.bacnet.segmentation import RETRIES, SEGMENT_TIMEOUT_S
-from gateway.sinks.bacnet.standard import ANY_INSTANCE, ObjectKind, Property, Segmentation
+from gateway.sinks.bacnet.services import EXECUTED_SERVICES
+from gateway.sinks.bacnet.standard import (
+    ANY_INSTANCE,
+    SEGMENTED_TRANSMIT,
+    ObjectKind,
+    Property,
+    UnconfirmedService,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -26,40 +31,25 @@ PROTOCOL_REVISION: Final = 14
 VENDOR_NAME: Final = "Building gateway"
 MODEL_NAME: Final = "Building telemetry gateway"
 _SERVICE_BITS, _TYPE_BITS = 41, 55  # as many as revision 14 of the protocol has
-SEGMENTATION: Final = Segmentation.TRANSMIT
-"""Answers may come in segments; requests may not."""
 _ANY_DEVICE = codec.object_data(ObjectKind.DEVICE, ANY_INSTANCE)
 
 
 class Device:
     """The device object; it finds all others.
 
-    `services` are the bit numbers of the services that are executed (BACnetServicesSupported).
     `active_subscriptions` returns the encoded Active_COV_Subscriptions.
     """
 
-    def __init__(
-        self,
-        config: BacnetConfig,
-        *,
-        name: str,
-        services: Iterable[int],
-        revision: int,
-    ) -> None:
+    def __init__(self, config: BacnetConfig, *, name: str, revision: int) -> None:
         self.instance = config.device
         self.identifier = codec.object_data(ObjectKind.DEVICE, config.device)
         self.name = name
+        self.properties = DEVICE_PROPERTIES
         self.vendor_id = config.vendor_id
-        self.services = frozenset(services)
         self.active_subscriptions: Callable[[], bytes] = bytes
         self.revision = revision
         self.objects = ObjectTable((), sink="")
-        self.object_list = [b"\xc4" + self.identifier]
-
-    @property
-    def properties(self) -> PropertyTable:
-        """All properties of the device."""
-        return DEVICE_PROPERTIES
+        self.object_list = [codec.object_identifier(self.identifier)]
 
     def find(self, identifier: bytes) -> HasProperties | None:
         """Return the object of an identifier; the wildcard stands for this device (clause 15.5.2)."""
@@ -77,7 +67,17 @@ class Device:
         if not self.objects.has_same_objects(objects):
             self.revision = max(self.revision + 1, revision)
         self.objects = objects
-        self.object_list = [b"\xc4" + self.identifier, *objects.listed]
+        self.object_list = [codec.object_identifier(self.identifier), *objects.listed]
+
+    def i_am(self) -> bytes:
+        """Return the message that says which device this is (clause 16.10)."""
+        body = (
+            codec.object_identifier(self.identifier),
+            codec.unsigned(frames.MAX_APDU),
+            codec.enumerated(SEGMENTED_TRANSMIT),
+            codec.unsigned(self.vendor_id),
+        )
+        return frames.unconfirmed_request(UnconfirmedService.I_AM, b"".join(body))
 
 
 def _bits(numbers: Iterable[int], length: int) -> bytes:
@@ -85,44 +85,41 @@ def _bits(numbers: Iterable[int], length: int) -> bytes:
     return codec.bit_string(number in known for number in range(length))
 
 
+def _always(encoded: bytes) -> ServedProperty:
+    return ServedProperty(lambda _: encoded)
+
+
 def _milliseconds(seconds: float) -> bytes:
     return codec.unsigned(int(seconds * 1000))
 
 
-_OBJECT_TYPES = _bits([ObjectKind.DEVICE, *(kind.number for kind in PROPERTIES)], _TYPE_BITS)
+_VERSION = codec.character_string(gateway.__version__)
+_OBJECT_TYPES = (ObjectKind.DEVICE, *(kind.number for kind in PROPERTIES))
 
 DEVICE_PROPERTIES: Final[PropertyTable] = {
-    Property.OBJECT_IDENTIFIER: ServedProperty(lambda device: b"\xc4" + device.identifier),
+    Property.OBJECT_IDENTIFIER: ServedProperty(lambda device: codec.object_identifier(device.identifier)),
     Property.OBJECT_NAME: ServedProperty(lambda device: codec.character_string(device.name)),
-    Property.OBJECT_TYPE: ServedProperty(lambda _: codec.enumerated(ObjectKind.DEVICE)),
-    Property.SYSTEM_STATUS: ServedProperty(lambda _: codec.enumerated(_OPERATIONAL)),
-    Property.VENDOR_NAME: ServedProperty(lambda _: codec.character_string(VENDOR_NAME)),
+    Property.OBJECT_TYPE: _always(codec.enumerated(ObjectKind.DEVICE)),
+    Property.SYSTEM_STATUS: _always(codec.enumerated(_OPERATIONAL)),
+    Property.VENDOR_NAME: _always(codec.character_string(VENDOR_NAME)),
     Property.VENDOR_IDENTIFIER: ServedProperty(lambda device: codec.unsigned(device.vendor_id)),
-    Property.MODEL_NAME: ServedProperty(lambda _: codec.character_string(MODEL_NAME)),
-    Property.FIRMWARE_REVISION: ServedProperty(lambda _: codec.character_string(gateway.__version__)),
-    Property.APPLICATION_SOFTWARE_VERSION: ServedProperty(
-        lambda _: codec.character_string(gateway.__version__)
-    ),
-    Property.PROTOCOL_VERSION: ServedProperty(lambda _: codec.unsigned(_PROTOCOL_VERSION)),
-    Property.PROTOCOL_REVISION: ServedProperty(lambda _: codec.unsigned(PROTOCOL_REVISION)),
-    Property.PROTOCOL_SERVICES_SUPPORTED: ServedProperty(
-        lambda device: _bits(device.services, _SERVICE_BITS)
-    ),
-    Property.PROTOCOL_OBJECT_TYPES_SUPPORTED: ServedProperty(lambda _: _OBJECT_TYPES),
+    Property.MODEL_NAME: _always(codec.character_string(MODEL_NAME)),
+    Property.FIRMWARE_REVISION: _always(_VERSION),
+    Property.APPLICATION_SOFTWARE_VERSION: _always(_VERSION),
+    Property.PROTOCOL_VERSION: _always(codec.unsigned(_PROTOCOL_VERSION)),
+    Property.PROTOCOL_REVISION: _always(codec.unsigned(PROTOCOL_REVISION)),
+    Property.PROTOCOL_SERVICES_SUPPORTED: _always(_bits(EXECUTED_SERVICES, _SERVICE_BITS)),
+    Property.PROTOCOL_OBJECT_TYPES_SUPPORTED: _always(_bits(_OBJECT_TYPES, _TYPE_BITS)),
     Property.OBJECT_LIST: ServedProperty(lambda device: device.object_list, is_array=True),
-    Property.MAX_APDU_LENGTH_ACCEPTED: ServedProperty(lambda _: codec.unsigned(MAX_APDU)),
-    Property.SEGMENTATION_SUPPORTED: ServedProperty(lambda _: codec.enumerated(SEGMENTATION)),
-    Property.MAX_SEGMENTS_ACCEPTED: ServedProperty(lambda _: codec.unsigned(1), is_required=False),
-    Property.APDU_SEGMENT_TIMEOUT: ServedProperty(
-        lambda _: _milliseconds(SEGMENT_TIMEOUT_S), is_required=False
-    ),
-    Property.APDU_TIMEOUT: ServedProperty(lambda _: _milliseconds(APDU_TIMEOUT_S)),
-    Property.NUMBER_OF_APDU_RETRIES: ServedProperty(lambda _: codec.unsigned(RETRIES)),
-    Property.DEVICE_ADDRESS_BINDING: ServedProperty(lambda _: b""),
+    Property.MAX_APDU_LENGTH_ACCEPTED: _always(codec.unsigned(frames.MAX_APDU)),
+    Property.SEGMENTATION_SUPPORTED: _always(codec.enumerated(SEGMENTED_TRANSMIT)),
+    Property.MAX_SEGMENTS_ACCEPTED: optional(lambda _: codec.unsigned(1)),
+    Property.APDU_SEGMENT_TIMEOUT: optional(lambda _: _milliseconds(SEGMENT_TIMEOUT_S)),
+    Property.APDU_TIMEOUT: _always(_milliseconds(APDU_TIMEOUT_S)),
+    Property.NUMBER_OF_APDU_RETRIES: _always(codec.unsigned(RETRIES)),
+    Property.DEVICE_ADDRESS_BINDING: _always(b""),
     Property.DATABASE_REVISION: ServedProperty(lambda device: codec.unsigned(device.revision)),
-    Property.ACTIVE_COV_SUBSCRIPTIONS: ServedProperty(
-        lambda device: device.active_subscriptions(), is_required=False
-    ),
+    Property.ACTIVE_COV_SUBSCRIPTIONS: optional(lambda device: device.active_subscriptions()),
     Property.PROPERTY_LIST: ServedProperty(property_list, is_array=True),
 }
 """What the device object has."""

@@ -15,8 +15,7 @@ if TYPE_CHECKING:
     import structlog
 
     from gateway.sinks.bacnet.config import ForeignDevice
-    from gateway.sinks.bacnet.notifier import LoopTimers
-    from gateway.sinks.bacnet.segmentation import Timer
+    from gateway.sinks.bacnet.segmentation import Timer, Timers
     from gateway.status import BacnetStatus
 
 ANSWER_TIMEOUT_S: Final = 3.0
@@ -33,7 +32,7 @@ class BbmdRegistration:
         config: ForeignDevice,
         *,
         send: Callable[[bytes, tuple[str, int]], object],
-        timers: LoopTimers,
+        timers: Timers,
         status: BacnetStatus,
         bound_log: structlog.BoundLogger,
         announcement: Callable[[], bytes],

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict, deque
+from dataclasses import InitVar, dataclass, field
 from functools import lru_cache
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final
 
 from gateway.model import is_within_deadband
 from gateway.sinks.bacnet import codec, frames
-from gateway.sinks.bacnet.segmentation import RETRIES, SendApdu, Timers
+from gateway.sinks.bacnet.segmentation import RETRIES
 from gateway.sinks.bacnet.standard import ConfirmedService, ErrorCode, Property, UnconfirmedService
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
     from gateway.sinks.bacnet.frames import Peer
     from gateway.sinks.bacnet.objects import ServedObject
+    from gateway.sinks.bacnet.segmentation import SendApdu, Timers
     from gateway.status import BacnetStatus
 
 APDU_TIMEOUT_S: Final = 3.0
@@ -48,64 +50,45 @@ _AFTER_FLAGS = codec.closing(2) + codec.closing(4)
 _LISTED_PROPERTY = codec.context(1, codec.unsigned_data(Property.PRESENT_VALUE)) + codec.closing(1)
 
 
-class LoopTimers(Timers, Protocol):
-    """What asyncio's event loop has for calls to come, and its time."""
-
-    def time(self) -> float:
-        """Return the seconds of a clock that nobody sets."""
-
-
+@dataclass(slots=True, eq=False)
 class Subscription:
     """One subscription, and what its subscriber was last sent."""
 
-    __slots__ = (
-        "ends_at_s",
-        "head",
-        "is_active",
-        "is_confirmed",
-        "is_under_way",
-        "listed",
-        "process_id",
-        "sent_flags",
-        "sent_number",
-        "sent_value",
-        "served",
-        "subscriber",
-    )
+    subscriber: Subscriber
+    process_id: int
+    served: ServedObject
+    device_identifier: InitVar[bytes]
+    is_confirmed: bool
+    is_active: bool = True
+    ends_at_s: float = math.inf
+    is_under_way: bool = False
+    """Whether it waits to be sent, or for its answer."""
+    sent_flags: bytes | None = None
+    """The Status_Flags that were sent last; None has the object sent, whatever it shows."""
+    sent_present_value: bytes = b""
+    sent_value: Any = None
+    head: bytes = field(init=False)
+    """The parameters of a notification that never change."""
+    listed: bytes = field(init=False)
+    """A BACnetCOVSubscription without its last parameter, the time remaining."""
 
-    def __init__(
-        self,
-        subscriber: Subscriber,
-        process_id: int,
-        served: ServedObject,
-        device_identifier: bytes,
-        *,
-        is_confirmed: bool,
-    ) -> None:
-        self.subscriber = subscriber
-        self.process_id = process_id
-        self.served = served
-        self.is_confirmed = is_confirmed
-        self.is_active = True
-        self.ends_at_s = math.inf
-        self.is_under_way = False  # waits to be sent, or for its answer
-        number = codec.unsigned_data(process_id)
-        self.head = (  # the parameters of a notification that never change
-            codec.context(0, number)
-            + codec.context(1, device_identifier)
-            + codec.context(2, served.identifier)
+    def __post_init__(self, device_identifier: bytes) -> None:
+        """Encode what never changes."""
+        process_id = codec.unsigned_data(self.process_id)
+        identifier = self.served.identifier
+        self.head = (
+            codec.context(0, process_id) + codec.context(1, device_identifier) + codec.context(2, identifier)
         )
-        self.listed = (  # a BACnetCOVSubscription without its last parameter, the time remaining
+        self.listed = (
             codec.opening(0)
-            + subscriber.recipient
-            + codec.context(1, number)
+            + self.subscriber.recipient
+            + codec.context(1, process_id)
             + codec.closing(0)
             + codec.opening(1)
-            + codec.context(0, served.identifier)
+            + codec.context(0, identifier)
             + _LISTED_PROPERTY
-            + codec.context(2, bytes((is_confirmed,)))
+            + codec.context(2, bytes((self.is_confirmed,)))
         )
-        self.forget_sent()
 
     def end(self) -> None:
         """Send nothing more."""
@@ -114,30 +97,16 @@ class Subscription:
         self.subscriber.waiting.pop(self, None)
         self.subscriber.postponed.pop(self, None)
 
-    def forget_sent(self) -> None:
-        """Have the present value sent, whether it was sent before or not."""
-        self.sent_value: bytes | None = None
-        self.sent_flags: bytes | None = None
-        self.sent_number: float | None = None
-
-    def remember_sent(self) -> None:
-        """Compare the values that come with the present one."""
-        served = self.served
-        self.sent_value, self.sent_flags = served.present_value, served.status_flags
-        self.sent_number = served.number
-
     @property
     def has_news(self) -> bool:
         """Whether the object differs enough from what was sent last."""
         served = self.served
         if served.status_flags != self.sent_flags:
             return True
-        if served.present_value == self.sent_value:
+        if served.present_value == self.sent_present_value:
             return False
-        number, sent = served.number, self.sent_number
-        if number is None or sent is None:
-            return True
-        return not is_within_deadband(number, sent, served.cov_increment)
+        increment = served.cov_increment
+        return not increment or not is_within_deadband(served.value, self.sent_value, increment)
 
     def time_remaining(self, now_s: float) -> bytes:
         """Return the encoded seconds until it ends, rounded up, at least 1; 0 if it has no end."""
@@ -149,16 +118,14 @@ def _time_remaining(seconds: int) -> bytes:
     return codec.context(3, codec.unsigned_data(seconds))
 
 
+@dataclass(slots=True)
 class InFlight:
     """A confirmed notification without an answer."""
 
-    __slots__ = ("apdu", "attempts", "subscription", "until_s")
-
-    def __init__(self, subscription: Subscription, apdu: bytes, until_s: float) -> None:
-        self.subscription = subscription
-        self.apdu = apdu
-        self.until_s = until_s
-        self.attempts = 1
+    subscription: Subscription
+    apdu: bytes
+    until_s: float
+    attempts: int = 1
 
 
 class Subscriber:
@@ -203,7 +170,7 @@ class Notifier:
         self,
         *,
         send: SendApdu,
-        timers: LoopTimers,
+        timers: Timers,
         status: BacnetStatus,
         end: Callable[[Subscription], None],
         end_silent: Callable[[Subscriber], None],
@@ -214,17 +181,14 @@ class Notifier:
         self._status = status
         self._end = end
         self._end_silent = end_silent
-        self._ready: deque[Subscription] = deque()
-        self._is_sending_soon = False
+        self._ready: deque[Subscription] = deque()  # while there are any, _send_slice() is called
         self._paced: set[Subscriber] = set()  # those with unconfirmed notifications since the last pause
 
     def notify(self, subscription: Subscription) -> None:
         """Send the object's present value soon; what is under way is compared with it when it has arrived."""
-        if subscription.is_under_way:
-            return
-        subscription.is_under_way = True
-        self._ready.append(subscription)
-        self._send_soon()
+        if not subscription.is_under_way:
+            subscription.is_under_way = True
+            self._make_ready(subscription)
 
     def receive_answer(self, subscriber: Subscriber, invoke_id: int, error_code: int | None) -> None:
         """Go on after the answer to a notification: it has arrived, or the subscriber refuses it for good."""
@@ -260,7 +224,7 @@ class Notifier:
                 subscriber.silent_since_s = now_s - APDU_TIMEOUT_S * in_flight.attempts
             if now_s - subscriber.silent_since_s >= LONGEST_SILENCE_S and subscriber.subscriptions:
                 self._end_silent(subscriber)
-        subscription.forget_sent()  # it is not known to have arrived
+        subscription.sent_flags = None  # it is not known to have arrived
         self._finish(subscription)
 
     def _finish(self, subscription: Subscription) -> None:
@@ -268,15 +232,14 @@ class Notifier:
         if subscription.is_active and subscription.has_news:
             self.notify(subscription)
 
-    def _send_soon(self, delay_s: float = 0.0) -> None:
-        """Send in the next turn of the loop, or later."""
-        if not self._is_sending_soon:
-            self._is_sending_soon = True
-            self._timers.call_later(delay_s, self._send_slice)
+    def _make_ready(self, subscription: Subscription) -> None:
+        """Send its notification in the next turn of the loop."""
+        if not self._ready:
+            self._timers.call_later(0.0, self._send_slice)
+        self._ready.append(subscription)
 
     def _send_slice(self) -> None:
         """Send some of what is ready; the rest in the next turn of the loop, so that others get theirs."""
-        self._is_sending_soon = False
         ready, now_s = self._ready, self._timers.time()
         for _ in range(min(len(ready), _SLICE)):
             subscription = ready.popleft()
@@ -292,10 +255,10 @@ class Notifier:
                 subscriber.postponed[subscription] = None
             elif not self._send_unconfirmed(subscription, now_s):
                 ready.appendleft(subscription)
-                self._send_soon(_NO_ROOM_S)
+                self._timers.call_later(_NO_ROOM_S, self._send_slice)
                 return
         if ready:
-            self._send_soon()
+            self._timers.call_later(0.0, self._send_slice)
 
     def _send_unconfirmed(self, subscription: Subscription, now_s: float) -> bool:
         """Send a notification that nobody answers; return False if there is no room for it now."""
@@ -319,11 +282,9 @@ class Notifier:
         for subscriber in paced:
             subscriber.burst_left = _BURST
             for _ in range(min(len(subscriber.postponed), _BURST)):
-                self._ready.append(subscriber.postponed.popitem(last=False)[0])
+                self._make_ready(subscriber.postponed.popitem(last=False)[0])
             if subscriber.postponed:
                 self._pace(subscriber)
-        if self._ready:
-            self._send_soon()
 
     def _send_waiting(self, subscriber: Subscriber) -> None:
         now_s = self._timers.time()
@@ -343,7 +304,8 @@ class Notifier:
 
 def _notification(subscription: Subscription, now_s: float) -> bytes:
     """Return the parameters of a notification with the present value, which is the sent one from now on."""
-    subscription.remember_sent()
     served = subscription.served
+    subscription.sent_flags, subscription.sent_present_value = served.status_flags, served.present_value
+    subscription.sent_value = served.value
     value = _BEFORE_VALUE + served.present_value + _BEFORE_FLAGS + served.status_flags + _AFTER_FLAGS
     return subscription.head + subscription.time_remaining(now_s) + value

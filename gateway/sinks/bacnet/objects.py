@@ -12,12 +12,15 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 from gateway.mapping.engineering_units import unit_of_point
 from gateway.mapping.object_status import FAULT, NO_FLAGS, OVERRIDDEN, Reliability, object_status
 from gateway.mapping.object_types import cov_increment, object_error
-from gateway.model import ObjectType
+from gateway.model import ObjectType, Refusal
 from gateway.sinks.bacnet import codec
 from gateway.sinks.bacnet.standard import Property
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from gateway.model import BacnetObject, Point, Scalar, Update
+    from gateway.ports import LatestValues
 
 _NORMAL, _FAULT = codec.enumerated(0), codec.enumerated(1)  # BACnetEventState
 _NORMAL_POLARITY = codec.enumerated(0)
@@ -36,6 +39,11 @@ class ServedProperty(NamedTuple):
     is_array: bool = False
 
 
+def optional(encode: Callable[[Any], bytes | list[bytes]], *, is_array: bool = False) -> ServedProperty:
+    """Return a property that the standard does not require."""
+    return ServedProperty(encode, is_required=False, is_array=is_array)
+
+
 PropertyTable = Mapping[int, ServedProperty]
 
 
@@ -44,56 +52,43 @@ class HasProperties(Protocol):
 
     identifier: bytes
     """Type and instance in four bytes, without a tag."""
-
-    @property
-    def name(self) -> str:
-        """The Object_Name."""
-
-    @property
-    def properties(self) -> PropertyTable:
-        """All properties that such an object may have."""
+    name: str
+    properties: PropertyTable
 
 
 class ServedObject:
     """The object of one point.
 
     `identifier`, `present_value`, `status_flags` and `reliability` are encoded; the identifier without a tag.
-    `number` is Present_Value as a number, not rounded to a REAL, None for text; a number changes for clients
-    by `cov_increment`.
+    `value` is Present_Value, a number not rounded to a REAL; it changes for clients by `cov_increment`.
     """
 
     __slots__ = (
         "cov_increment",
         "identifier",
         "last_held",
-        "number",
+        "name",
         "point",
         "present_value",
         "properties",
         "reliability",
         "shape",
         "status_flags",
+        "value",
     )
 
-    present_value: bytes
-    status_flags: bytes
-    reliability: bytes
-    number: float | None
+    value: Any
 
     def __init__(self, point: Point, shape: BacnetObject) -> None:
+        self.name = point.name
         self.point = point
         self.shape = shape
         is_without_texts = shape.type is ObjectType.BINARY_INPUT and not shape.texts
-        self.properties = _WITHOUT_TEXTS if is_without_texts else PROPERTIES[shape.type]
+        self.properties: PropertyTable = _WITHOUT_TEXTS if is_without_texts else PROPERTIES[shape.type]
         self.identifier = codec.object_data(shape.type.number, shape.instance)
         self.cov_increment = cov_increment(point, shape.type)
         self.last_held: Scalar = None  # the last good value that the object can hold
         self.apply(None, None)
-
-    @property
-    def name(self) -> str:
-        """The Object_Name."""
-        return self.point.name
 
     def apply(self, update: Update | None, last_good: Scalar) -> str | None:
         """Show an update, None if the point has none; return the reason if the object cannot hold its value.
@@ -107,52 +102,74 @@ class ServedObject:
         status = object_status(update, self.shape, last_good=self.last_held)
         if is_of_update and status.refusal is None:
             self.last_held = last_good
-        self.present_value, self.number = _ENCODERS[self.shape.type](status.present_value)
+        self.value = status.present_value
+        self.present_value = _ENCODERS[self.shape.type](self.value)
         self.status_flags = _STATUS_FLAGS[status.flags]
         self.reliability = _RELIABILITIES[status.reliability]
         return status.refusal
 
 
-def _analog(value: Any) -> tuple[bytes, float]:
-    return codec.real(codec.as_real(float(value))), float(value)
-
-
-def _large_analog(value: Any) -> tuple[bytes, float]:
-    return codec.double(float(value)), float(value)
-
-
-def _binary(value: Any) -> tuple[bytes, float]:
-    return codec.enumerated(int(value)), int(value)
-
-
-def _multi_state(state: Any) -> tuple[bytes, float]:
-    return codec.unsigned(state), state
-
-
-def _text(text: Any) -> tuple[bytes, None]:
-    return codec.character_string(text), None
-
-
-_ENCODERS: dict[ObjectType, Callable[[Any], tuple[bytes, float | None]]] = {
-    ObjectType.ANALOG_INPUT: _analog,
-    ObjectType.LARGE_ANALOG_VALUE: _large_analog,
-    ObjectType.BINARY_INPUT: _binary,
-    ObjectType.MULTI_STATE_INPUT: _multi_state,
-    ObjectType.CHARACTERSTRING_VALUE: _text,
+_ENCODERS: dict[ObjectType, Callable[[Any], bytes]] = {
+    ObjectType.ANALOG_INPUT: lambda number: codec.real(codec.as_real(float(number))),
+    ObjectType.LARGE_ANALOG_VALUE: lambda number: codec.double(float(number)),
+    ObjectType.BINARY_INPUT: lambda is_active: codec.enumerated(int(is_active)),
+    ObjectType.MULTI_STATE_INPUT: codec.unsigned,
+    ObjectType.CHARACTERSTRING_VALUE: codec.character_string,
 }
+"""How Present_Value is encoded."""
+
+
+class ObjectTable:
+    """The objects of one point table on one sink, by identifier (four bytes without a tag) and by name.
+
+    `listed` are their encoded identifiers in the order of the point table, for Object_List.
+    """
+
+    def __init__(self, points: Iterable[Point], *, sink: str) -> None:
+        self._by_point = {
+            point: ServedObject(point, shape)
+            for point in points
+            for shape in point.objects
+            if shape.sink == sink
+        }
+        self.by_identifier = {served.identifier: served for served in self._by_point.values()}
+        self.by_name = {served.name: served for served in self._by_point.values()}
+        self.listed = [codec.object_identifier(identifier) for identifier in self.by_identifier]
+
+    def has_same_objects(self, other: ObjectTable) -> bool:
+        """Return whether another table has the same identifiers with the same names."""
+        return {name: served.identifier for name, served in self.by_name.items()} == {
+            name: served.identifier for name, served in other.by_name.items()
+        }
+
+    def write(
+        self, updates: Iterable[Update], latest: LatestValues
+    ) -> tuple[list[ServedObject], list[Refusal]]:
+        """Show the updates; those of points without an object are ignored.
+
+        Return the objects that clients see changed, and the updates whose value an object cannot hold.
+        """
+        changed, refusals = [], []
+        for update in updates:
+            served = self._by_point.get(update.point)
+            if served is None:
+                continue
+            before = served.present_value, served.status_flags
+            reason = served.apply(update, latest.last_good(update.point))
+            if reason is not None:
+                refusals.append(Refusal(update, reason))
+            if (served.present_value, served.status_flags) != before:
+                changed.append(served)
+        return changed, refusals
 
 
 @lru_cache(256)
-def _state_texts(texts: tuple[str, ...]) -> list[bytes]:
+def _encoded_texts(texts: tuple[str, ...]) -> list[bytes]:
     return [codec.character_string(text) for text in texts]
 
 
 def _event_state(served: ServedObject) -> bytes:
     return _NORMAL if served.reliability == _RELIABILITIES[Reliability.NO_FAULT_DETECTED] else _FAULT
-
-
-def _units(served: ServedObject) -> bytes:
-    return codec.enumerated(unit_of_point(served.point).number)
 
 
 _NOT_LISTED = frozenset(  # clause 12.2.18
@@ -166,23 +183,23 @@ def property_list(served: HasProperties) -> list[bytes]:
 
 
 _ALL_HAVE: dict[int, ServedProperty] = {
-    Property.OBJECT_IDENTIFIER: ServedProperty(lambda served: b"\xc4" + served.identifier),
+    Property.OBJECT_IDENTIFIER: ServedProperty(lambda served: codec.object_identifier(served.identifier)),
     Property.OBJECT_NAME: ServedProperty(lambda served: codec.character_string(served.name)),
     Property.OBJECT_TYPE: ServedProperty(lambda served: codec.enumerated(served.shape.type.number)),
     Property.PRESENT_VALUE: ServedProperty(lambda served: served.present_value),
-    Property.DESCRIPTION: ServedProperty(
-        lambda served: codec.character_string(served.point.description or ""), is_required=False
-    ),
+    Property.DESCRIPTION: optional(lambda served: codec.character_string(served.point.description or "")),
     Property.STATUS_FLAGS: ServedProperty(lambda served: served.status_flags),
-    Property.RELIABILITY: ServedProperty(lambda served: served.reliability, is_required=False),
+    Property.RELIABILITY: optional(lambda served: served.reliability),
     Property.PROPERTY_LIST: ServedProperty(property_list, is_array=True),
 }
 _INPUTS_HAVE: dict[int, ServedProperty] = {
     Property.EVENT_STATE: ServedProperty(_event_state),
     Property.OUT_OF_SERVICE: ServedProperty(lambda _: codec.FALSE),
 }
-_VALUES_HAVE = {number: each._replace(is_required=False) for number, each in _INPUTS_HAVE.items()}
-_UNITS: dict[int, ServedProperty] = {Property.UNITS: ServedProperty(_units)}
+_VALUES_HAVE = {number: optional(each.encode) for number, each in _INPUTS_HAVE.items()}
+_UNITS: dict[int, ServedProperty] = {
+    Property.UNITS: ServedProperty(lambda served: codec.enumerated(unit_of_point(served.point).number))
+}
 
 _WITHOUT_TEXTS: PropertyTable = {
     **_ALL_HAVE,
@@ -195,35 +212,25 @@ PROPERTIES: Final[dict[ObjectType, PropertyTable]] = {
         **_ALL_HAVE,
         **_INPUTS_HAVE,
         **_UNITS,
-        Property.COV_INCREMENT: ServedProperty(
-            lambda served: codec.real(codec.as_real(served.cov_increment)), is_required=False
-        ),
+        Property.COV_INCREMENT: optional(lambda served: codec.real(codec.as_real(served.cov_increment))),
     },
     ObjectType.BINARY_INPUT: {
         **_WITHOUT_TEXTS,
-        Property.INACTIVE_TEXT: ServedProperty(
-            lambda served: _state_texts(served.shape.texts)[0], is_required=False
-        ),
-        Property.ACTIVE_TEXT: ServedProperty(
-            lambda served: _state_texts(served.shape.texts)[1], is_required=False
-        ),
+        Property.INACTIVE_TEXT: optional(lambda served: _encoded_texts(served.shape.texts)[0]),
+        Property.ACTIVE_TEXT: optional(lambda served: _encoded_texts(served.shape.texts)[1]),
     },
     ObjectType.MULTI_STATE_INPUT: {
         **_ALL_HAVE,
         **_INPUTS_HAVE,
         Property.NUMBER_OF_STATES: ServedProperty(lambda served: codec.unsigned(len(served.shape.values))),
-        Property.STATE_TEXT: ServedProperty(
-            lambda served: _state_texts(served.shape.texts), is_required=False, is_array=True
-        ),
+        Property.STATE_TEXT: optional(lambda served: _encoded_texts(served.shape.texts), is_array=True),
     },
     ObjectType.CHARACTERSTRING_VALUE: {**_ALL_HAVE, **_VALUES_HAVE},
     ObjectType.LARGE_ANALOG_VALUE: {
         **_ALL_HAVE,
         **_VALUES_HAVE,
         **_UNITS,
-        Property.COV_INCREMENT: ServedProperty(
-            lambda served: codec.double(served.cov_increment), is_required=False
-        ),
+        Property.COV_INCREMENT: optional(lambda served: codec.double(served.cov_increment)),
     },
 }
 """What the objects of each type have."""

@@ -8,41 +8,24 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Final
 
-from gateway.sinks.bacnet.device import (
-    DEVICE_PROPERTIES,
-    MODEL_NAME,
-    PROTOCOL_REVISION,
-    SEGMENTATION,
-    VENDOR_NAME,
-)
+from gateway.sinks.bacnet.device import DEVICE_PROPERTIES, MODEL_NAME, PROTOCOL_REVISION, VENDOR_NAME
 from gateway.sinks.bacnet.frames import MAX_APDU
 from gateway.sinks.bacnet.objects import PROPERTIES
 from gateway.sinks.bacnet.segmentation import WINDOW
-from gateway.sinks.bacnet.server import EXECUTED_SERVICES, UNCONFIRMED_BITS_FROM
-from gateway.sinks.bacnet.standard import ConfirmedService, Property, Segmentation, UnconfirmedService
+from gateway.sinks.bacnet.services import EXECUTED_SERVICES, UNCONFIRMED_BITS_FROM
+from gateway.sinks.bacnet.standard import ConfirmedService, Property, UnconfirmedService
 
 if TYPE_CHECKING:
     from gateway.sinks.bacnet.objects import PropertyTable
 
 _UPPER = frozenset({"apdu", "cov"})
-_BY_CLIENTS = {  # services that a client may request, by their numbers in BACnetServicesSupported
-    "ReadProperty": ConfirmedService.READ_PROPERTY,
-    "ReadPropertyMultiple": ConfirmedService.READ_PROPERTY_MULTIPLE,
-    "WriteProperty": ConfirmedService.WRITE_PROPERTY,
-    "SubscribeCOV": ConfirmedService.SUBSCRIBE_COV,
-    "Who-Has": UNCONFIRMED_BITS_FROM + UnconfirmedService.WHO_HAS,
-    "Who-Is": UNCONFIRMED_BITS_FROM + UnconfirmedService.WHO_IS,
+_SERVICES = {  # by the numbers of BACnetServicesSupported: the name, and the building block (annex K)
+    ConfirmedService.READ_PROPERTY: ("ReadProperty", "DS-RP-B"),
+    ConfirmedService.READ_PROPERTY_MULTIPLE: ("ReadPropertyMultiple", "DS-RPM-B"),
+    ConfirmedService.SUBSCRIBE_COV: ("SubscribeCOV", "DS-COV-B"),
+    UNCONFIRMED_BITS_FROM + UnconfirmedService.WHO_IS: ("Who-Is", "DM-DDB-B"),
+    UNCONFIRMED_BITS_FROM + UnconfirmedService.WHO_HAS: ("Who-Has", "DM-DOB-B"),
 }
-_INITIATED = ("ConfirmedCOVNotification", "UnconfirmedCOVNotification", "I-Am", "I-Have")
-_BUILDING_BLOCKS = {  # annex K: each with the service that it requires
-    "DS-RP-B": "ReadProperty",
-    "DS-RPM-B": "ReadPropertyMultiple",
-    "DS-WP-B": "WriteProperty",
-    "DS-COV-B": "SubscribeCOV",
-    "DM-DDB-B": "Who-Is",
-    "DM-DOB-B": "Who-Has",
-}
-_SMART_SENSOR = frozenset({"DS-RP-B", "DM-DDB-B", "DM-DOB-B"})  # annex L
 _STATEMENT: Final = """\
 # BACnet Protocol Implementation Conformance Statement
 
@@ -56,11 +39,11 @@ What a sink `type: bacnet` supports, in the form of ANSI/ASHRAE 135, annex A. BT
 | Product and model name | {model} |
 | Product description | Shows telemetry that Infodeck sends by webhooks as read-only objects |
 | BACnet protocol revision | {revision} |
-| Device profile (annex L) | {profile} |
+| Device profile (annex L) | B-SS (BACnet Smart Sensor) |
 | Interoperability building blocks (annex K) | {blocks} |
 | Services executed | {executed} |
-| Services initiated | {initiated} |
-| Segmented messages | {segmentation} |
+| Services initiated | ConfirmedCOVNotification, UnconfirmedCOVNotification, I-Am, I-Have |
+| Segmented messages | transmits, window {window}; does not receive |
 | Longest APDU | {max_apdu} bytes |
 | Data link | BACnet/IP (annex J); registers as a foreign device where `foreign_device` is written |
 | BBMD, router, static device address binding | no |
@@ -84,28 +67,18 @@ but the device; notifications have Present_Value and Status_Flags.
 
 def conformance_statement() -> str:
     """Return the statement as Markdown."""
-    executed = [name for name, number in _BY_CLIENTS.items() if number in EXECUTED_SERVICES]
-    blocks = [name for name, service in _BUILDING_BLOCKS.items() if service in executed]
-    rows = [("device", DEVICE_PROPERTIES), *((kind.value, table) for kind, table in PROPERTIES.items())]
+    services = [service for number, service in _SERVICES.items() if number in EXECUTED_SERVICES]
+    tables = [("device", DEVICE_PROPERTIES), *PROPERTIES.items()]
     return _STATEMENT.format(
         vendor=VENDOR_NAME,
         model=MODEL_NAME,
         revision=PROTOCOL_REVISION,
-        profile="B-SS (BACnet Smart Sensor)" if set(blocks) >= _SMART_SENSOR else "none",
-        blocks=", ".join(blocks),
-        executed=", ".join(executed),
-        initiated=", ".join(_INITIATED),
-        segmentation=_segmentation(),
+        blocks=", ".join(block for _, block in services),
+        executed=", ".join(name for name, _ in services),
+        window=WINDOW,
         max_apdu=MAX_APDU,
-        objects="\n".join(_object_row(kind, table) for kind, table in rows),
+        objects="\n".join(_object_row(kind, table) for kind, table in tables),
     )
-
-
-def _segmentation() -> str:
-    transmits = SEGMENTATION in {Segmentation.BOTH, Segmentation.TRANSMIT}
-    receives = SEGMENTATION in {Segmentation.BOTH, Segmentation.RECEIVE}
-    sent = f"transmits, window {WINDOW}" if transmits else "does not transmit"
-    return f"{sent}; {'receives' if receives else 'does not receive'}"
 
 
 def _object_row(kind: str, table: PropertyTable) -> str:

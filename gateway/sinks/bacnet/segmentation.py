@@ -32,6 +32,9 @@ class Timer(Protocol):
 class Timers(Protocol):
     """What asyncio's event loop has for calls to come."""
 
+    def time(self) -> float:
+        """Return the seconds of a clock that nobody sets."""
+
     def call_later(self, delay: float, callback: Callable[..., object], *args: object) -> Timer:
         """Call `callback` after `delay` seconds."""
 
@@ -44,7 +47,7 @@ class SendApdu(Protocol):
 
 
 class SegmentedAnswer:
-    """One answer and how far its receiver has it. Methods return the segments to send now.
+    """One answer and how far its receiver has it.
 
     The first segment is sent alone: its acknowledgement says how many segments the receiver takes at once.
     """
@@ -53,60 +56,50 @@ class SegmentedAnswer:
         self.request = request
         self.size = len(body)
         part = min(request.max_apdu, _LONGEST_SEGMENT) - frames.SEGMENT_HEADER
-        self._parts = [body[at : at + part] for at in range(0, len(body), part)]
+        self.parts = [body[at : at + part] for at in range(0, len(body), part)]
+        self.repetitions = 0  # of the window, for want of an acknowledgement
         self._first = 0  # of the segments that are not acknowledged
         self._window = 1
-        self._attempts = 0
-
-    @property
-    def length(self) -> int:
-        """The number of segments."""
-        return len(self._parts)
 
     @property
     def is_complete(self) -> bool:
         """Whether the receiver has everything."""
-        return self._first >= len(self._parts)
+        return self._first >= len(self.parts)
 
-    def send_window(self) -> list[bytes]:
-        """Return the segments that are sent but not acknowledged, or now due."""
+    def window(self) -> list[bytes]:
+        """Return the segments to send: those that are not acknowledged, as many as the receiver takes."""
         return [self._segment(number) for number in range(self._first, self._end())]
 
-    def acknowledge(self, ack: SegmentAck) -> list[bytes]:
-        """Go on behind the last segment that the receiver has; nothing, if it is none of those in the window.
+    def acknowledge(self, ack: SegmentAck) -> bool:
+        """Go on behind the last segment that the receiver has; return False if it is none of the window.
 
         A negative acknowledgement names the last segment before the missing one, and so does the same.
         One that comes late or twice names a segment that was acknowledged before.
         """
         newly_received = (ack.sequence - self._first + 1) & 0xFF
         if not 0 < newly_received <= self._end() - self._first:
-            return []
+            return False
         self._first += newly_received
         self._window = min(max(ack.window, 1), WINDOW)
-        self._attempts = 0
-        return self.send_window()
-
-    def repeat(self) -> list[bytes]:
-        """Return the segments to send when no acknowledgement came in time; none after the last attempt."""
-        self._attempts += 1
-        return self.send_window() if self._attempts <= RETRIES else []
+        self.repetitions = 0
+        return True
 
     def _end(self) -> int:
-        return min(self._first + self._window, len(self._parts))
+        return min(self._first + self._window, len(self.parts))
 
     def _segment(self, number: int) -> bytes:
         return frames.segment(
             self.request.invoke_id,
             self.request.service,
-            self._parts[number],
+            self.parts[number],
             sequence=number,
             window=WINDOW,
-            more_follow=number + 1 < len(self._parts),
+            more_follow=number + 1 < len(self.parts),
         )
 
 
 class SegmentedAnswers:
-    """The answers that are being sent in segments: one per peer and invoke id, a limited number."""
+    """Sends answers, long ones in segments: one per peer and invoke id, a limited number at the same time."""
 
     def __init__(self, send: SendApdu, timers: Timers) -> None:
         self._send = send
@@ -132,7 +125,7 @@ class SegmentedAnswers:
             answer = SegmentedAnswer(request, apdu[frames.COMPLEX_ACK_HEADER :])
             reason = self._obstacle(answer, peer)
             if reason is None:
-                self._go_on(answer, peer, answer.send_window())
+                self._send_window(answer, peer)
                 return
             apdu = frames.abort(request.invoke_id, reason)
         self._send(apdu, peer, priority=request.priority)
@@ -143,15 +136,16 @@ class SegmentedAnswers:
         if known is None:
             return
         answer, timer = known
-        segments = answer.acknowledge(ack)
+        if not answer.acknowledge(ack):
+            return
+        timer.cancel()
         if answer.is_complete:
-            self.end(peer, ack.invoke_id)
-        elif segments:
-            timer.cancel()
-            self._go_on(answer, peer, segments)
+            del self._answers[peer, ack.invoke_id]
+        else:
+            self._send_window(answer, peer)
 
     def end(self, peer: Peer, invoke_id: int) -> None:
-        """Forget an answer that is complete, or that the peer aborts."""
+        """Forget an answer, which the peer aborts or no longer waits for."""
         known = self._answers.pop((peer, invoke_id), None)
         if known is not None:
             known[1].cancel()
@@ -165,7 +159,7 @@ class SegmentedAnswers:
         request = answer.request
         if not request.accepts_segments:
             return AbortReason.SEGMENTATION_NOT_SUPPORTED
-        if request.max_segments is not None and answer.length > request.max_segments:
+        if request.max_segments is not None and len(answer.parts) > request.max_segments:
             return AbortReason.BUFFER_OVERFLOW
         stored = sum(each.size for each, _ in self._answers.values())
         of_host = sum(each.host == peer.host for each, _ in self._answers)
@@ -173,15 +167,16 @@ class SegmentedAnswers:
             return AbortReason.OUT_OF_RESOURCES
         return None
 
-    def _go_on(self, answer: SegmentedAnswer, peer: Peer, segments: list[bytes]) -> None:
+    def _send_window(self, answer: SegmentedAnswer, peer: Peer) -> None:
         timer = self._timers.call_later(SEGMENT_TIMEOUT_S, self._repeat, answer, peer)
         self._answers[peer, answer.request.invoke_id] = answer, timer
         priority = answer.request.priority
-        for segment in segments:  # which expect a reply, so that MS/TP waits for the ack (clause 6.2.2)
+        for segment in answer.window():  # expecting a reply, so that MS/TP waits for it (clause 6.2.2)
             self._send(segment, peer, expects_reply=True, priority=priority)
 
     def _repeat(self, answer: SegmentedAnswer, peer: Peer) -> None:
-        if segments := answer.repeat():
-            self._go_on(answer, peer, segments)
+        answer.repetitions += 1
+        if answer.repetitions <= RETRIES:
+            self._send_window(answer, peer)
         else:
             self.end(peer, answer.request.invoke_id)

@@ -6,30 +6,23 @@ import asyncio
 import re
 from functools import lru_cache
 from ipaddress import IPv4Address
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import structlog
 
 from gateway.logs import internal_error_text
 from gateway.sinks.bacnet import frames
 from gateway.sinks.bacnet.codec import MalformedError, RefusedServiceError
-from gateway.sinks.bacnet.discovery import answer_who_has, answer_who_is, i_am
 from gateway.sinks.bacnet.foreign_device import BbmdRegistration
 from gateway.sinks.bacnet.frames import Bvlc, Pdu
-from gateway.sinks.bacnet.property_access import (
-    AnswerTooLongError,
-    read_property,
-    read_property_multiple,
-    refuse_write,
-    refuse_writes,
-)
 from gateway.sinks.bacnet.segmentation import SegmentedAnswers
-from gateway.sinks.bacnet.standard import AbortReason, ConfirmedService, RejectReason, UnconfirmedService
+from gateway.sinks.bacnet.services import CONFIRMED, UNCONFIRMED, AnswerTooLongError
+from gateway.sinks.bacnet.standard import AbortReason, ConfirmedService, RejectReason
 from gateway.sinks.bacnet.subscriptions import Subscriptions
 from gateway.sinks.bacnet.udp_sockets import EVERYWHERE, UdpSockets, broadcast_addresses
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable
 
     from gateway.sinks.bacnet.config import BacnetConfig
     from gateway.sinks.bacnet.device import Device
@@ -37,24 +30,6 @@ if TYPE_CHECKING:
     from gateway.sinks.bacnet.objects import ServedObject
     from gateway.status import BacnetStatus, ClientsStatus
 
-UNCONFIRMED_BITS_FROM: Final = 26
-"""Where they begin in BACnetServicesSupported, for services of the first revisions."""
-_READS: dict[int, Callable[[Device, bytes], bytes]] = {
-    ConfirmedService.READ_PROPERTY: read_property,
-    ConfirmedService.READ_PROPERTY_MULTIPLE: read_property_multiple,
-}
-_REFUSED_WRITES: dict[int, Callable[[Device, bytes], bytes]] = {  # the bodies of their errors
-    ConfirmedService.WRITE_PROPERTY: refuse_write,
-    ConfirmedService.WRITE_PROPERTY_MULTIPLE: refuse_writes,
-}
-_UNCONFIRMED: dict[int, Callable[[Device, bytes], bytes | None]] = {
-    UnconfirmedService.WHO_HAS: answer_who_has,
-    UnconfirmedService.WHO_IS: answer_who_is,
-}
-EXECUTED_SERVICES: Final = frozenset(
-    {*_READS, ConfirmedService.SUBSCRIBE_COV, *(UNCONFIRMED_BITS_FROM + service for service in _UNCONFIRMED)}
-)
-"""What is executed, by the numbers of BACnetServicesSupported."""
 _NPDU_FUNCTIONS = frozenset({Bvlc.ORIGINAL_UNICAST, Bvlc.ORIGINAL_BROADCAST, Bvlc.FORWARDED_NPDU})
 _PLAIN_READ = re.compile(rb"\x81\x0a\x00\x11\x01[\x00\x04][\x00\x02].(.)\x0c(\x0c(.{4})\x19(.))", re.DOTALL)
 _PLAIN_ANSWER = b"\x81\x0a\x00%c\x01\x00\x30%b\x0c%b\x3e%b\x3f"
@@ -97,7 +72,7 @@ class BacnetServer:
                 timers=loop,
                 status=status,
                 bound_log=self._log,
-                announcement=lambda: frames.broadcast(i_am(device), through_bbmd=True),
+                announcement=lambda: frames.broadcast(device.i_am(), through_bbmd=True),
             )
             if (foreign_device := config.foreign_device) is not None
             else None
@@ -135,7 +110,7 @@ class BacnetServer:
     def announce(self) -> None:
         """Broadcast which device this is; in other networks, once the BBMD has it registered."""
         for address in self._broadcasts:
-            self._sockets.send(frames.broadcast(i_am(self._device)), (address, self.port))
+            self._sockets.send(frames.broadcast(self._device.i_am()), (address, self.port))
         if self._registration is not None:
             self._registration.start()
 
@@ -228,7 +203,7 @@ class BacnetServer:
             self.subscriptions.receive_answer(apdu, peer)
 
     def _answer_unconfirmed(self, apdu: bytes, peer: Peer) -> None:
-        answer = _UNCONFIRMED.get(apdu[1]) if len(apdu) > 1 else None
+        answer = UNCONFIRMED.get(apdu[1]) if len(apdu) > 1 else None
         if answer is None:
             return
         try:
@@ -257,10 +232,8 @@ class BacnetServer:
 
     def _execute(self, request: ConfirmedRequest, peer: Peer) -> bytes:
         invoke_id, service, body = request.invoke_id, request.service, request.body
-        if (read := _READS.get(service)) is not None:
-            return frames.complex_ack(invoke_id, service, read(self._device, body))
-        if (refuse := _REFUSED_WRITES.get(service)) is not None:
-            return frames.error(invoke_id, service, refuse(self._device, body))
+        if (execute := CONFIRMED.get(service)) is not None:
+            return frames.complex_ack(invoke_id, service, execute(self._device, body))
         if service == ConfirmedService.SUBSCRIBE_COV:
             self.subscriptions.subscribe(body, peer)
             self._clients.connected = self.subscriptions.subscribers

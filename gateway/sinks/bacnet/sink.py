@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Self
 from gateway.clock import now_ms
 from gateway.errors import GatewayError, RefusedError, system_reason
 from gateway.sinks.bacnet.device import Device
-from gateway.sinks.bacnet.object_table import ObjectTable
-from gateway.sinks.bacnet.server import EXECUTED_SERVICES, BacnetServer
+from gateway.sinks.bacnet.objects import ObjectTable
+from gateway.sinks.bacnet.server import BacnetServer
 from gateway.status import BacnetStatus, ClientsStatus
 
 if TYPE_CHECKING:
@@ -52,12 +52,7 @@ class BacnetSink:
             status.clients or ClientsStatus()
         )  # counts go on if the sink was restarted
         self._bacnet = status.bacnet = status.bacnet or BacnetStatus()
-        self._device = Device(
-            config,
-            name=config.name_in_network(gateway, name),
-            services=EXECUTED_SERVICES,
-            revision=_revision(),
-        )
+        self._device = Device(config, name=config.name_in_network(gateway, name), revision=_revision())
         self._server: BacnetServer | None = None
 
     async def __aenter__(self) -> Self:
@@ -111,11 +106,11 @@ class BacnetSink:
         A value that its object cannot hold is refused; the object shows the last good one as unreliable.
         """
         latest = self._latest
-        written = self._device.objects.write(filter(latest.is_newest, updates), latest)
+        changed, refusals = self._device.objects.write(filter(latest.is_newest, updates), latest)
         if self._server is not None:
-            self._server.notify(written.changed)
-        if written.refusals:
-            raise RefusedError(written.refusals)
+            self._server.notify(changed)
+        if refusals:
+            raise RefusedError(refusals)
 
     def prepare(self, points: PointSource, latest: LatestValues) -> Adopt:
         """Build the objects of another point table, with the newest values."""

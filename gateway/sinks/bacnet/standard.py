@@ -7,6 +7,8 @@ from enum import IntEnum
 ANY_INSTANCE = 4_194_303
 """The instance that stands for any device (clause 12.11.1)."""
 ALL_NETWORKS = 0xFFFF
+SEGMENTED_TRANSMIT = 1
+"""Of BACnetSegmentation: answers may come in segments, requests may not."""
 
 
 class ObjectKind(IntEnum):
@@ -119,12 +121,3 @@ class AbortReason(IntEnum):
     BUFFER_OVERFLOW = 1
     SEGMENTATION_NOT_SUPPORTED = 4
     OUT_OF_RESOURCES = 9
-
-
-class Segmentation(IntEnum):
-    """Whether a device sends and receives messages in segments."""
-
-    BOTH = 0
-    TRANSMIT = 1
-    RECEIVE = 2
-    NONE = 3

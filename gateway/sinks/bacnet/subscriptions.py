@@ -14,7 +14,7 @@ import structlog
 from gateway.sinks.bacnet import codec
 from gateway.sinks.bacnet.codec import MalformedError, RefusedServiceError, TagReader
 from gateway.sinks.bacnet.frames import Pdu
-from gateway.sinks.bacnet.notifier import LoopTimers, Notifier, Subscriber, Subscription
+from gateway.sinks.bacnet.notifier import Notifier, Subscriber, Subscription
 from gateway.sinks.bacnet.standard import ErrorClass, ErrorCode, ObjectKind, RejectReason
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from gateway.sinks.bacnet.frames import Peer
     from gateway.sinks.bacnet.objects import ServedObject
-    from gateway.sinks.bacnet.segmentation import SendApdu
+    from gateway.sinks.bacnet.segmentation import SendApdu, Timers
     from gateway.status import BacnetStatus
 
 _CHECK_S = 1.0  # between looks at what has ended and what was not answered
@@ -42,7 +42,7 @@ class Subscriptions:
         device: int,
         most: int,
         send: SendApdu,
-        timers: LoopTimers,
+        timers: Timers,
         sink: str,
         status: BacnetStatus,
     ) -> None:
@@ -60,8 +60,8 @@ class Subscriptions:
         self._by_object: dict[bytes, dict[Subscription, None]] = {}
         self._subscribers: dict[Peer, Subscriber] = {}
         self._of_host: Counter[str] = Counter()  # subscriptions
-        self._is_checking = False
         self._unchecked: list[Subscriber] = []  # in this second
+        self._next_check = timers.call_later(_CHECK_S, self._check)
 
     @property
     def subscribers(self) -> int:
@@ -94,13 +94,13 @@ class Subscriptions:
         """
         reader = TagReader(body)
         process_id = reader.unsigned(0)
-        object_type, instance = reader.object_identifier(1)
+        identifier = reader.object_identifier(1)
         is_confirmed = reader.optional_boolean(2)
         lifetime_s = reader.optional_unsigned(3)
         reader.end()
         if max(process_id, lifetime_s or 0) > _HIGHEST_NUMBER:
             raise MalformedError(RejectReason.PARAMETER_OUT_OF_RANGE)
-        key = peer, process_id, codec.object_data(object_type, instance)
+        key = peer, process_id, identifier
         if is_confirmed is not None:
             self._begin_or_renew(key, is_confirmed=is_confirmed, lifetime_s=lifetime_s or 0)
         elif lifetime_s is not None:
@@ -130,6 +130,7 @@ class Subscriptions:
 
     def close(self) -> None:
         """End all subscriptions."""
+        self._next_check.cancel()
         for subscription in list(self._by_key.values()):
             self._end(subscription)
 
@@ -141,7 +142,7 @@ class Subscriptions:
         if subscription is None:
             subscription = self._begin(key, is_confirmed=is_confirmed)
         subscription.ends_at_s = self._timers.time() + lifetime_s if lifetime_s else math.inf
-        subscription.forget_sent()
+        subscription.sent_flags = None
         self._notifier.notify(subscription)
 
     def _begin(self, key: tuple[Peer, int, bytes], *, is_confirmed: bool) -> Subscription:
@@ -153,15 +154,12 @@ class Subscriptions:
             self._status.refused_subscriptions += 1
             raise RefusedServiceError(ErrorClass.RESOURCES, ErrorCode.NO_SPACE_TO_ADD_LIST_ELEMENT)
         self._subscribers[peer] = subscriber
-        subscription = Subscription(
-            subscriber, process_id, served, self._device_identifier, is_confirmed=is_confirmed
-        )
+        subscription = Subscription(subscriber, process_id, served, self._device_identifier, is_confirmed)
         subscriber.subscriptions.add(subscription)
         self._by_key[key] = subscription
         self._of_host[peer.host] += 1
         self._by_object.setdefault(identifier, {})[subscription] = None
         self._status.subscriptions = len(self._by_key)
-        self._check_later()
         return subscription
 
     def _served(self, identifier: bytes) -> ServedObject:
@@ -196,18 +194,11 @@ class Subscriptions:
         for subscription in list(subscriber.subscriptions):
             self._end(subscription)
 
-    def _check_later(self, delay_s: float = _CHECK_S) -> None:
-        if not self._is_checking:
-            self._is_checking = True
-            self._timers.call_later(delay_s, self._check)
-
     def _check(self) -> None:
         """Check some subscribers; the rest in the next turn of the loop, so that others get theirs."""
-        self._is_checking = False
         unchecked = self._unchecked or list(self._subscribers.values())
         checked, self._unchecked = unchecked[:_SLICE], unchecked[_SLICE:]
-        if checked:
-            self._check_later(0.0 if self._unchecked else _CHECK_S)
+        self._next_check = self._timers.call_later(0.0 if self._unchecked else _CHECK_S, self._check)
         now_s = self._timers.time()
         for subscriber in checked:
             self._check_subscriber(subscriber, now_s)

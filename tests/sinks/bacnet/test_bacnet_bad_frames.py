@@ -27,7 +27,9 @@ OBJECT, PRESENT = codec.context(0, codec.object_data(0, 1)), codec.context(1, b"
 DEVICE_OBJECT = codec.context(0, codec.object_data(8, DEVICE))
 WHO_IS = frames.unconfirmed_request(8, b"")
 READ = frames.confirmed_request(12, 3, OBJECT + PRESENT)
-I_AM = frames.unconfirmed_request(0, codec.object_identifier(8, DEVICE) + b"\x22\x05\xc4\x91\x01\x22\x03\xe7")
+I_AM = frames.unconfirmed_request(
+    0, codec.object_identifier(codec.object_data(8, DEVICE)) + b"\x22\x05\xc4\x91\x01\x22\x03\xe7"
+)
 REQUESTS = (
     READ,
     bytes((0x02, 0x75, 4, 14)) + OBJECT + b"\x1e\x09\x08\x1f",

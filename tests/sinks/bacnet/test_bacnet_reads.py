@@ -18,7 +18,7 @@ from gateway.model import Cov, ObjectType
 from gateway.sinks.bacnet import codec, frames
 from gateway.sinks.bacnet.config import BacnetConfig
 from gateway.sinks.bacnet.device import Device
-from gateway.sinks.bacnet.property_access import read_property_multiple
+from gateway.sinks.bacnet.services import read_property_multiple
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -130,8 +130,8 @@ async def test_services_and_types_are_those_that_are_there(client: RawClient) ->
 async def test_elements_of_arrays(client: RawClient) -> None:
     """Element 0 is the length; others count from 1."""
     assert await client.read(8, DEVICE, 76, 0) == codec.unsigned(7)
-    assert await client.read(8, DEVICE, 76, 1) == codec.object_identifier(8, DEVICE)
-    assert await client.read(8, DEVICE, 76, 7) == codec.object_identifier(46, 1)
+    assert await client.read(8, DEVICE, 76, 1) == codec.object_identifier(codec.object_data(8, DEVICE))
+    assert await client.read(8, DEVICE, 76, 7) == codec.object_identifier(codec.object_data(46, 1))
     assert await client.read(13, 1, 110, 3) == codec.character_string("eco")
     assert await client.read(0, 1, PROPERTY_LIST, 1) == codec.enumerated(PRESENT_VALUE)
 
@@ -189,7 +189,7 @@ def test_a_property_that_is_not_asked_for_costs_nothing(reference: bytes) -> Non
     The references are Property_List, and an element of Active_COV_Subscriptions, which is no array.
     """
     config = BacnetConfig(type="bacnet", device=DEVICE, listen=HostPort("127.0.0.2", 47808))
-    device = Device(config, name="edge-1/bac", services=(), revision=1)
+    device = Device(config, name="edge-1/bac", revision=1)
     device.active_subscriptions = lambda: pytest.fail("the subscriptions are encoded")
     assert read_property_multiple(device, DEVICE_OBJECT + codec.opening(1) + reference + codec.closing(1))
 

@@ -36,7 +36,8 @@ def make_rig(**config: Any) -> BacnetRig:
 
 def i_am(device: int = DEVICE) -> bytes:
     """Return the I-Am of a device."""
-    return bytes((Pdu.UNCONFIRMED_REQUEST << 4, 0)) + codec.object_identifier(8, device) + I_AM_END
+    identifier = codec.object_identifier(codec.object_data(8, device))
+    return frames.unconfirmed_request(0, identifier + I_AM_END)
 
 
 I_AM_END = b"\x22\x05\xc4\x91\x01\x22\x03\xe7"  # 1476 bytes, segmented-transmit, vendor 999

@@ -395,8 +395,8 @@ def test_limits() -> None:
 def _assert_no_space(device: _Device, served: ServedObject, peer: Peer) -> None:
     with pytest.raises(RefusedServiceError) as refused:
         device.subscribe(served, process=9, peer=peer)
-    assert refused.value.error_class == ErrorClass.RESOURCES
-    assert refused.value.code == ErrorCode.NO_SPACE_TO_ADD_LIST_ELEMENT
+    space = codec.enumerated(ErrorClass.RESOURCES) + codec.enumerated(ErrorCode.NO_SPACE_TO_ADD_LIST_ELEMENT)
+    assert refused.value.encoded == space
 
 
 _SERVED = analog_input(1)
@@ -414,7 +414,7 @@ def test_refused_objects(identifier: bytes, code: ErrorCode) -> None:
     body = codec.context(0, b"\x01") + codec.context(1, identifier) + codec.context(2, b"\x00")
     with pytest.raises(RefusedServiceError) as refused:
         device.subscriptions.subscribe(body, _PEER)
-    assert (refused.value.error_class, refused.value.code) == (ErrorClass.OBJECT, code)
+    assert refused.value.encoded == codec.enumerated(ErrorClass.OBJECT) + codec.enumerated(code)
 
 
 @pytest.mark.parametrize(
