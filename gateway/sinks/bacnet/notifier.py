@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 from gateway.model import is_within_deadband
 from gateway.sinks.bacnet import codec, frames
 from gateway.sinks.bacnet.segmentation import RETRIES
-from gateway.sinks.bacnet.standard import ConfirmedService, ErrorCode, Property, UnconfirmedService
+from gateway.sinks.bacnet.standard import ConfirmedService, Property, UnconfirmedService
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,17 +37,9 @@ subscriber reads is lost, and nobody notices: the receive buffer of Linux holds 
 _NO_ROOM_S = 0.01  # until the network has taken some of what is to be sent
 _SLICE = 200  # notifications between two turns of the event loop: a few milliseconds
 _UNCONFIRMED_HEADER = frames.unconfirmed_request(UnconfirmedService.UNCONFIRMED_COV_NOTIFICATION, b"")
-
-
-def _value_of(number: Property) -> bytes:
-    """Return what stands in front of a property's value in the list of values."""
-    return codec.context(0, codec.unsigned_data(number)) + codec.opening(2)
-
-
-_BEFORE_VALUE = codec.opening(4) + _value_of(Property.PRESENT_VALUE)
-_BEFORE_FLAGS = codec.closing(2) + _value_of(Property.STATUS_FLAGS)
+_BEFORE_VALUE = codec.opening(4) + codec.context(0, bytes((Property.PRESENT_VALUE,))) + codec.opening(2)
+_BEFORE_FLAGS = codec.closing(2) + codec.context(0, bytes((Property.STATUS_FLAGS,))) + codec.opening(2)
 _AFTER_FLAGS = codec.closing(2) + codec.closing(4)
-_LISTED_PROPERTY = codec.context(1, codec.unsigned_data(Property.PRESENT_VALUE)) + codec.closing(1)
 
 
 @dataclass(slots=True, eq=False)
@@ -79,16 +71,9 @@ class Subscription:
         self.head = (
             codec.context(0, process_id) + codec.context(1, device_identifier) + codec.context(2, identifier)
         )
-        self.listed = (
-            codec.opening(0)
-            + self.subscriber.recipient
-            + codec.context(1, process_id)
-            + codec.closing(0)
-            + codec.opening(1)
-            + codec.context(0, identifier)
-            + _LISTED_PROPERTY
-            + codec.context(2, bytes((self.is_confirmed,)))
-        )
+        recipient = self.subscriber.recipient + codec.context(1, process_id)
+        monitored = codec.context(0, identifier) + codec.context(1, bytes((Property.PRESENT_VALUE,)))
+        self.listed = b"\x0e%b\x0f\x1e%b\x1f\x29%c" % (recipient, monitored, self.is_confirmed)
 
     def end(self) -> None:
         """Send nothing more."""
@@ -133,7 +118,8 @@ class Subscriber:
 
     def __init__(self, peer: Peer) -> None:
         self.peer = peer
-        self.recipient = _recipient(peer)
+        mac = peer.mac or frames.ip_address_data(peer.address)
+        self.recipient = b"\x0e\x1e%b%b\x1f\x0f" % (codec.unsigned(peer.network), codec.application(6, mac))
         self.subscriptions: set[Subscription] = set()
         self.in_flight: dict[int, InFlight] = {}  # by invoke id, oldest first
         self.waiting: OrderedDict[Subscription, None] = OrderedDict()  # the oldest first
@@ -153,14 +139,6 @@ class Subscriber:
         while self._invoke_id in self.in_flight:
             self._invoke_id = (self._invoke_id + 1) & 0xFF
         return self._invoke_id
-
-
-def _recipient(peer: Peer) -> bytes:
-    """Return a BACnetRecipient with its address."""
-    mac = peer.mac or frames.ip_address_data(peer.address)
-    address = codec.unsigned(peer.network) + codec.application(6, mac)
-    around = codec.opening(0) + codec.opening(1), codec.closing(1) + codec.closing(0)
-    return around[0] + address + around[1]
 
 
 class Notifier:
@@ -190,14 +168,17 @@ class Notifier:
             subscription.is_under_way = True
             self._make_ready(subscription)
 
-    def receive_answer(self, subscriber: Subscriber, invoke_id: int, error_code: int | None) -> None:
-        """Go on after the answer to a notification: it has arrived, or the subscriber refuses it for good."""
+    def receive_answer(self, subscriber: Subscriber, invoke_id: int, *, is_unknown: bool) -> None:
+        """Go on after the answer to a notification: it has arrived, or the subscriber refuses it for good.
+
+        `is_unknown`: the subscriber does not know the subscription, which ends.
+        """
         in_flight = subscriber.in_flight.pop(invoke_id, None)
         if in_flight is None:
             return  # late, or sent twice
         subscriber.silent_since_s = None
         subscription = in_flight.subscription
-        if error_code == ErrorCode.UNKNOWN_SUBSCRIPTION and subscription.is_active:
+        if is_unknown and subscription.is_active:
             self._end(subscription)
         self._finish(subscription)
         self._send_waiting(subscriber)
@@ -240,51 +221,54 @@ class Notifier:
 
     def _send_slice(self) -> None:
         """Send some of what is ready; the rest in the next turn of the loop, so that others get theirs."""
-        ready, now_s = self._ready, self._timers.time()
-        for _ in range(min(len(ready), _SLICE)):
-            subscription = ready.popleft()
-            if not subscription.is_active:
-                continue
-            subscriber = subscription.subscriber
-            if subscription.is_confirmed:
-                if subscriber.has_room:
-                    self._send_confirmed(subscription, now_s)
-                else:
-                    subscriber.waiting[subscription] = None
-            elif not subscriber.burst_left:
-                subscriber.postponed[subscription] = None
-            elif not self._send_unconfirmed(subscription, now_s):
-                ready.appendleft(subscription)
-                self._timers.call_later(_NO_ROOM_S, self._send_slice)
-                return
-        if ready:
-            self._timers.call_later(0.0, self._send_slice)
+        ready, now_s, delay_s = self._ready, self._timers.time(), 0.0
+        try:
+            for _ in range(min(len(ready), _SLICE)):
+                subscription = ready.popleft()
+                if subscription.is_active and not self._send_or_queue(subscription, now_s):
+                    ready.appendleft(subscription)
+                    delay_s = _NO_ROOM_S
+                    break
+        finally:  # whatever fails, the others are sent
+            if ready:
+                self._timers.call_later(delay_s, self._send_slice)
+
+    def _send_or_queue(self, subscription: Subscription, now_s: float) -> bool:
+        """Send a notification if its subscriber can take it; return False if the network cannot now."""
+        subscriber = subscription.subscriber
+        if subscription.is_confirmed:
+            if subscriber.has_room:
+                self._send_confirmed(subscription, now_s)
+            else:
+                subscriber.waiting[subscription] = None
+        elif subscriber.burst_left:
+            return self._send_unconfirmed(subscription, now_s)
+        else:
+            subscriber.postponed[subscription] = None
+        return True
 
     def _send_unconfirmed(self, subscription: Subscription, now_s: float) -> bool:
         """Send a notification that nobody answers; return False if there is no room for it now."""
-        apdu = _UNCONFIRMED_HEADER + _notification(subscription, now_s)
-        if not self._send(apdu, subscription.subscriber.peer):
+        subscriber = subscription.subscriber
+        if not self._send(_UNCONFIRMED_HEADER + _notification(subscription, now_s), subscriber.peer):
             return False
         self._status.notifications += 1
         subscription.is_under_way = False
-        subscription.subscriber.burst_left -= 1
-        self._pace(subscription.subscriber)
-        return True
-
-    def _pace(self, subscriber: Subscriber) -> None:
+        subscriber.burst_left -= 1
         if not self._paced:
             self._timers.call_later(_PAUSE_S, self._end_pause)
         self._paced.add(subscriber)
+        return True
 
     def _end_pause(self) -> None:
         """Send the next unconfirmed notifications of each subscriber."""
-        paced, self._paced = self._paced, set()
-        for subscriber in paced:
+        for subscriber in self._paced:
             subscriber.burst_left = _BURST
             for _ in range(min(len(subscriber.postponed), _BURST)):
                 self._make_ready(subscriber.postponed.popitem(last=False)[0])
-            if subscriber.postponed:
-                self._pace(subscriber)
+        self._paced = {each for each in self._paced if each.postponed}
+        if self._paced:
+            self._timers.call_later(_PAUSE_S, self._end_pause)
 
     def _send_waiting(self, subscriber: Subscriber) -> None:
         now_s = self._timers.time()

@@ -29,6 +29,7 @@ _CHECK_S = 1.0  # between looks at what has ended and what was not answered
 _SLICE = 25  # subscribers between two turns of the event loop: a few milliseconds if none answers
 _HOSTS_AT_LEAST = 4  # an IP address, a router too, may have a quarter of all subscriptions
 _HIGHEST_NUMBER = 0xFFFF_FFFF
+_UNKNOWN_SUBSCRIPTION = codec.enumerated(ErrorCode.UNKNOWN_SUBSCRIPTION)  # at the end of an Error-PDU
 
 _log = structlog.get_logger()
 
@@ -84,7 +85,7 @@ class Subscriptions:
     def notify_change(self, served: ServedObject) -> None:
         """Notify the subscribers of an object whose value or flags may have changed."""
         for subscription in self._by_object.get(served.identifier, ()):
-            if not subscription.is_under_way and subscription.has_news:
+            if subscription.has_news:
                 self._notifier.notify(subscription)
 
     def subscribe(self, body: bytes, peer: Peer) -> None:
@@ -120,8 +121,8 @@ class Subscriptions:
         if kind == Pdu.ABORT:
             subscriber.silent_since_s = None
         else:
-            code = _error_code(apdu) if kind == Pdu.ERROR else None
-            self._notifier.receive_answer(subscriber, apdu[1], code)
+            is_unknown = kind == Pdu.ERROR and apdu.endswith(_UNKNOWN_SUBSCRIPTION)
+            self._notifier.receive_answer(subscriber, apdu[1], is_unknown=is_unknown)
 
     def active_subscriptions(self) -> bytes:
         """Return the encoded Active_COV_Subscriptions of the device (clause 12.11.39)."""
@@ -211,13 +212,3 @@ class Subscriptions:
             self._notifier.repeat_unanswered(subscriber, now_s)
         elif not subscriber.subscriptions:
             del self._subscribers[subscriber.peer]
-
-
-def _error_code(apdu: bytes) -> int | None:
-    """Return the code of an Error-PDU, which has the error class in front of it; both are enumerated."""
-    at = 3
-    for _ in range(2):
-        if len(apdu) <= at or apdu[at] & 0xF8 != 0x90:  # noqa: PLR2004 - an Enumerated of up to 4 bytes
-            return None
-        start, at = at + 1, at + 1 + (apdu[at] & 7)
-    return int.from_bytes(apdu[start:at], "big")
