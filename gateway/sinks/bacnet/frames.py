@@ -70,7 +70,7 @@ class Peer(NamedTuple):
 
 
 class Packet(NamedTuple):
-    """An APDU, the device that sent it, whether all devices got it, and its network priority (0 to 3)."""
+    """An APDU (two bytes or more), its sender, whether all devices got it, and its network priority (0-3)."""
 
     apdu: bytes
     peer: Peer
@@ -145,7 +145,9 @@ def read_npdu(npdu: bytes, sender: tuple[str, int], *, is_broadcast: bool) -> Pa
     except (IndexError, struct.error):
         return None
     apdu = npdu[at:]
-    return Packet(apdu, Peer(*sender, network, mac), is_broadcast, control & _PRIORITY) if apdu else None
+    if len(apdu) < 2:  # noqa: PLR2004 - none is shorter
+        return None
+    return Packet(apdu, Peer(*sender, network, mac), is_broadcast, control & _PRIORITY)
 
 
 def unicast(apdu: bytes, peer: Peer, *, expects_reply: bool = False, priority: int = 0) -> bytes:

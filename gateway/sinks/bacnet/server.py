@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from contextlib import suppress
 from functools import lru_cache
 from ipaddress import IPv4Address
 from typing import TYPE_CHECKING
@@ -22,12 +23,9 @@ from gateway.sinks.bacnet.subscriptions import Subscriptions
 from gateway.sinks.bacnet.udp_sockets import EVERYWHERE, UdpSockets, broadcast_addresses
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from gateway.sinks.bacnet.config import BacnetConfig
     from gateway.sinks.bacnet.device import Device
     from gateway.sinks.bacnet.frames import ConfirmedRequest, Packet, Peer
-    from gateway.sinks.bacnet.objects import ServedObject
     from gateway.status import BacnetStatus, ClientsStatus
 
 _NPDU_FUNCTIONS = frozenset({Bvlc.ORIGINAL_UNICAST, Bvlc.ORIGINAL_BROADCAST, Bvlc.FORWARDED_NPDU})
@@ -43,7 +41,7 @@ _log = structlog.get_logger()
 
 
 class BacnetServer:
-    """Answers for a device from `open` to `close`."""
+    """Answers for a device from `listen` to `close`."""
 
     def __init__(
         self,
@@ -65,24 +63,23 @@ class BacnetServer:
         self._sockets = UdpSockets(self._receive)
         loop = asyncio.get_running_loop()
         self._segmented = SegmentedAnswers(self.send, loop)
-        self._registration = (
-            BbmdRegistration(
-                foreign_device,
+        self._registration: BbmdRegistration | None = None
+        if config.foreign_device is not None:
+            self._registration = BbmdRegistration(
+                config.foreign_device,
                 send=self._sockets.send,
                 timers=loop,
                 status=status,
                 bound_log=self._log,
                 announcement=lambda: frames.broadcast(device.i_am(), through_bbmd=True),
             )
-            if (foreign_device := config.foreign_device) is not None
-            else None
-        )
         self.subscriptions = Subscriptions(
             device=device.instance,
             most=config.max_subscriptions,
             send=self.send,
             timers=loop,
-            sink=sink,
+            bound_log=self._log,
+            clients=clients,
             status=status,
         )
         self.subscriptions.use_objects(device.objects.by_identifier)
@@ -122,12 +119,6 @@ class BacnetServer:
             self._registration.stop((self._config.listen.host, self._config.listen.port))
         self._sockets.close()
 
-    def notify(self, changed: Iterable[ServedObject]) -> None:
-        """Notify the subscribers of objects that have changed."""
-        for served in changed:
-            self.subscriptions.notify_change(served)
-        self._clients.connected = self.subscriptions.subscribers
-
     def send(self, apdu: bytes, peer: Peer, *, expects_reply: bool = False, priority: int = 0) -> bool:
         """Send an APDU to one device; return False if there is no room for it now."""
         datagram = frames.unicast(apdu, peer, expects_reply=expects_reply, priority=priority)
@@ -159,8 +150,7 @@ class BacnetServer:
         value = found.encode(served) if found is not None else None
         if not isinstance(value, bytes) or len(value) > _PLAIN_LENGTH:
             return False
-        self._clients.requests += 1
-        self._clients.last = source[0]
+        self._count_request(source[0])
         self._sockets.send(_PLAIN_ANSWER % (18 + len(value), read[1], read[2], value), source)
         return True
 
@@ -169,8 +159,9 @@ class BacnetServer:
         if found is None:
             return
         function, data, sender = found
-        if function == Bvlc.FORWARDED_NPDU and not (is_broadcast or self._may_forward(source)):
-            return  # its address could be anybody's
+        everywhere = self._config.listen.host == EVERYWHERE  # broadcasts come like all else
+        if function == Bvlc.FORWARDED_NPDU and not (is_broadcast or everywhere or self._is_bbmd(source)):
+            return  # the address of the sender could be anybody's
         if function in _NPDU_FUNCTIONS:
             is_broadcast |= function != Bvlc.ORIGINAL_UNICAST
             packet = frames.read_npdu(data, sender, is_broadcast=is_broadcast)
@@ -197,26 +188,23 @@ class BacnetServer:
             if ack is not None:
                 self._segmented.acknowledge(ack, peer)
         elif kind == Pdu.ABORT and not apdu[0] & _BY_SERVER:
-            if len(apdu) > 1:
-                self._segmented.end(peer, apdu[1])
+            self._segmented.end(peer, apdu[1])
         elif kind in _ANSWERS:
             self.subscriptions.receive_answer(apdu, peer)
 
     def _answer_unconfirmed(self, apdu: bytes, peer: Peer) -> None:
-        answer = UNCONFIRMED.get(apdu[1]) if len(apdu) > 1 else None
-        if answer is None:
+        execute = UNCONFIRMED.get(apdu[1])
+        if execute is None:
             return
-        try:
-            answered = answer(self._device, apdu[2:])
-        except MalformedError:
-            return  # there is nothing to reject
-        self._count_request(peer)
-        if answered is not None:
-            self.send(answered, peer)
+        with suppress(MalformedError):  # there is nothing to reject
+            answer = execute(self._device, apdu[2:])
+            self._count_request(peer.host)
+            if answer is not None:
+                self.send(answer, peer)
 
     def _answer_confirmed(self, request: ConfirmedRequest, peer: Peer) -> None:
         """Execute a request, and send its answer, or why there is none."""
-        self._count_request(peer)
+        self._count_request(peer.host)
         if self._segmented.is_repeated(request, peer):
             return
         invoke_id = request.invoke_id
@@ -236,22 +224,17 @@ class BacnetServer:
             return frames.complex_ack(invoke_id, service, execute(self._device, body))
         if service == ConfirmedService.SUBSCRIBE_COV:
             self.subscriptions.subscribe(body, peer)
-            self._clients.connected = self.subscriptions.subscribers
             return frames.simple_ack(invoke_id, service)
         if service == frames.SEGMENTED:
             return frames.abort(invoke_id, AbortReason.SEGMENTATION_NOT_SUPPORTED)
         raise MalformedError(RejectReason.UNRECOGNIZED_SERVICE)
 
-    def _count_request(self, peer: Peer) -> None:
+    def _count_request(self, host: str) -> None:
         self._clients.requests += 1
-        self._clients.last = peer.host
+        self._clients.last = host
 
     def _is_bbmd(self, source: tuple[str, int]) -> bool:
         return self._registration is not None and source == self._registration.bbmd
-
-    def _may_forward(self, source: tuple[str, int]) -> bool:
-        """Return whether datagrams of others may come from there, or look like broadcasts."""
-        return self._is_bbmd(source) or self._config.listen.host == EVERYWHERE
 
     def _find_allowed(self, host: str) -> bool:
         address = IPv4Address(host)

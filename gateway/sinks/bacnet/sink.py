@@ -108,7 +108,8 @@ class BacnetSink:
         latest = self._latest
         changed, refusals = self._device.objects.write(filter(latest.is_newest, updates), latest)
         if self._server is not None:
-            self._server.notify(changed)
+            for served in changed:
+                self._server.subscriptions.notify_change(served)
         if refusals:
             raise RefusedError(refusals)
 

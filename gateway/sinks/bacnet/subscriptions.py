@@ -9,8 +9,6 @@ import math
 from collections import Counter
 from typing import TYPE_CHECKING
 
-import structlog
-
 from gateway.sinks.bacnet import codec
 from gateway.sinks.bacnet.codec import MalformedError, RefusedServiceError, TagReader
 from gateway.sinks.bacnet.frames import Pdu
@@ -20,18 +18,18 @@ from gateway.sinks.bacnet.standard import ErrorClass, ErrorCode, ObjectKind, Rej
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    import structlog
+
     from gateway.sinks.bacnet.frames import Peer
     from gateway.sinks.bacnet.objects import ServedObject
     from gateway.sinks.bacnet.segmentation import SendApdu, Timers
-    from gateway.status import BacnetStatus
+    from gateway.status import BacnetStatus, ClientsStatus
 
 _CHECK_S = 1.0  # between looks at what has ended and what was not answered
 _SLICE = 25  # subscribers between two turns of the event loop: a few milliseconds if none answers
 _HOSTS_AT_LEAST = 4  # an IP address, a router too, may have a quarter of all subscriptions
 _HIGHEST_NUMBER = 0xFFFF_FFFF
 _UNKNOWN_SUBSCRIPTION = codec.enumerated(ErrorCode.UNKNOWN_SUBSCRIPTION)  # at the end of an Error-PDU
-
-_log = structlog.get_logger()
 
 
 class Subscriptions:
@@ -44,14 +42,16 @@ class Subscriptions:
         most: int,
         send: SendApdu,
         timers: Timers,
-        sink: str,
+        bound_log: structlog.BoundLogger,
+        clients: ClientsStatus,
         status: BacnetStatus,
     ) -> None:
         """`device` is the device instance, `most` the number of subscriptions of all peers."""
         self._device_identifier = codec.object_data(ObjectKind.DEVICE, device)
         self._most = most
         self._timers = timers
-        self._log = _log.bind(sink=sink)
+        self._log = bound_log
+        self._clients = clients
         self._status = status
         self._notifier = Notifier(
             send=send, timers=timers, status=status, end=self._end, end_silent=self._end_silent
@@ -63,11 +63,6 @@ class Subscriptions:
         self._of_host: Counter[str] = Counter()  # subscriptions
         self._unchecked: list[Subscriber] = []  # in this second
         self._next_check = timers.call_later(_CHECK_S, self._check)
-
-    @property
-    def subscribers(self) -> int:
-        """The number of peers that have subscriptions, or had some a second ago."""
-        return len(self._subscribers)
 
     def use_objects(self, objects: Mapping[bytes, ServedObject]) -> None:
         """Go on with other objects, by identifier: notify what differs, end what is gone."""
@@ -115,7 +110,7 @@ class Subscriptions:
         A peer aborts what it has no resources for now: the notification is repeated, as without an answer.
         """
         subscriber = self._subscribers.get(peer)
-        if subscriber is None or len(apdu) < 2:  # noqa: PLR2004 - type, invoke id
+        if subscriber is None:
             return
         kind = apdu[0] >> 4
         if kind == Pdu.ABORT:
@@ -155,6 +150,7 @@ class Subscriptions:
             self._status.refused_subscriptions += 1
             raise RefusedServiceError(ErrorClass.RESOURCES, ErrorCode.NO_SPACE_TO_ADD_LIST_ELEMENT)
         self._subscribers[peer] = subscriber
+        self._clients.connected = len(self._subscribers)
         subscription = Subscription(subscriber, process_id, served, self._device_identifier, is_confirmed)
         subscriber.subscriptions.add(subscription)
         self._by_key[key] = subscription
@@ -212,3 +208,4 @@ class Subscriptions:
             self._notifier.repeat_unanswered(subscriber, now_s)
         elif not subscriber.subscriptions:
             del self._subscribers[subscriber.peer]
+            self._clients.connected = len(self._subscribers)

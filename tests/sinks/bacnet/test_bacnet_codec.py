@@ -129,7 +129,7 @@ def test_frames_for_one_device(*, apdu: bytes, peer: Peer, expects_reply: bool, 
         )
 
 
-@given(apdu=st.binary(min_size=1, max_size=50), peer=PEERS, to_all=st.booleans(), priority=st.integers(0, 3))
+@given(apdu=st.binary(min_size=2, max_size=50), peer=PEERS, to_all=st.booleans(), priority=st.integers(0, 3))
 def test_frames_of_a_routed_device(*, apdu: bytes, peer: Peer, to_all: bool, priority: int) -> None:
     """What bacpypes3 encodes is read: the APDU, the address behind the router, who got it, the priority."""
     npdu = NPDU(apdu, networkPriority=priority)
