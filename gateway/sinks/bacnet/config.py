@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ipaddress import IPv4Address, IPv4Network, ip_address
+from ipaddress import IPv4Address, IPv4Network
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, WithJsonSchema
@@ -17,11 +17,9 @@ _RESERVED_VENDOR = 999  # never assigned to a vendor
 
 def _check_ipv4(address: HostPort) -> HostPort:
     try:
-        is_ipv4 = isinstance(ip_address(address.host), IPv4Address)
+        IPv4Address(address.host)
     except ValueError:
-        is_ipv4 = False
-    if not is_ipv4:
-        raise ValueError("BACnet/IP needs an IPv4 address, such as 192.0.2.10:47808")
+        raise ValueError("BACnet/IP needs an IPv4 address, such as 192.0.2.10:47808") from None
     return address
 
 

@@ -59,6 +59,10 @@ class Subscription:
     """The Status_Flags that were sent last; None has the object sent, whatever it shows."""
     sent_present_value: bytes = b""
     sent_value: Any = None
+    apdu: bytes = b""
+    """The confirmed notification that was sent last."""
+    attempts: int = 0  # to send it
+    repeated_at_s: float = 0.0  # without an answer
     head: bytes = field(init=False)
     """The parameters of a notification that never change."""
     listed: bytes = field(init=False)
@@ -103,16 +107,6 @@ def _time_remaining(seconds: int) -> bytes:
     return codec.context(3, codec.unsigned_data(seconds))
 
 
-@dataclass(slots=True)
-class InFlight:
-    """A confirmed notification without an answer."""
-
-    subscription: Subscription
-    apdu: bytes
-    until_s: float
-    attempts: int = 1
-
-
 class Subscriber:
     """A peer with subscriptions, and its notifications: how many confirmed, and how fast unconfirmed ones."""
 
@@ -121,7 +115,7 @@ class Subscriber:
         mac = peer.mac or frames.ip_address_data(peer.address)
         self.recipient = b"\x0e\x1e%b%b\x1f\x0f" % (codec.unsigned(peer.network), codec.application(6, mac))
         self.subscriptions: set[Subscription] = set()
-        self.in_flight: dict[int, InFlight] = {}  # by invoke id, oldest first
+        self.in_flight: dict[int, Subscription] = {}  # by invoke id, oldest first
         self.waiting: OrderedDict[Subscription, None] = OrderedDict()  # the oldest first
         self.silent_since_s: float | None = None  # when the first notification without an answer was sent
         self.postponed: OrderedDict[Subscription, None] = OrderedDict()  # unconfirmed, the oldest first
@@ -173,11 +167,10 @@ class Notifier:
 
         `is_unknown`: the subscriber does not know the subscription, which ends.
         """
-        in_flight = subscriber.in_flight.pop(invoke_id, None)
-        if in_flight is None:
+        subscription = subscriber.in_flight.pop(invoke_id, None)
+        if subscription is None:
             return  # late, or sent twice
         subscriber.silent_since_s = None
-        subscription = in_flight.subscription
         if is_unknown and subscription.is_active:
             self._end(subscription)
         self._finish(subscription)
@@ -185,24 +178,21 @@ class Notifier:
 
     def repeat_unanswered(self, subscriber: Subscriber, now_s: float) -> None:
         """Send what had no answer in time again, or give it up after the last attempt."""
-        for invoke_id, each in list(subscriber.in_flight.items()):
-            if each.until_s > now_s:
+        for invoke_id, subscription in list(subscriber.in_flight.items()):
+            if subscription.repeated_at_s > now_s:
                 continue
-            if each.attempts <= RETRIES and each.subscription.is_active:
-                each.attempts += 1
-                each.until_s = now_s + APDU_TIMEOUT_S
-                self._send(each.apdu, subscriber.peer, expects_reply=True)
+            if subscription.attempts <= RETRIES and subscription.is_active:
+                self._send_apdu(subscription, now_s)
             else:
                 del subscriber.in_flight[invoke_id]
-                self._give_up(each, now_s)
+                self._give_up(subscription, now_s)
         self._send_waiting(subscriber)
 
-    def _give_up(self, in_flight: InFlight, now_s: float) -> None:
-        subscription = in_flight.subscription
+    def _give_up(self, subscription: Subscription, now_s: float) -> None:
         subscriber = subscription.subscriber
-        if in_flight.attempts > RETRIES:
+        if subscription.attempts > RETRIES:
             if subscriber.silent_since_s is None:
-                subscriber.silent_since_s = now_s - APDU_TIMEOUT_S * in_flight.attempts
+                subscriber.silent_since_s = now_s - APDU_TIMEOUT_S * subscription.attempts
             if now_s - subscriber.silent_since_s >= LONGEST_SILENCE_S and subscriber.subscriptions:
                 self._end_silent(subscriber)
         subscription.sent_flags = None  # it is not known to have arrived
@@ -278,12 +268,18 @@ class Notifier:
     def _send_confirmed(self, subscription: Subscription, now_s: float) -> None:
         subscriber = subscription.subscriber
         invoke_id = subscriber.next_invoke_id()
-        apdu = frames.confirmed_request(
+        subscription.apdu = frames.confirmed_request(
             ConfirmedService.CONFIRMED_COV_NOTIFICATION, invoke_id, _notification(subscription, now_s)
         )
+        subscription.attempts = 0
+        subscriber.in_flight[invoke_id] = subscription
         self._status.notifications += 1
-        subscriber.in_flight[invoke_id] = InFlight(subscription, apdu, now_s + APDU_TIMEOUT_S)
-        self._send(apdu, subscriber.peer, expects_reply=True)
+        self._send_apdu(subscription, now_s)
+
+    def _send_apdu(self, subscription: Subscription, now_s: float) -> None:
+        subscription.attempts += 1
+        subscription.repeated_at_s = now_s + APDU_TIMEOUT_S
+        self._send(subscription.apdu, subscription.subscriber.peer, expects_reply=True)
 
 
 def _notification(subscription: Subscription, now_s: float) -> bytes:

@@ -85,11 +85,6 @@ class BacnetServer:
         self.subscriptions.use_objects(device.objects.by_identifier)
         device.active_subscriptions = self.subscriptions.active_subscriptions
 
-    @property
-    def port(self) -> int:
-        """The bound port."""
-        return self._sockets.port
-
     def listen(self) -> None:
         """Answer from now on; raise OSError if the address cannot be used."""
         self._sockets.listen(self._config.listen)
@@ -107,7 +102,7 @@ class BacnetServer:
     def announce(self) -> None:
         """Broadcast which device this is; in other networks, once the BBMD has it registered."""
         for address in self._broadcasts:
-            self._sockets.send(frames.broadcast(self._device.i_am()), (address, self.port))
+            self._sockets.send(frames.broadcast(self._device.i_am()), (address, self._config.listen.port))
         if self._registration is not None:
             self._registration.start()
 

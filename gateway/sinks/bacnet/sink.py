@@ -25,10 +25,7 @@ if TYPE_CHECKING:
 
 
 class BacnetSink:
-    """Shows the newest value and quality of each point that is an object on this sink.
-
-    `port` is the bound port.
-    """
+    """Shows the newest value and quality of each point that is an object on this sink."""
 
     def __init__(
         self,
@@ -42,15 +39,13 @@ class BacnetSink:
         retained: dict[str, bool] | None = None,  # noqa: ARG002 - objects end with the server
         alarms: Alarms | None = None,  # noqa: ARG002 - no event reporting
     ) -> None:
-        self.port = config.listen.port
         self._name = name
         self._config = config
         self._points: PointSource = points
         self._latest = latest
         self._status = status
-        self._clients = status.clients = (
-            status.clients or ClientsStatus()
-        )  # counts go on if the sink was restarted
+        # Counts go on if the sink was restarted.
+        self._clients = status.clients = status.clients or ClientsStatus()
         self._bacnet = status.bacnet = status.bacnet or BacnetStatus()
         self._device = Device(config, name=config.name_in_network(gateway, name), revision=_revision())
         self._server: BacnetServer | None = None
@@ -61,9 +56,8 @@ class BacnetSink:
         objects = await asyncio.to_thread(self._build_objects, points, self._latest)
         if self._points is points:  # no other table was adopted meanwhile
             self._use_objects(objects)
-        config = self._config
         self._server = BacnetServer(
-            self._device, config, sink=self._name, clients=self._clients, status=self._bacnet
+            self._device, self._config, sink=self._name, clients=self._clients, status=self._bacnet
         )
         try:
             self._listen(self._server)
@@ -81,7 +75,6 @@ class BacnetSink:
         except OSError as error:
             advice = _advice(error, "`listen` must be an address of this machine")
             raise GatewayError(f"{place} listen on {self._config.listen}: {advice}") from error
-        self.port = server.port
         try:
             server.listen_for_broadcasts()
         except OSError as error:

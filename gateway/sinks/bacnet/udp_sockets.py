@@ -46,19 +46,14 @@ class UdpSockets:
     def listen(self, address: HostPort) -> None:
         """Open the device's own socket; raise OSError if the address is in use or none of this machine."""
         self._socket = self._open(address.host, address.port, is_broadcast=False)
-        self._own = (address.host, self.port)
+        self._own = (address.host, address.port)
 
     def listen_for_broadcasts(self, addresses: Iterable[str]) -> None:
         """Open a socket for each broadcast address; raise OSError if one is none of this machine."""
-        if self._own[0] == EVERYWHERE:
-            return  # its own socket receives them
-        for host in {*addresses, LIMITED_BROADCAST}:
-            self._open(host, self.port, is_broadcast=True)
-
-    @property
-    def port(self) -> int:
-        """The bound port."""
-        return int(self._socket.getsockname()[1])
+        host, port = self._own
+        if host != EVERYWHERE:  # whose own socket receives them
+            for broadcast in {*addresses, LIMITED_BROADCAST}:
+                self._open(broadcast, port, is_broadcast=True)
 
     def _open(self, host: str, port: int, *, is_broadcast: bool) -> socket.socket:
         opened = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
