@@ -101,7 +101,7 @@ class SimulatedApi:
         """Listen; raise `CommandError` where the port is taken."""
         application = web.Application(middlewares=[self._gate])
         application.add_routes(self._routes(_ORGANIZATION))
-        self._runner = web.AppRunner(application, access_log=None, shutdown_timeout=0)
+        self._runner = web.AppRunner(application, access_log=None, shutdown_timeout=0.1)  # 0: no limit
         await self._runner.setup()
         try:
             await web.TCPSite(self._runner, _HOST, self.port).start()

@@ -11,6 +11,7 @@ from urllib.parse import quote
 import aiohttp
 import pytest
 from support.asset_lists import API_KEY, ORGANIZATION, items
+from support.waiting import until
 
 from gateway.demo.simulated_answers import Answer
 from gateway.demo.simulated_api import SimulatedApi
@@ -239,6 +240,17 @@ async def test_an_answer_may_be_late_or_slow() -> None:
         ):
             assert await answer.read() == b'{"data": []}'
         assert time.monotonic() - began_s >= 0.02 * 11
+
+
+async def test_it_stops_while_an_answer_hangs() -> None:
+    """A late answer does not delay the stop."""
+    async with asyncio.timeout(60):
+        async with api_of() as api:
+            api.faults.append(Answer(is_usual=True, delay_s=600))
+            asked = asyncio.create_task(ask(api, "/assets"))
+            await until(lambda: len(api.asked) == 1)
+        with pytest.raises(aiohttp.ClientError):
+            await asked
 
 
 async def test_it_stops_while_an_answer_drips() -> None:

@@ -87,7 +87,7 @@ async def test_assets_stay_known_without_the_api(stopped: Daemon) -> None:
 @pytest.mark.parametrize(
     ("fault", "trouble"),
     [
-        (Answer(delay_s=60), r"127\.0\.0\.1 has not answered for \d+ s"),
+        (Answer(delay_s=600), r"127\.0\.0\.1 has not answered for \d+ s"),
         (
             Answer(status=429, body=b'{"message":"Too many requests"}', headers={"Retry-After": "50"}),
             r"the API answered 429 \(Too many requests\); asked again in \d+ s",
