@@ -25,6 +25,11 @@ if TYPE_CHECKING:
 GUIDE = Guide("docs/bacnet.md")
 SETTINGS = "/tmp/gateway-demo-*/gateway.yaml"  # noqa: S108 - where the demo writes
 EXAMPLE = "config/gateway.yaml"
+BUSY_MACHINE = {  # waits for the subscription, and takes longer for the command that sends
+    "node subscribe.js &": "node subscribe.js | tee came &",
+    "sleep 2": "until grep -q NaN came; do sleep 0.1; done",
+    "-50 seconds": "-30 seconds",
+}
 
 
 @dataclass
@@ -62,6 +67,7 @@ def reader(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Reader]:
     with running_demo(folder) as demo:
         port, config = demo.find(r"whois 127\.0\.0\.2:(\d+)"), str(demo.config)
         stand_ins = {"47808": port, "47809": str(free_port()), SETTINGS: config, EXAMPLE: config}
+        stand_ins |= BUSY_MACHINE
         reader = Reader(folder, stand_ins)
         for kind, name, text in GUIDE.blocks:
             if kind == "js":

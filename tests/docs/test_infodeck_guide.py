@@ -82,7 +82,6 @@ def folder() -> Iterator[Path]:
         yield Path(path)
 
 
-@pytest.mark.timeout(300)  # two dozen processes, one after the other
 async def test_the_first_day_and_the_days_after(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every command of the page, in order, prints what the page shows."""
     secrets = folder / "secrets"

@@ -80,7 +80,6 @@ def on_the_box(target: Target, stick: Path, script: str) -> str:
     return done.stdout
 
 
-@pytest.mark.timeout(600)
 def test_install_upgrade_and_back(target: Target, wheelhouse: Path, newer: Path) -> None:
     """The page's machine from the stick to its removal; all files are where the page has them."""
     make, from_stick, from_repository = commands("Install")

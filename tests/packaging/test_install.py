@@ -16,7 +16,6 @@ from gateway import __version__
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-pytestmark = pytest.mark.timeout(600)  # some of them install everything
 
 # systemd cannot run below another root. This stand-in stores its calls, and reports that the gateway is
 # active, and that a program does not start whose unit says so.

@@ -147,6 +147,7 @@ class BacnetClient:
             async with self._more:
                 self._take(json.loads(line))
                 self._more.notify_all()
+            await asyncio.sleep(0)  # what waits looks at it before the next line comes
         for answer in self._answers.values():
             answer.set_exception(RuntimeError("the client has ended; what it wrote stands above"))
 

@@ -30,10 +30,22 @@ def retained(port: int, topic: str) -> dict[str, Any]:
 
 def polled(port: int, address: int, kind: str) -> str:
     """Return what mbpoll prints for the input register at a 0-based address; `kind` is mbpoll's -t."""
+    (value,) = poll(port, address, kind)
+    return value
+
+
+def poll(port: int, address: int, kind: str, count: int = 1) -> list[str]:
+    """Return what mbpoll prints for input registers from a 0-based address on, once it can connect."""
     command = ["mbpoll", "-m", "tcp", "-p", str(port), "-a", "1", "-0", "-r", str(address)]
-    command += ["-o", "10", "-t", kind, "-B", "-c", "1", "-1", "127.0.0.1"]  # seconds
-    printed = subprocess.run(command, capture_output=True, check=True, text=True).stdout
-    return next(line.split("\t")[1].strip() for line in printed.splitlines() if line.startswith("["))
+    command += ["-o", "10", "-t", kind, "-B", "-c", str(count), "-1", "127.0.0.1"]  # seconds
+    deadline = time.monotonic() + _WITHIN_S
+    while True:
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if "Connection refused" not in done.stderr or time.monotonic() > deadline:
+            break
+        time.sleep(0.02)
+    assert done.returncode == 0, done.stderr
+    return [line.split("\t")[1].strip() for line in done.stdout.splitlines() if line.startswith("[")]
 
 
 def eventually(look: Callable[[], Any], expected: Any, *, within_s: float = _WITHIN_S) -> None:

@@ -9,7 +9,6 @@ from itertools import count, pairwise
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
-import pytest
 from support.daemon import sign, telemetry
 from support.edited_tables import running, until
 from support.link import Link
@@ -125,7 +124,6 @@ def check_everything_came(subscriber: Subscriber, poster: Poster, halfway: str) 
         assert all(earlier <= later for earlier, later in pairwise(times)), topic
 
 
-@pytest.mark.timeout(120)
 async def test_a_long_outage_of_the_broker_loses_nothing(tmp_path: Path, broker: Mosquitto) -> None:
     """New values do not wait for the backlog, and no live topic goes back in time."""
     async with Link(broker.port) as link, aiohttp.ClientSession() as session:

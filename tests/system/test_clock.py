@@ -69,7 +69,7 @@ async def words(client: Client) -> tuple[int, ...]:
     return struct.unpack(">HHI", (await client.read(4, 0, 4))[-8:])
 
 
-async def until_shown(client: Client, value: int, quality: int, *, within_s: float = 20) -> None:
+async def until_shown(client: Client, value: int, quality: int, *, within_s: float = 60) -> None:
     """Wait until value and quality are these."""
     async with asyncio.timeout(within_s):
         while (await words(client))[:2] != (value, quality):  # noqa: ASYNC110 - another process
@@ -137,7 +137,7 @@ async def test_an_override_lasts_as_long_as_asked(daemon: ClockedDaemon) -> None
     """A clock set forward does not end it, a clock set back does not prolong it."""
     async with connect(daemon.modbus_port) as client:
         await post(daemon, "evt_1", t=FRESH)
-        done = await asyncio.to_thread(gateway, "force", "-c", daemon.config, "R/T", "40", "--for", "8s")
+        done = await asyncio.to_thread(gateway, "force", "-c", daemon.config, "R/T", "40", "--for", "20s")
         assert done.returncode == 0, done.stderr
         await until_shown(client, 40, FORCED)
         daemon.set_clock(ahead_s=DAY_S)

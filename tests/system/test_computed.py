@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 HOUR_MS = 3_600_000
 ROOMS = (
-    "point: A, asset: a, from: t, unit: degC, stale_after: 4s, modbus: {register: 0, type: float32}",
-    "point: B, asset: b, from: t, unit: degC, stale_after: 4s, modbus: {register: 2, type: float32}",
+    "point: A, asset: a, from: t, unit: degC, stale_after: 10s, modbus: {register: 0, type: float32}",
+    "point: B, asset: b, from: t, unit: degC, stale_after: 10s, modbus: {register: 2, type: float32}",
     "point: MEAN, mean: {of: [R/A, R/B]}, modbus: {register: 4, type: float32}",
 )
 METERS = (
@@ -42,7 +42,7 @@ async def test_a_mean_follows_its_members(tmp_path: Path, broker: Mosquitto) -> 
     """One event changes member and mean in one batch; so does ageing; an override of a member counts."""
     with running(tmp_path, broker, table(*ROOMS)) as daemon:
         now_ms = time.time_ns() // 1_000_000
-        await post(daemon, "evt_1", asset="a", time_ms=now_ms - 1_000, t=20)
+        await post(daemon, "evt_1", asset="a", time_ms=now_ms - 10, t=20)
         async with connect(daemon.modbus_port) as client, subscribe(broker.port) as subscriber:
             await post(daemon, "evt_2", asset="b", time_ms=now_ms, t=30)
             read = b""
@@ -63,7 +63,7 @@ async def test_a_mean_follows_its_members(tmp_path: Path, broker: Mosquitto) -> 
 
 async def keep_fresh(daemon: Daemon, broker: Mosquitto) -> None:
     """Let A become stale while B reports, then both."""
-    for number in range(20):
+    for number in range(60):
         await post(daemon, f"evt_fresh{number}", asset="b", t=30)
         await asyncio.sleep(0.5)
         if await asyncio.to_thread(shown, broker, "MEAN") == (30, "good"):
@@ -106,7 +106,7 @@ async def test_counters_go_on_after_kills_and_reloads(tmp_path: Path, broker: Mo
 
 async def test_a_reload_changes_members(tmp_path: Path, broker: Mosquitto) -> None:
     """With other members, a mean changes without an event; a sink that was away gets the present one only."""
-    rooms = [point.replace("stale_after: 4s", "stale_after: 1h") for point in ROOMS]
+    rooms = [point.replace("stale_after: 10s", "stale_after: 1h") for point in ROOMS]
     only_a = table(rooms[0], rooms[1], rooms[2].replace("[R/A, R/B]", "A"))
     with running(tmp_path, broker, only_a) as daemon:
         await post(daemon, "evt_1", asset="a", t=20)

@@ -9,7 +9,6 @@ from contextlib import contextmanager
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
-import pytest
 from support.daemon import ORGANIZATION, Daemon
 from support.edited_tables import HEAD, post, until
 from support.mosquitto import Mosquitto, subscribe
@@ -123,7 +122,6 @@ async def test_a_refused_event_is_a_dead_letter(tmp_path: Path) -> None:
         assert "2 for the `events` of sinks" in shown
 
 
-@pytest.mark.timeout(120)
 async def test_no_event_is_lost_over_outage_and_kill(tmp_path: Path, broker: Mosquitto) -> None:
     """Each comes at least once, whatever its size, and in order, while newest values go first."""
     bodies = [event("workorder.created", size=30_000 * (number % 7 == 0)) for number in range(BACKLOG)]

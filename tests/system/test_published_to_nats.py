@@ -142,10 +142,9 @@ async def test_what_was_answered_outlives_the_machine(tmp_path: Path) -> None:
                 tasks.create_task(deliver(gateway, range(first, first + 1000)))
             await until(lambda: len(answered) > 50)
             server.freeze()
-            await asyncio.sleep(0.3)  # what is under way is done
             before = len(answered)
-            await asyncio.sleep(0.5)
-            assert len(answered) == before
+            await asyncio.sleep(1)
+            assert len(answered) <= before + 8  # one of each sender may have been under way
             server.thaw()
             await until(lambda: len(answered) > before + 50)
             gateway.kill()

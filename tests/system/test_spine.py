@@ -7,7 +7,7 @@ import subprocess
 import time
 from typing import TYPE_CHECKING
 
-from support.building import gateway
+from support.building import eventually, gateway, poll
 from support.daemon import ORGANIZATION, SECRET, telemetry
 
 if TYPE_CHECKING:
@@ -24,20 +24,9 @@ def subscribe(port: int, topic: str) -> str:
     return subprocess.run(command, capture_output=True, check=True, text=True).stdout.strip()
 
 
-def poll(port: int, address: int, kind: str, count: int = 1) -> list[str]:
-    """Return what mbpoll prints for input registers from the 0-based `address` on."""
-    command = ["mbpoll", "-m", "tcp", "-p", str(port), "-a", "1", "-0", "-r", str(address)]
-    command += ["-o", "10", "-t", kind, "-B", "-c", str(count), "-1", "127.0.0.1"]
-    printed = subprocess.run(command, capture_output=True, check=True, text=True).stdout
-    return [line.split("\t")[1].strip() for line in printed.splitlines() if line.startswith("[")]
-
-
 def eventually_polled(daemon: Daemon, address: int, kind: str, expected: str) -> None:
     """Poll until the value is there."""
-    deadline = time.monotonic() + 60
-    while (value := poll(daemon.modbus_port, address, kind)) != [expected]:
-        assert time.monotonic() < deadline, value
-        time.sleep(0.05)
+    eventually(lambda: poll(daemon.modbus_port, address, kind), [expected])
 
 
 def test_event_signed_by_openssl_reaches_subscriber_and_poller(daemon: Daemon, broker: Mosquitto) -> None:
@@ -100,15 +89,15 @@ def test_older_reading_never_overwrites(daemon: Daemon, broker: Mosquitto) -> No
     """A late event goes to history; live topic and register keep the newer value."""
     now_ms = int(time.time() * 1000)
     history = subprocess.Popen(
-        ["mosquitto_sub", "-p", str(broker.port), "-t", f"{TOPIC}/ZN-T/$history", "-C", "1", "-W", "20"],
+        ["mosquitto_sub", "-p", str(broker.port), "-t", f"{TOPIC}/ZN-T/$history", "-C", "1", "-W", "60"],
         stdout=subprocess.PIPE,
         text=True,
     )
-    time.sleep(0.5)
+    eventually(lambda: "$history (QoS" in broker.log, expected=True)
     assert daemon.post(telemetry("evt_new", ROOM, {"temperature": 21}, time_ms=now_ms))[0] == 200
     eventually_polled(daemon, 1000, "3:float", "21")
     assert daemon.post(telemetry("evt_old", ROOM, {"temperature": 5}, time_ms=now_ms - 60_000))[0] == 200
-    late, _ = history.communicate(timeout=60)
+    late, _ = history.communicate(timeout=90)
     assert json.loads(late)["event"] == "evt_old"
     assert json.loads(subscribe(broker.port, f"{TOPIC}/ZN-T"))["event"] == "evt_new"
     assert poll(daemon.modbus_port, 1000, "3:float") == ["21"]
@@ -144,10 +133,7 @@ def test_hostile_input_is_refused(daemon: Daemon) -> None:
 def test_an_unknown_asset_is_acknowledged_and_counted(daemon: Daemon) -> None:
     """An event that no table maps is no dead letter."""
     assert daemon.post(telemetry("evt_1", "ast-nobody", {"temperature": 20}))[0] == 200
-    deadline = time.monotonic() + 60
-    while daemon.status()["mapping"]["unmapped"] != 1:
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    eventually(lambda: daemon.status()["mapping"]["unmapped"], 1)
     assert daemon.status()["mapping"]["unreadable"] == 0
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import pytest
 from support.daemon import Daemon, telemetry
 from support.notified import notification_socket
 
@@ -15,6 +14,7 @@ from gateway.status import SinkStatus, Status
 if TYPE_CHECKING:
     from pathlib import Path
 
+    import pytest
     from support.mosquitto import Mosquitto
 
 ROOM = "ast-a1b2c3d4"
@@ -60,7 +60,6 @@ def test_a_line_break_adds_nothing_to_the_message(tmp_path: Path, monkeypatch: p
         assert notified.next_of_all() == "STATUS=full STOPPING=1"
 
 
-@pytest.mark.timeout(180)
 def test_systemd_gets_every_change(
     tmp_path: Path, broker: Mosquitto, monkeypatch: pytest.MonkeyPatch
 ) -> None:
