@@ -100,7 +100,7 @@ async def test_an_event_that_is_too_large_waits_as_a_dead_letter(tmp_path: Path)
         await post(
             gateway, other("evt_1", "workorder.created", size=4_000), telemetry("evt_2", "a", {"n": 2})
         )
-        await until(lambda: gateway.status()["sinks"]["fan"]["dead_letters"] == 1)
+        await until(lambda: gateway.status()["journal"]["dead_letters"] == 1)  # on disk
         await stream_holds(server.url, 1)
         shown = run_gateway("deadletters", "show", "-c", gateway.config, "1").stdout
         assert "larger than the stream INFODECK accepts (its max_msg_size)" in shown
