@@ -34,7 +34,7 @@ from gateway.journal.sqlite import SqliteJournal
 from gateway.memory import freeze_objects
 from gateway.notify import in_one_line, notify, notify_reloading, watchdog_period_s
 from gateway.records import Alarm, StateChanges
-from gateway.settings import SINK_TYPES
+from gateway.settings import SINK_TYPES, import_class
 from gateway.state.building_state import BuildingState
 from gateway.status import ConnectionsStatus, SinkStatus, Status
 from gateway.tls import ServerCertificate
@@ -105,7 +105,7 @@ class App:
             clock_ms=now_ms,
             steady_ms=steady_ms,
             copies=EventCopies(
-                settings.copied_events, subject_of=self._subject_of if settings.nats_sinks else None
+                settings.published_events, subject_of=self._subject_of if settings.nats_sinks else None
             ),
         )
         self._infodeck = InfodeckService(
@@ -245,7 +245,7 @@ class App:
 
     def _make_sink(self, name: str, config: SinkConfig, status: SinkStatus, retained: RetainedTopics) -> Sink:
         """Make a sink for the point table in force, which may be another one at each restart of the sink."""
-        return SINK_TYPES[config.type].factory(
+        sink: Sink = import_class(SINK_TYPES[config.type].constructor)(
             name=name,
             config=config,
             gateway=self._settings.name,
@@ -255,6 +255,7 @@ class App:
             retained=retained,
             alarms=self.alarms,
         )
+        return sink
 
     def _work(self) -> Iterator[tuple[str, Coroutine[None, None, None]]]:
         """Yield what runs as long as the gateway does, each with the name of its task."""

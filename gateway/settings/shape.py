@@ -47,7 +47,6 @@ if TYPE_CHECKING:
 
     from gateway.mapping.topics import TopicScheme
     from gateway.model import WriteLimits
-    from gateway.ports import Sink
 
 DEFAULT_INTAKE = HostPort("127.0.0.1", 8080)
 DEFAULT_ADMIN = HostPort("127.0.0.1", 9680)
@@ -58,13 +57,7 @@ class SinkType(NamedTuple):
     """What a sink's `type` stands for; all constructors take the same arguments, see `App`."""
 
     config: type
-    constructor: str  # its module and name
-
-    @property
-    def factory(self) -> Callable[..., Sink]:
-        """The constructor, imported only where there is such a sink."""
-        factory: Callable[..., Sink] = import_class(self.constructor)
-        return factory
+    constructor: str  # for `import_class`
 
 
 def import_class(name: str) -> Callable[..., Any]:
@@ -254,9 +247,15 @@ class Settings:
         return {path: config for path, config in uses.items() if isinstance(config, NatsConfig)}
 
     @property
+    def nats_sinks(self) -> tuple[str, ...]:
+        """The names of the sinks that publish every event."""
+        return tuple(name for name, sink in self.sinks.items() if isinstance(sink, NatsSinkConfig))
+
+    @property
     def published_events(self) -> dict[str, EventPatterns]:
         """The types of the events that each sink publishes as received, by its name."""
-        return {
+        every = dict.fromkeys(self.nats_sinks, EventPatterns("*"))
+        return every | {
             name: EventPatterns(sink.events)
             for name, sink in self.sinks.items()
             if isinstance(sink, MqttConfig) and sink.events
@@ -264,18 +263,9 @@ class Settings:
 
     @property
     def event_patterns(self) -> EventPatterns:
-        """The types of all events that any sink publishes as received."""
-        return EventPatterns(each for events in self.published_events.values() for each in events.patterns)
-
-    @property
-    def nats_sinks(self) -> tuple[str, ...]:
-        """The names of the sinks that publish every event."""
-        return tuple(name for name, sink in self.sinks.items() if isinstance(sink, NatsSinkConfig))
-
-    @property
-    def copied_events(self) -> dict[str, EventPatterns]:
-        """As `published_events`, and with the sinks that publish every event."""
-        return self.published_events | dict.fromkeys(self.nats_sinks, EventPatterns(["*"]))
+        """The types that sinks name in `events`."""
+        sinks = (sink for sink in self.sinks.values() if isinstance(sink, MqttConfig))
+        return EventPatterns(each for sink in sinks for each in sink.events)
 
     @property
     def journaled_types(self) -> EventPatterns:

@@ -28,6 +28,7 @@ from gateway.settings import (
     ReconcileSettings,
     Settings,
     TlsFiles,
+    import_class,
     load_settings,
     resolve_secrets,
 )
@@ -388,7 +389,10 @@ def test_sink_types() -> None:
     """A sink's name in the registry is the `type` of its config, which its constructor takes."""
     for name, sink_type in SINK_TYPES.items():
         assert get_type_hints(sink_type.config)["type"] == Literal[name]
-        assert signature(sink_type.factory).parameters["config"].annotation == sink_type.config.__name__
+        assert (
+            signature(import_class(sink_type.constructor)).parameters["config"].annotation
+            == sink_type.config.__name__
+        )
 
 
 def test_a_missing_library_is_named() -> None:
@@ -397,9 +401,9 @@ def test_a_missing_library_is_named() -> None:
 import sys
 sys.modules["nats"] = None
 from gateway.errors import GatewayError
-from gateway.settings import SINK_TYPES
+from gateway.settings import SINK_TYPES, import_class
 try:
-    SINK_TYPES["nats"].factory
+    import_class(SINK_TYPES["nats"].constructor)
 except GatewayError as error:
     print(error)
 """
