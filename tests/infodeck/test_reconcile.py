@@ -262,7 +262,7 @@ async def test_a_refused_key_is_not_tried_at_every_request(tmp_path: Path) -> No
     """After a 401, requests wait for the regular time."""
     async with simulated_api() as api, sqlite_journal(tmp_path) as journal:
         api.faults.append(WRONG_KEY)
-        async with reconciling(journal, api, every_s=1.0) as watch:
+        async with reconciling(journal, api, every_s=4.0) as watch:
             await watch.until(lambda: watch.status.state == "failing")
             begun_s = time.monotonic()
             for _ in range(20):
@@ -270,7 +270,7 @@ async def test_a_refused_key_is_not_tried_at_every_request(tmp_path: Path) -> No
                 await asyncio.sleep(0.02)
             assert len(api.asked) == 1
             await watch.until(lambda: watch.status.state == "ok")
-    assert time.monotonic() - begun_s > 0.8
+    assert time.monotonic() - begun_s > 3
 
 
 async def test_parts_that_are_missing_are_shown_and_logged_once(tmp_path: Path) -> None:

@@ -127,7 +127,7 @@ def test_the_broker_starts_with_its_settings(tmp_path: Path) -> None:
     broker = subprocess.Popen(["mosquitto", "-c", config], stderr=subprocess.PIPE)
     try:
         ask = [part.replace("$$", "$") for part in SERVICES["broker"]["healthcheck"]["test"][1:]]
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 60
         while subprocess.run([*ask, "-p", str(port)], check=False, capture_output=True).returncode:
             assert broker.poll() is None, broker.communicate()[1]
             assert time.monotonic() < deadline

@@ -132,7 +132,7 @@ def test_the_fleet_demo_loses_nothing_and_leaves_nothing() -> None:
     """`make demo-fleet` shows every part, ends by itself, counts no lost event, and removes its folder."""
     with tempfile.TemporaryDirectory() as folder:  # a short path, which Unix sockets need
         shown = subprocess.run(
-            ["make", "-C", ROOT, "demo-fleet", "ARGS=--for 3s"],
+            ["make", "-C", ROOT, "demo-fleet", "ARGS=--for 5s"],
             check=True,
             capture_output=True,
             text=True,

@@ -63,7 +63,7 @@ class DeliveryLedger:
         own = set(self.events(site))
         return {asset: [each for each in events if each in own] for asset, events in self.answered.items()}
 
-    def until_in(self, journal: Path, *, site: str | None = None, within_s: float = 60.0) -> None:
+    def until_in(self, journal: Path, *, site: str | None = None, within_s: float = 120.0) -> None:
         """Return once a journal has all events, of all sites or one; or after that time."""
         due = set(self.events(site))
         wait_for(lambda: due <= set(journalled(journal, due)), within_s=within_s)
@@ -124,7 +124,7 @@ def journalled(path: Path, ids: Iterable[str]) -> list[str]:
     return [known.get(stored, "?") for (stored,) in rows]
 
 
-def wait_for(holds: Callable[[], bool], *, within_s: float = 60.0) -> None:
+def wait_for(holds: Callable[[], bool], *, within_s: float = 120.0) -> None:
     """Return once `holds` returns true; or after that time, so that what is asserted next shows why."""
     deadline = time.monotonic() + within_s
     while not holds() and time.monotonic() < deadline:

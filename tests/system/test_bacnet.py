@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -24,7 +25,7 @@ TABLE = """\
 schema: gateway.points/1
 site: hq
 points:
-  - {tag: R, point: T, asset: a, from: t, unit: degC, stale_after: 1s, bacnet: {instance: 7}}
+  - {tag: R, point: T, asset: a, from: t, unit: degC, stale_after: 3s, bacnet: {instance: 7}}
 """
 AGE = "  - {tag: R, point: AGE, asset: a, from: $age, bacnet: {instance: 9}}\n"
 NEW_POINT = "  - {tag: R, point: H, asset: a, from: h, unit: percent, bacnet: {instance: 8}}\n"
@@ -67,7 +68,7 @@ async def test_a_subscriber_sees_a_value_come_go_stale_and_come_back(daemon: Dae
         await client.subscribe(TEMPERATURE, is_confirmed=True)
         assert (await next_notification(client)).values == {"present-value": ["NaN"], "status-flags": FAULT}
         for event, value in (("evt_1", 21.5), ("evt_2", 22.0)):
-            await post(daemon, event, t=value)
+            await post(daemon, event, time_ms=time.time_ns() // 1_000_000, t=value)
             shown = (await next_notification(client)).values
             assert shown == {"present-value": [value], "status-flags": GOOD}
             shown = (await next_notification(client)).values
@@ -102,7 +103,7 @@ async def test_a_reload_and_a_restart_for_a_client(daemon: Daemon, address: str)
     async with bacnet_client(Maker.BACPYPES, address) as client:
         await post(daemon, "evt_1", t=21.5, h=40)
         before = await client.read(DEVICE, "database-revision")
-        await swap(daemon, TABLE.replace("1s", "1h") + NEW_POINT)
+        await swap(daemon, TABLE.replace("3s", "1h") + NEW_POINT)
         assert await client.read(DEVICE, "database-revision") > before
         assert await client.read(DEVICE, "object-list") == [[8, 3101], [0, 7], [0, 8]]
         assert await client.read("analog-input,8", "object-name") == ["R/H"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -20,7 +21,7 @@ TABLE = """\
 schema: gateway.points/1
 site: hq
 points:
-  - {tag: R, point: T, asset: a, from: t, unit: degC, stale_after: 2s}
+  - {tag: R, point: T, asset: a, from: t, unit: degC, stale_after: 6s}
   - {tag: R, point: H, asset: a, from: h, unit: percent, stale_after: never}
   - {tag: S, point: T, asset: b, from: t, unit: degC}
 """
@@ -46,7 +47,7 @@ async def test_a_hosts_tags_are_right_throughout(daemon: Daemon, broker: Mosquit
     async with listen(broker.port) as host:
         await asyncio.to_thread(daemon.start)
         await host.until(lambda: set(host.tags) == {"", "R", "S"})
-        await post(daemon, "evt_1", t=21.5, h=40)
+        await post(daemon, "evt_1", time_ms=time.time_ns() // 1_000_000, t=21.5, h=40)
         await host.until(lambda: host.value("R", "H") == 40 and host.tags["R"]["T"].quality == 192)
         await host.until(lambda: host.tags["R"]["T"].quality == 500)
         assert host.tags["R"]["T"].is_null

@@ -121,7 +121,7 @@ def test_a_renewed_certificate_drops_no_delivery(encrypted: Daemon) -> None:
 
     assert shown_by(encrypted) == "subject=CN=gateway.test"
     install_certificate(encrypted.folder, "renewed.test")
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 60
     while shown_by(encrypted) != "subject=CN=renewed.test":
         assert time.monotonic() < deadline
         deliver(lasting)

@@ -57,7 +57,7 @@ def daemon(tmp_path: Path, broker: Mosquitto) -> Iterator[Daemon]:
 
 async def until_read(client: Client, quality: int) -> None:
     """Poll until the asset's quality is this one."""
-    for _ in range(500):
+    for _ in range(3000):
         if await client.read(4, 7, 1) == quality.to_bytes(2, "big"):
             return
         await asyncio.sleep(0.02)

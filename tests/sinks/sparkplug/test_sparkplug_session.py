@@ -171,11 +171,11 @@ async def test_a_rebirth_command_is_answered_with_all_births(broker: Mosquitto) 
 
 async def test_many_rebirth_commands_are_answered_twice(broker: Mosquitto) -> None:
     """The first at once, all others together after a pause; data goes on."""
-    rig = SparkplugRig(broker.url, [POINT], rebirth_pause_s=1.0)
+    rig = SparkplugRig(broker.url, [POINT], rebirth_pause_s=5.0)
     async with rig.watched() as host:
         host.clear()
-        for demand in [None] * 20 + [b"no payload", b"", command(**{"Node Control/Reboot": True})]:
-            await host.request_rebirth(demand)
+        demands = [None] * 20 + [b"no payload", b"", command(**{"Node Control/Reboot": True})]
+        await asyncio.gather(*map(host.request_rebirth, demands))
         await deliver_for_sure(rig, 21.5)
         await host.catch_up()
         assert 1 <= host.order.count("NBIRTH") <= 2
