@@ -135,20 +135,20 @@ def started(folder: Path, server: NatsServer) -> subprocess.Popen[str]:
 def test_it_stops_between_batches(tmp_path: Path, server: NatsServer) -> None:
     """Ctrl-C finishes the batch, and says where to go on; from there, everything is in the stream."""
     files = NatsFiles(tmp_path, [server.url])
-    fill(tmp_path, 8_000)
+    fill(tmp_path, 20_000)
     asyncio.run(add_stream(server.url))
     process = started(tmp_path, server)
     process.send_signal(signal.SIGINT)
-    shown, _ = process.communicate(timeout=60)
+    shown, _ = process.communicate(timeout=120)
     assert process.returncode == 1, shown
     found = re.search(
         r"^([\d,]+) events published to INFODECK; go on with --since (\S+)$", shown, re.MULTILINE
     )
     assert found is not None, shown
-    assert 1000 <= int(found[1].replace(",", "")) < 8_000
+    assert 1000 <= int(found[1].replace(",", "")) < 20_000
     assert files.run("intake", "nats", "republish", "--since", found[2]).returncode == 0
     ids = {message.json["id"] for message in asyncio.run(read_stream(server.url))}
-    assert ids == {f"evt_{number}" for number in range(8_000)}
+    assert ids == {f"evt_{number}" for number in range(20_000)}
 
 
 def test_a_server_that_restarts_is_waited_for(tmp_path: Path, server: NatsServer) -> None:
@@ -159,7 +159,7 @@ def test_a_server_that_restarts_is_waited_for(tmp_path: Path, server: NatsServer
     process = started(tmp_path, server)
     server.kill()
     server.start()
-    shown, errors = process.communicate(timeout=60)
+    shown, errors = process.communicate(timeout=120)
     assert process.returncode == 0, errors
     assert "8,000 events published to INFODECK" in shown
     ids = {message.json["id"] for message in asyncio.run(read_stream(server.url))}

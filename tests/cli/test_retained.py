@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import subprocess
+import asyncio
 from typing import TYPE_CHECKING
 
 import pytest
 from support.building import eventually
 from support.commands import gateway
 from support.daemon import Daemon, telemetry
-from support.mosquitto import Mosquitto
+from support.mosquitto import Mosquitto, subscribe
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -47,9 +47,12 @@ def daemon(tmp_path: Path, broker: Mosquitto) -> Iterator[Daemon]:
 
 def retained(broker: Mosquitto) -> set[str]:
     """Return the topics with a retained message, apart from whether gateways run."""
-    command = ["mosquitto_sub", "-p", str(broker.port), "-t", "#", "-t", "+/+/$gateway/#", "-W", "1", "-v"]
-    done = subprocess.run([*command, "--retained-only"], capture_output=True, text=True, check=False)
-    return {line.partition(" ")[0] for line in done.stdout.splitlines()}
+
+    async def look() -> set[str]:
+        async with subscribe(broker.port) as late:
+            return {message.topic for message in (*late.seen, *late.meta) if message.payload}
+
+    return asyncio.run(look())
 
 
 def is_old(topic: str) -> bool:

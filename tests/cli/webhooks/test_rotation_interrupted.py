@@ -57,7 +57,7 @@ async def test_signals_do_not_end_a_rotation(daemon: Daemon) -> None:
     async with rotation_under_way(daemon) as (infodeck, process):
         for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
             process.send_signal(number)
-        assert await asyncio.to_thread(process.wait, 20) == 0
+        assert await asyncio.to_thread(process.wait, 60) == 0
         assert (daemon.folder / "secret").read_text() == infodeck.secret + "\n"
         assert await accepts(daemon, infodeck.secret)
         assert await accepts(daemon, SECRET)
@@ -79,7 +79,7 @@ async def test_gateway_killed_meanwhile(daemon: Daemon) -> None:
     """The new secret stays in `FILE.new` and the old one in its file; running the command again finishes."""
     async with rotation_under_way(daemon) as (infodeck, process):
         daemon.kill()
-        assert await asyncio.to_thread(process.wait, 20) == 1
+        assert await asyncio.to_thread(process.wait, 60) == 1
         made = infodeck.secret
         assert (daemon.folder / "secret.new").read_text() == made + "\n"
         assert (daemon.folder / "secret").read_text() == SECRET
@@ -100,7 +100,7 @@ async def test_settings_that_are_edited_meanwhile(daemon: Daemon) -> None:
     async with rotation_under_way(daemon) as (infodeck, process):
         settings = daemon.config.read_text()
         daemon.config.write_text("half of it")
-        assert await asyncio.to_thread(process.wait, 20) == 1
+        assert await asyncio.to_thread(process.wait, 60) == 1
         daemon.config.write_text(settings)
         assert (await infodeck.run("rotate")).returncode == 0
         assert (daemon.folder / "secret").read_text() == infodeck.secret + "\n"

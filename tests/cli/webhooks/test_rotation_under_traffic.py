@@ -106,6 +106,7 @@ async def test_no_event_is_lost(daemon: Daemon) -> None:
             assert refused(infodeck) == 0
             for is_killed in (True, False):
                 assert (await infodeck.run("rotate")).returncode == 0
+                await asyncio.sleep(1)  # until the answers under way are in Infodeck's log
                 early = refused(infodeck)
                 await more(infodeck)
                 if is_killed:

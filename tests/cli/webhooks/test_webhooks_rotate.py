@@ -136,7 +136,7 @@ async def test_nothing_is_given(daemon: Daemon) -> None:
             while b"as Infodeck shows it" not in shown:
                 shown += await asyncio.to_thread(os.read, terminal, 1000)
             os.write(terminal, b"\x04")
-            assert await asyncio.to_thread(process.wait, 20) == 1
+            assert await asyncio.to_thread(process.wait, 60) == 1
             assert b"standard input holds no signing secret" in os.read(terminal, 10_000)
         finally:
             process.kill()
