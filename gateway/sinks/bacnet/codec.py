@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 FALSE: Final = b"\x10"
 """An encoded BOOLEAN."""
 _UTF8 = b"\x00"  # the character set of a string stands before it
+_CHARACTER_SETS = {0: "utf-8", 3: "utf-32-be", 4: "utf-16-be", 5: "latin-1"}
 _OPENING, _CLOSING = 6, 7
 _BOOLEAN = 0x10  # the first byte of its application tag, without its value
 _REAL, _DOUBLE = struct.Struct(">f"), struct.Struct(">d")
@@ -85,8 +86,11 @@ def unsigned(number: int) -> bytes:
 
 
 def real(number: float) -> bytes:
-    """Return an encoded REAL; raise OverflowError for a number beyond 32-bit floats."""
-    return b"\x44" + _REAL.pack(number)
+    """Return the REAL next to a number, encoded; infinity beyond its range."""
+    try:
+        return b"\x44" + _REAL.pack(number)
+    except OverflowError:
+        return b"\x44" + _REAL.pack(math.copysign(math.inf, number))
 
 
 def double(number: float) -> bytes:
@@ -115,14 +119,6 @@ def enumerated(number: int) -> bytes:
 def object_identifier(data: bytes) -> bytes:
     """Return an encoded BACnetObjectIdentifier."""
     return b"\xc4" + data
-
-
-def as_real(number: float) -> float:
-    """Return the nearest number that a REAL can have, infinity beyond its range."""
-    try:
-        return float(_REAL.unpack(_REAL.pack(number))[0])
-    except OverflowError:
-        return math.copysign(math.inf, number)
 
 
 class TagReader:
@@ -171,48 +167,41 @@ class TagReader:
         """Read an object identifier, None if something else follows, or nothing."""
         return self.object_identifier(tag) if self._is_next(tag) else None
 
-    def character_string(self, tag: int) -> str | None:
-        """Read a text with a context tag; None if its character set is not one that the server knows."""
+    def character_string(self, tag: int) -> str:
+        """Read a text with a context tag."""
         data = self._context(tag)
-        if not data:
-            raise MalformedError(RejectReason.INVALID_PARAMETER_DATA_TYPE)
-        codec = {0: "utf-8", 3: "utf-32-be", 4: "utf-16-be", 5: "latin-1"}.get(data[0])
         try:
-            return None if codec is None else data[1:].decode(codec)
-        except UnicodeDecodeError:
+            return data[1:].decode(_CHARACTER_SETS[data[0]])
+        except (IndexError, KeyError, UnicodeDecodeError):
             raise MalformedError(RejectReason.INVALID_PARAMETER_DATA_TYPE) from None
 
     def is_closing(self, tag: int) -> bool:
         """Return whether constructed data ends here; then its closing tag is read."""
-        return self._is_boundary(tag, _CLOSING)
+        return self._read_if_next(closing(tag))
 
     def expect_opening(self, tag: int) -> None:
         """Read an opening tag."""
-        if not self._is_boundary(tag, _OPENING):
+        if not self._read_if_next(opening(tag)):
             raise MalformedError(self._missing_or_invalid())
 
-    def skip_constructed(self, tag: int) -> bytes:
-        """Read constructed data with whatever is in it up to its closing tag, and return the inside."""
+    def skip_constructed(self, tag: int) -> None:
+        """Read constructed data with whatever is in it up to its closing tag."""
         self.expect_opening(tag)
-        start, depth = self._at, 1
+        depth = 1
         while depth:
-            end = self._at
             first, length = self._head()
             if first & 8 and first & 7 in {_OPENING, _CLOSING}:
                 depth += 1 if first & 7 == _OPENING else -1
             self._at += length
-        return self._data[start:end]
 
     def _is_next(self, tag: int) -> bool:
         at, data = self._at, self._data
         return at < len(data) and data[at] & 0xF8 == tag << 4 | 8 and data[at] & 7 < _OPENING
 
-    def _is_boundary(self, tag: int, kind: int) -> bool:
-        at, data = self._at, self._data
-        if at >= len(data) or data[at] != tag << 4 | 8 | kind:
-            return False
-        self._at += 1
-        return True
+    def _read_if_next(self, boundary: bytes) -> bool:
+        is_next = self._data.startswith(boundary, self._at)
+        self._at += is_next
+        return is_next
 
     def _context(self, tag: int) -> bytes:
         if not self._is_next(tag):

@@ -12,8 +12,6 @@ from gateway.config.decode import STRICT
 from gateway.config.value_types import Address, HostPort, Network, Period
 from gateway.mapping.object_types import HIGHEST_INSTANCE
 
-_RESERVED_VENDOR = 999  # never assigned to a vendor
-
 
 def _check_ipv4(address: HostPort) -> HostPort:
     try:
@@ -53,7 +51,7 @@ class BacnetConfig:
     """The device instance, which no other device in the whole BACnet network may have."""
     device_name: Annotated[str, Field(min_length=1)] | None = None
     """The device's name in the BACnet network; this gateway's name and the sink's if not written."""
-    vendor_id: Annotated[int, Field(ge=0, le=65_535)] = _RESERVED_VENDOR
+    vendor_id: Annotated[int, Field(ge=0, le=65_535)] = 999
     """The vendor identifier that ASHRAE has assigned to you; 999 is assigned to nobody."""
     allow: tuple[Network, ...] = (IPv4Network("127.0.0.0/8"),)
     """Networks whose clients are answered."""

@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from gateway.sinks.bacnet.config import BacnetConfig
     from gateway.sinks.bacnet.objects import HasProperties, PropertyTable
 
-_OPERATIONAL = 0  # BACnetDeviceStatus
-_PROTOCOL_VERSION = 1
 PROTOCOL_REVISION: Final = 14
 """That of 135-2012, which requires no Network Port objects."""
 VENDOR_NAME: Final = "Building gateway"
@@ -100,13 +98,13 @@ DEVICE_PROPERTIES: Final[PropertyTable] = {
     Property.OBJECT_IDENTIFIER: ServedProperty(lambda device: codec.object_identifier(device.identifier)),
     Property.OBJECT_NAME: ServedProperty(lambda device: codec.character_string(device.name)),
     Property.OBJECT_TYPE: _always(codec.enumerated(ObjectKind.DEVICE)),
-    Property.SYSTEM_STATUS: _always(codec.enumerated(_OPERATIONAL)),
+    Property.SYSTEM_STATUS: _always(codec.enumerated(0)),  # operational
     Property.VENDOR_NAME: _always(codec.character_string(VENDOR_NAME)),
     Property.VENDOR_IDENTIFIER: ServedProperty(lambda device: codec.unsigned(device.vendor_id)),
     Property.MODEL_NAME: _always(codec.character_string(MODEL_NAME)),
     Property.FIRMWARE_REVISION: _always(_VERSION),
     Property.APPLICATION_SOFTWARE_VERSION: _always(_VERSION),
-    Property.PROTOCOL_VERSION: _always(codec.unsigned(_PROTOCOL_VERSION)),
+    Property.PROTOCOL_VERSION: _always(codec.unsigned(1)),
     Property.PROTOCOL_REVISION: _always(codec.unsigned(PROTOCOL_REVISION)),
     Property.PROTOCOL_SERVICES_SUPPORTED: _always(_bits(EXECUTED_SERVICES, _SERVICE_BITS)),
     Property.PROTOCOL_OBJECT_TYPES_SUPPORTED: _always(_bits(_OBJECT_TYPES, _TYPE_BITS)),

@@ -57,7 +57,8 @@ class BbmdRegistration:
 
     def stop(self, own: tuple[str, int]) -> None:
         """End the registration; `own` is the device's address."""
-        self._cancel_call()
+        if self._timer is not None:
+            self._timer.cancel()
         if self._status.registration == "registered":
             entry = frames.ip_address_data(own)
             self._send(frames.bvlc(Bvlc.DELETE_FOREIGN_DEVICE_TABLE_ENTRY, entry), self.bbmd)
@@ -106,9 +107,6 @@ class BbmdRegistration:
 
     def _call_later(self, delay_s: float, callback: Callable[[], None]) -> None:
         """Replace the call to come."""
-        self._cancel_call()
-        self._timer = self._timers.call_later(delay_s, callback)
-
-    def _cancel_call(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
+        self._timer = self._timers.call_later(delay_s, callback)

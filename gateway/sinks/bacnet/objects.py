@@ -110,7 +110,7 @@ class ServedObject:
 
 
 _ENCODERS: dict[ObjectType, Callable[[Any], bytes]] = {
-    ObjectType.ANALOG_INPUT: lambda number: codec.real(codec.as_real(float(number))),
+    ObjectType.ANALOG_INPUT: lambda number: codec.real(float(number)),
     ObjectType.LARGE_ANALOG_VALUE: lambda number: codec.double(float(number)),
     ObjectType.BINARY_INPUT: lambda is_active: codec.enumerated(int(is_active)),
     ObjectType.MULTI_STATE_INPUT: codec.unsigned,
@@ -212,7 +212,7 @@ PROPERTIES: Final[dict[ObjectType, PropertyTable]] = {
         **_ALL_HAVE,
         **_INPUTS_HAVE,
         **_UNITS,
-        Property.COV_INCREMENT: optional(lambda served: codec.real(codec.as_real(served.cov_increment))),
+        Property.COV_INCREMENT: optional(lambda served: codec.real(served.cov_increment)),
     },
     ObjectType.BINARY_INPUT: {
         **_WITHOUT_TEXTS,

@@ -74,7 +74,7 @@ class BacnetServer:
                 announcement=lambda: frames.broadcast(device.i_am(), through_bbmd=True),
             )
         self.subscriptions = Subscriptions(
-            device=device.instance,
+            device_identifier=device.identifier,
             most=config.max_subscriptions,
             send=self.send,
             timers=loop,

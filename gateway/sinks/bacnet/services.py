@@ -202,7 +202,7 @@ def answer_who_has(device: Device, body: bytes) -> bytes | None:
     if identifier is not None:
         served = device.find(identifier)
     else:
-        served = device.find_name(reader.character_string(3) or "")
+        served = device.find_name(reader.character_string(3))
     reader.end()
     if served is None or not is_asked:
         return None

@@ -13,7 +13,7 @@ from gateway.sinks.bacnet import codec
 from gateway.sinks.bacnet.codec import MalformedError, RefusedServiceError, TagReader
 from gateway.sinks.bacnet.frames import Pdu
 from gateway.sinks.bacnet.notifier import Notifier, Subscriber, Subscription
-from gateway.sinks.bacnet.standard import ErrorClass, ErrorCode, ObjectKind, RejectReason
+from gateway.sinks.bacnet.standard import ErrorClass, ErrorCode, RejectReason
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -38,7 +38,7 @@ class Subscriptions:
     def __init__(
         self,
         *,
-        device: int,
+        device_identifier: bytes,
         most: int,
         send: SendApdu,
         timers: Timers,
@@ -46,8 +46,8 @@ class Subscriptions:
         clients: ClientsStatus,
         status: BacnetStatus,
     ) -> None:
-        """`device` is the device instance, `most` the number of subscriptions of all peers."""
-        self._device_identifier = codec.object_data(ObjectKind.DEVICE, device)
+        """`most` is the number of subscriptions of all peers."""
+        self._device_identifier = device_identifier
         self._most = most
         self._timers = timers
         self._log = bound_log
@@ -143,7 +143,11 @@ class Subscriptions:
 
     def _begin(self, key: tuple[Peer, int, bytes], *, is_confirmed: bool) -> Subscription:
         peer, process_id, identifier = key
-        served = self._served(identifier)
+        served = self._objects.get(identifier)
+        if served is None:
+            is_device = identifier == self._device_identifier
+            code = ErrorCode.OPTIONAL_FUNCTIONALITY_NOT_SUPPORTED if is_device else ErrorCode.UNKNOWN_OBJECT
+            raise RefusedServiceError(ErrorClass.OBJECT, code)
         subscriber = self._subscribers.get(peer) or Subscriber(peer)
         most_of_host = max(self._most // _HOSTS_AT_LEAST, 1)
         if len(self._by_key) >= self._most or self._of_host[peer.host] >= most_of_host:
@@ -158,14 +162,6 @@ class Subscriptions:
         self._by_object.setdefault(identifier, {})[subscription] = None
         self._status.subscriptions = len(self._by_key)
         return subscription
-
-    def _served(self, identifier: bytes) -> ServedObject:
-        served = self._objects.get(identifier)
-        if served is not None:
-            return served
-        if identifier == self._device_identifier:
-            raise RefusedServiceError(ErrorClass.OBJECT, ErrorCode.OPTIONAL_FUNCTIONALITY_NOT_SUPPORTED)
-        raise RefusedServiceError(ErrorClass.OBJECT, ErrorCode.UNKNOWN_OBJECT)
 
     def _end(self, subscription: Subscription) -> None:
         peer, identifier = subscription.subscriber.peer, subscription.served.identifier

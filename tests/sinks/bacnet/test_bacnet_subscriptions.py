@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
     from gateway.sinks.bacnet.objects import ServedObject
 
+_DEVICE = codec.object_data(8, 3101)
 _PEER, _OTHER = Peer("192.0.2.7", 47808), Peer("192.0.2.1", 47808, 12, b"\x05")
 
 
@@ -50,7 +51,7 @@ class _Device:
         self.status = BacnetStatus()
         self.subscribers = {peer: SimulatedSubscriber(peer) for peer in (_PEER, _OTHER)}
         self.subscriptions = Subscriptions(
-            device=3101,
+            device_identifier=_DEVICE,
             most=most,
             send=self._send,
             timers=self.time,
@@ -409,7 +410,6 @@ def _assert_no_space(device: _Device, served: ServedObject, peer: Peer) -> None:
 
 _SERVED = analog_input(1)
 _MISSING = codec.object_data(0, 2)
-_DEVICE = codec.object_data(8, 3101)
 
 
 @pytest.mark.parametrize(
