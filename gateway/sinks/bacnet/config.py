@@ -27,6 +27,7 @@ Ipv4Address = Annotated[
     AfterValidator(_check_ipv4),
     WithJsonSchema({"type": "string", "pattern": rf"^{_IPV4}:[0-9]{{1,5}}$"}),
 ]
+_Ipv4Host = Annotated[IPv4Address, WithJsonSchema({"type": "string", "pattern": f"^{_IPV4}$"})]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, config=STRICT)
@@ -55,9 +56,7 @@ class BacnetConfig:
     """The vendor identifier that ASHRAE has assigned to you; 999 is assigned to nobody."""
     allow: tuple[Network, ...] = (IPv4Network("127.0.0.0/8"),)
     """Networks whose clients are answered."""
-    broadcast: Annotated[IPv4Address, WithJsonSchema({"type": "string", "pattern": f"^{_IPV4}$"})] | None = (
-        None
-    )
+    broadcast: _Ipv4Host | None = None
     """The broadcast address of the network; that of the interface which has `listen` if not written."""
     foreign_device: ForeignDevice | None = None
     """Register at a BBMD, where the BMS is in another network."""

@@ -35,9 +35,9 @@ class BbmdRegistration:
         timers: Timers,
         status: BacnetStatus,
         bound_log: structlog.BoundLogger,
-        announcement: Callable[[], bytes],
+        announcement: bytes,
     ) -> None:
-        """`send` sends a datagram; `announcement` returns the one to distribute once it is registered."""
+        """`send` sends a datagram; `announcement` is the one to distribute once it is registered."""
         self.bbmd = (config.bbmd.host, config.bbmd.port)
         self._ttl_s = config.ttl
         self._send = send
@@ -94,7 +94,7 @@ class BbmdRegistration:
         if self._status.registration != "registered":
             self._status.registration = "registered"
             self._log.info("bacnet.registered")
-            self._send(self._announcement(), self.bbmd)
+            self._send(self._announcement, self.bbmd)
 
     def _mark_failed(self, reason: str, *, is_certain: bool) -> None:
         """Register again later; the last registration holds until it lapses, unless the BBMD refuses."""

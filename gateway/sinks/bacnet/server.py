@@ -54,7 +54,6 @@ class BacnetServer:
     ) -> None:
         self._device = device
         self._config = config
-        self._broadcasts: list[str] = []
         self._clients = clients
         self._status = status
         self._log = _log.bind(sink=sink)
@@ -71,7 +70,7 @@ class BacnetServer:
                 timers=loop,
                 status=status,
                 bound_log=self._log,
-                announcement=lambda: frames.broadcast(device.i_am(), through_bbmd=True),
+                announcement=frames.broadcast(device.i_am(), through_bbmd=True),
             )
         self.subscriptions = Subscriptions(
             device_identifier=device.identifier,
@@ -89,20 +88,20 @@ class BacnetServer:
         """Answer from now on; raise OSError if the address cannot be used."""
         self._sockets.listen(self._config.listen)
 
-    def listen_for_broadcasts(self) -> None:
-        """Answer broadcasts, too; raise OSError if the network's broadcast address cannot be used."""
-        self._broadcasts = broadcast_addresses(self._config)
-        if not self._broadcasts:
-            host = self._config.listen.host
+    def announce(self) -> None:
+        """Broadcast which device this is, and answer broadcasts, too; register at the BBMD, if there is one.
+
+        Raise OSError if the network's broadcast address cannot be used.
+        """
+        host, port = self._config.listen.host, self._config.listen.port
+        broadcasts = broadcast_addresses(self._config)
+        if not broadcasts:
             self._log.warning(
                 "bacnet.no_broadcasts", reason=f"no network with broadcasts has {host}", write="`broadcast`"
             )
-        self._sockets.listen_for_broadcasts(self._broadcasts)
-
-    def announce(self) -> None:
-        """Broadcast which device this is; in other networks, once the BBMD has it registered."""
-        for address in self._broadcasts:
-            self._sockets.send(frames.broadcast(self._device.i_am()), (address, self._config.listen.port))
+        self._sockets.listen_for_broadcasts(broadcasts)
+        for address in broadcasts:
+            self._sockets.send(frames.broadcast(self._device.i_am()), (address, port))
         if self._registration is not None:
             self._registration.start()
 

@@ -59,27 +59,22 @@ class BacnetSink:
         self._server = BacnetServer(
             self._device, self._config, sink=self._name, clients=self._clients, status=self._bacnet
         )
-        try:
-            self._listen(self._server)
-        except GatewayError:
-            self._server.close()
-            raise
-        self._server.announce()
+        self._open(self._server)
         self._status.state = "up"
         return self
 
-    def _listen(self, server: BacnetServer) -> None:
-        place = f"sink {self._name}: cannot"
+    def _open(self, server: BacnetServer) -> None:
+        action, advice = f"listen on {self._config.listen}", "`listen` must be an address of this machine"
         try:
             server.listen()
+            action, advice = "receive broadcasts", "write the broadcast address of its network as `broadcast`"
+            server.announce()
         except OSError as error:
-            advice = _advice(error, "`listen` must be an address of this machine")
-            raise GatewayError(f"{place} listen on {self._config.listen}: {advice}") from error
-        try:
-            server.listen_for_broadcasts()
-        except OSError as error:
-            advice = _advice(error, "write the broadcast address of its network as `broadcast`")
-            raise GatewayError(f"{place} receive broadcasts: {advice}") from error
+            server.close()
+            if error.errno == errno.EADDRINUSE:
+                advice = "another BACnet program of this machine has the port: stop it, or change `listen`"
+            reason = system_reason(error)
+            raise GatewayError(f"sink {self._name}: cannot {action}: {reason}; {advice}") from error
 
     async def __aexit__(
         self,
@@ -134,8 +129,3 @@ class BacnetSink:
 def _revision() -> int:
     """Return a revision of the database that grows over restarts: Unix seconds."""
     return now_ms() // 1000
-
-
-def _advice(error: OSError, otherwise: str) -> str:
-    in_use = "another BACnet program of this machine has the port: stop it, or change `listen`"
-    return f"{system_reason(error)}; {in_use if error.errno == errno.EADDRINUSE else otherwise}"

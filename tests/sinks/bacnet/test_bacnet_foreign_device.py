@@ -39,7 +39,7 @@ class _Bbmd:
             timers=self.time,
             status=self.status,
             bound_log=structlog.get_logger().bind(sink="bac"),
-            announcement=lambda: _I_AM,
+            announcement=_I_AM,
         )
         self.registration.start()
 
