@@ -76,11 +76,11 @@ class BacnetRig:
 class RawClient:
     """A UDP socket. `ask` sends frames to the device and returns the next frame that comes."""
 
-    def __init__(self, port: int, *, host: str = "127.0.0.3", within_s: float = 5.0) -> None:
+    def __init__(self, port: int, *, host: str = "127.0.0.3", within_s: float = 60.0) -> None:
         """`port` is the device's."""
         self.device = (HOST, port)
         self.received: list[bytes] = []
-        self._within_s = within_s
+        self.within_s = within_s
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self._socket.setblocking(False)  # noqa: FBT003 - has no keyword
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
@@ -99,7 +99,7 @@ class RawClient:
 
     async def receive(self) -> bytes:
         """Return the next frame."""
-        async with asyncio.timeout(self._within_s):
+        async with asyncio.timeout(self.within_s):
             self.received.append(await asyncio.get_running_loop().sock_recv(self._socket, 2048))
         frame = self.received[-1]
         assert frames.split_datagram(frame, self.device) is not None, "its length is wrong"

@@ -39,7 +39,7 @@ async def test_a_relay_records_frames_which_tshark_judges() -> None:
     async with bacpypes(address := f"127.0.0.2:{free_port()}", instance=3101) as device:
         await device.show(1, 21.5)
         with FrameRelay(address) as relay:
-            async with bacnet_client(Maker.BACNET_JS, relay.address, answer_within_s=2) as client:
+            async with bacnet_client(Maker.BACNET_JS, relay.address, answer_within_s=5) as client:
                 assert (await client.discover()).address == relay.address
                 await client.read("analog-input,1", "present-value")
                 relay.is_lost = relay.from_device.__contains__

@@ -128,13 +128,14 @@ async def test_discovery_through_a_bbmd() -> None:
 
 async def test_a_bbmd_outside_of_allow() -> None:
     """It forwards, but what it asks itself is not answered."""
-    with RawClient(free_port(), within_s=0.3) as bbmd:
+    with RawClient(free_port()) as bbmd:
         foreign_device = ForeignDevice(bbmd=HostPort(*bbmd.peer.address))
         allow = (IPv4Network("192.0.2.0/24"),)
         rig = BacnetRig([make_object("ZN-T")], foreign_device=foreign_device, allow=allow)
         bbmd.device = (HOST, rig.port)
         async with rig.make_sink():
             assert await bbmd.receive() == frames.bvlc(Bvlc.REGISTER_FOREIGN_DEVICE, b"\x01\x2c")
+            bbmd.within_s = 0.3
             for property_number in (85, 28):
                 with pytest.raises(TimeoutError):
                     await bbmd.read(0, 1, property_number)
@@ -149,4 +150,5 @@ async def test_forwarded_requests() -> None:
             forwarded = frames.bvlc(Bvlc.FORWARDED_NPDU, frames.ip_address_data(client.peer.address) + who_is)
             with pytest.raises(TimeoutError):
                 await client.ask(forwarded)
+            client.within_s = 60
             assert (await client.ask(frames.bvlc(Bvlc.ORIGINAL_UNICAST, who_is)))[6] == 0x10
