@@ -31,7 +31,7 @@ Values = list[Any]
 
 _HERE = Path(__file__).parent
 MODULES = REPOSITORY / ".venv" / "bacnet-clients" / "node_modules"
-_WITHIN_S = 30.0
+_WITHIN_S = 60.0
 
 
 class Maker(StrEnum):

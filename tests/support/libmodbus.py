@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_ANSWER_WITHIN_S = 30
+_ANSWER_WITHIN_S = 60
 _library: Any = ctypes.CDLL("libmodbus.so.5", use_errno=True)
 _library.modbus_new_tcp.restype = ctypes.c_void_p
 _library.modbus_strerror.restype = ctypes.c_char_p

@@ -70,6 +70,6 @@ class SparkplugRig:
         self.latest = latest or self.latest
         self.sink.prepare(PointTable(points), self.latest)(())
 
-    async def until(self, state: str, *, timeout_s: float = 10.0) -> None:
+    async def until(self, state: str, *, timeout_s: float = 60.0) -> None:
         """Wait for a state of the sink."""
         await until(lambda: self.status.state == state, within_s=timeout_s)

@@ -87,7 +87,9 @@ async def test_after_a_reload_all_births_follow_the_new_table(broker: Mosquitto)
         same, other = twin(TEMPERATURE), twin(SUPPLY, unit_of_measure="degF")
         rig.swap(same, other, make_point("NEW/T"))
         await host.until(lambda: len(host.seen) == 5)
-        await rig.deliver(make_update(same, 21.5), make_update(other, 43.7), make_update(TEMPERATURE, 1.0))
+        at_ms = now_ms()  # of all three: same and TEMPERATURE have one name, and a later one would be newer
+        values = ((same, 21.5), (other, 43.7), (TEMPERATURE, 1.0))
+        await rig.deliver(*(make_update(point, value, time_ms=at_ms) for point, value in values))
         await rig.deliver(make_update(same, 22.0))
         await host.catch_up()
         assert host.order[:2] == ["DDEATH GONE", "NBIRTH"]
