@@ -150,27 +150,25 @@ def _text_error(text: str) -> str | None:
     size = len(text.encode("utf-8", "replace"))
     if size <= _LONGEST_TEXT:
         return None
-    held = f"{ObjectType.CHARACTERSTRING_VALUE} holds {_LONGEST_TEXT:,} bytes of text, not {size:,}"
+    held = f"characterstring-value holds {_LONGEST_TEXT:,} bytes of text, not {size:,}"
     return f"{held}: if that is usual, write `bacnet: false`"
 
 
 def _state_error(states: Sequence[Scalar], value: Scalar) -> str:
     known = short_list([str(each) for each in states])
-    return (
-        f"{value!r} is no state of its {ObjectType.MULTI_STATE_INPUT}, which has {known}: write it into `map`"
-    )
+    return f"{value!r} is no state of its multi-state-input, which has {known}: write it into `map`"
 
 
 def _binary_error(value: Scalar) -> str:
-    other = ObjectType.CHARACTERSTRING_VALUE if isinstance(value, str) else ObjectType.ANALOG_INPUT
+    other = "characterstring-value" if isinstance(value, str) else "analog-input"
     advice = f"write a `map` to 0 and 1, or `bacnet: {{object: {other}}}`"
-    return f"{ObjectType.BINARY_INPUT} holds 0, 1, true or false, not {value!r}: {advice}"
+    return f"binary-input holds 0, 1, true or false, not {value!r}: {advice}"
 
 
 def _number_error(kind: ObjectType, value: str | float) -> str | None:
     if isinstance(value, str):
-        advice = f"write a `map`, or `bacnet: {{object: {ObjectType.CHARACTERSTRING_VALUE}}}`"
+        advice = "write a `map`, or `bacnet: {object: characterstring-value}`"
         return f"{kind} holds numbers, not the text {value!r}: {advice}"
     if kind is ObjectType.ANALOG_INPUT and not abs(value) <= _HIGHEST_REAL:
-        return f"{value!r} is beyond {kind}: write `bacnet: {{object: {ObjectType.LARGE_ANALOG_VALUE}}}`"
+        return f"{value!r} is beyond analog-input: write `bacnet: {{object: large-analog-value}}`"
     return None

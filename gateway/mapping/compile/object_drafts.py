@@ -67,6 +67,6 @@ def draft_object(
         place.report(problem, "on_stale", "value")
     for index, bound in enumerate(conversion.range or ()):
         if shape.type is ObjectType.ANALOG_INPUT and abs(bound) > EXACT_TO:
-            message = f"{shape.type} skips whole numbers beyond {EXACT_TO:,}: write `bacnet: {{object: %s}}`"
-            place.warn(message % ObjectType.LARGE_ANALOG_VALUE, "range", index)
+            skips = f"analog-input skips whole numbers beyond {EXACT_TO:,}"
+            place.warn(f"{skips}: write `bacnet: {{object: large-analog-value}}`", "range", index)
     return ObjectDraft(sinks, shape, own.instance)
