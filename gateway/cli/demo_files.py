@@ -31,6 +31,7 @@ _MODBUS_SINK = '  "{name}": {{type: modbus_server, listen: "127.0.0.1:{port}"}}\
 _BACNET_SINK = '  "{name}": {{type: bacnet, listen: "127.0.0.2:{port}", device: {device}}}\n'
 _DEVICE = 3101
 _BACNET_PORT = 47808
+_MOST_DEMOS = 50
 _TOKEN_FOR_S = 365 * 24 * 3600
 _SETTINGS = """\
 # The settings of a running `gateway demo`; they are gone when it ends.
@@ -124,18 +125,23 @@ def demo_token(now_s: float) -> str:
 
 @contextmanager
 def demo_ports() -> Iterator[Ports]:
-    """Yield the usual ports, or for each that is taken, one that is free now.
+    """Yield the usual ports; of demos that run at once, each next one has the next ports.
 
-    Of demos that run at once, only one gets usual ports, even before it listens there.
+    A port that is taken is replaced by any that is free now.
     """
-    with socket.socket(socket.AF_UNIX) as first:
-        try:
-            first.bind("\0gateway-demo")  # not a file: the kernel has this name once, until we end
-            usual, bacnet = _USUAL_PORTS, _BACNET_PORT
-        except OSError:
-            usual, bacnet = dict.fromkeys(_USUAL_PORTS, 0), 0
-        ports = {name: _free_port(port) for name, port in usual.items()}
-        yield Ports(**ports, bacnet=_free_udp_port(bacnet))
+    with socket.socket(socket.AF_UNIX) as place:
+        number = _bind_number(place)
+        ports = {name: _free_port(usual + number) for name, usual in _USUAL_PORTS.items()}
+        yield Ports(**ports, bacnet=_free_udp_port(_BACNET_PORT + number))
+
+
+def _bind_number(place: socket.socket) -> int:
+    """Return the first number that no other demo has; it is ours until the socket is closed."""
+    for number in range(_MOST_DEMOS):
+        with suppress(OSError):
+            place.bind(f"\0gateway-demo-{number}")  # not a file: the kernel has such a name once
+            return number
+    return _MOST_DEMOS
 
 
 def _free_port(usual: int) -> int:

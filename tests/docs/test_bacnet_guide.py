@@ -66,7 +66,7 @@ def reader(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Reader]:
     folder = tmp_path_factory.mktemp("bms")
     with running_demo(folder) as demo:
         port, config = demo.find(r"whois 127\.0\.0\.2:(\d+)"), str(demo.config)
-        stand_ins = {"47808": port, "47809": str(free_port()), SETTINGS: config, EXAMPLE: config}
+        stand_ins = {"47809": str(free_port()), "47808": port, SETTINGS: config, EXAMPLE: config}
         stand_ins |= BUSY_MACHINE
         reader = Reader(folder, stand_ins)
         for kind, name, text in GUIDE.blocks:
