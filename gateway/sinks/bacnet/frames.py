@@ -94,14 +94,6 @@ class ConfirmedRequest(NamedTuple):
     priority: int
 
 
-class SegmentAck(NamedTuple):
-    """The receiver of segments has all up to `sequence`, and accepts `window` more."""
-
-    invoke_id: int
-    sequence: int
-    window: int
-
-
 def split_datagram(datagram: bytes, source: tuple[str, int]) -> tuple[int, bytes, tuple[str, int]] | None:
     """Return the BVLC function, its data, and the address of the sender; None if it is no BVLC frame.
 
@@ -189,25 +181,17 @@ def read_confirmed_request(apdu: bytes, priority: int) -> ConfirmedRequest | Non
     """Return a request, None if it is cut off. Of a segmented one, `service` is `SEGMENTED`."""
     if len(apdu) < 4:  # noqa: PLR2004 - type, sizes, invoke id, service
         return None
-    first, sizes, invoke_id = apdu[0], apdu[1], apdu[2]
+    first, sizes, invoke_id, service = apdu[:4]
     code = sizes & 0x0F
-    is_segmented = bool(first & 0x08)
     return ConfirmedRequest(
         invoke_id=invoke_id,
-        service=SEGMENTED if is_segmented else apdu[3],
+        service=SEGMENTED if first & 0x08 else service,
         body=apdu[4:],
         max_apdu=_MAX_APDU_CODES[code] if code < len(_MAX_APDU_CODES) else MAX_APDU,
         accepts_segments=bool(first & 0x02),
         max_segments=_MAX_SEGMENTS_CODES[sizes >> 4 & 7],
         priority=priority,
     )
-
-
-def read_segment_ack(apdu: bytes) -> SegmentAck | None:
-    """Return the acknowledgement of segments, None if it is cut off."""
-    if len(apdu) < 4:  # noqa: PLR2004 - type, invoke id, sequence, window
-        return None
-    return SegmentAck(*apdu[1:4])
 
 
 def confirmed_request(service: int, invoke_id: int, body: bytes) -> bytes:

@@ -10,7 +10,7 @@ from gateway.sinks.bacnet.standard import AbortReason
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from gateway.sinks.bacnet.frames import ConfirmedRequest, Peer, SegmentAck
+    from gateway.sinks.bacnet.frames import ConfirmedRequest, Peer
 
 SEGMENT_TIMEOUT_S: Final = 2.0
 """How long an acknowledgement of segments may take (APDU_Segment_Timeout)."""
@@ -70,17 +70,17 @@ class SegmentedAnswer:
         """Return the segments to send: those that are not acknowledged, as many as the receiver takes."""
         return [self._segment(number) for number in range(self._first, self._end())]
 
-    def acknowledge(self, ack: SegmentAck) -> bool:
+    def acknowledge(self, sequence: int, window: int) -> bool:
         """Go on behind the last segment that the receiver has; return False if it is none of the window.
 
         A negative acknowledgement names the last segment before the missing one, and so does the same.
         One that comes late or twice names a segment that was acknowledged before.
         """
-        newly_received = (ack.sequence - self._first + 1) & 0xFF
+        newly_received = (sequence - self._first + 1) & 0xFF
         if not 0 < newly_received <= self._end() - self._first:
             return False
         self._first += newly_received
-        self._window = min(max(ack.window, 1), WINDOW)
+        self._window = min(max(window, 1), WINDOW)
         self.repetitions = 0
         return True
 
@@ -119,7 +119,7 @@ class SegmentedAnswers:
         self.end(peer, request.invoke_id)
         return False
 
-    def answer(self, request: ConfirmedRequest, peer: Peer, apdu: bytes) -> None:
+    def send(self, request: ConfirmedRequest, peer: Peer, apdu: bytes) -> None:
         """Send an answer, a ComplexACK in segments if it is long; abort if the peer cannot take it."""
         if len(apdu) > request.max_apdu:
             answer = SegmentedAnswer(request, apdu[frames.COMPLEX_ACK_HEADER :])
@@ -130,17 +130,18 @@ class SegmentedAnswers:
             apdu = frames.abort(request.invoke_id, reason)
         self._send(apdu, peer, priority=request.priority)
 
-    def acknowledge(self, ack: SegmentAck, peer: Peer) -> None:
-        """Send the segments behind those that the peer has."""
-        known = self._answers.get((peer, ack.invoke_id))
-        if known is None:
+    def receive_ack(self, apdu: bytes, peer: Peer) -> None:
+        """Apply a SegmentACK: send the segments behind those that the peer has."""
+        if len(apdu) < 4:  # noqa: PLR2004 - type, invoke id, sequence, window
+            return
+        _, invoke_id, sequence, window = apdu[:4]
+        known = self._answers.get((peer, invoke_id))
+        if known is None or not known[0].acknowledge(sequence, window):
             return
         answer, timer = known
-        if not answer.acknowledge(ack):
-            return
         timer.cancel()
         if answer.is_complete:
-            del self._answers[peer, ack.invoke_id]
+            del self._answers[peer, invoke_id]
         else:
             self._send_window(answer, peer)
 

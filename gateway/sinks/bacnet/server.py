@@ -61,7 +61,7 @@ class BacnetServer:
         self._is_allowed = lru_cache(_MOST_HOSTS)(self._find_allowed)
         self._sockets = UdpSockets(self._receive)
         loop = asyncio.get_running_loop()
-        self._segmented = SegmentedAnswers(self.send, loop)
+        self._answers = SegmentedAnswers(self.send, loop)
         self._registration: BbmdRegistration | None = None
         if config.foreign_device is not None:
             self._registration = BbmdRegistration(
@@ -108,7 +108,7 @@ class BacnetServer:
     def close(self) -> None:
         """End all subscriptions, answers and the registration, and close the sockets."""
         self.subscriptions.close()
-        self._segmented.close()
+        self._answers.close()
         if self._registration is not None:
             self._registration.stop((self._config.listen.host, self._config.listen.port))
         self._sockets.close()
@@ -178,11 +178,9 @@ class BacnetServer:
             if request is not None:
                 self._answer_confirmed(request, peer)
         elif kind == Pdu.SEGMENT_ACK:  # by whichever role: node-bacnet acknowledges in that of a server
-            ack = frames.read_segment_ack(apdu)
-            if ack is not None:
-                self._segmented.acknowledge(ack, peer)
+            self._answers.receive_ack(apdu, peer)
         elif kind == Pdu.ABORT and not apdu[0] & _BY_SERVER:
-            self._segmented.end(peer, apdu[1])
+            self._answers.end(peer, apdu[1])
         elif kind in _ANSWERS:
             self.subscriptions.receive_answer(apdu, peer)
 
@@ -199,7 +197,7 @@ class BacnetServer:
     def _answer_confirmed(self, request: ConfirmedRequest, peer: Peer) -> None:
         """Execute a request, and send its answer, or why there is none."""
         self._count_request(peer.host)
-        if self._segmented.is_repeated(request, peer):
+        if self._answers.is_repeated(request, peer):
             return
         invoke_id = request.invoke_id
         try:
@@ -210,7 +208,7 @@ class BacnetServer:
             answer = frames.error(invoke_id, request.service, error.encoded)
         except AnswerTooLongError:
             answer = frames.abort(invoke_id, AbortReason.BUFFER_OVERFLOW)
-        self._segmented.answer(request, peer, answer)
+        self._answers.send(request, peer, answer)
 
     def _execute(self, request: ConfirmedRequest, peer: Peer) -> bytes:
         invoke_id, service, body = request.invoke_id, request.service, request.body

@@ -152,4 +152,3 @@ def test_any_bytes_are_a_packet_or_none(data: bytes, function: int, rest: bytes)
         packet = frames.read_npdu(npdu, SOURCE, is_broadcast=False)
         apdu = packet.apdu if packet is not None else data
         frames.read_confirmed_request(apdu, 0)
-        frames.read_segment_ack(apdu)

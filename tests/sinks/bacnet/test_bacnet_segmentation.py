@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.bacnet_network import ReceivingClient, SimulatedTime
 
-from gateway.sinks.bacnet.frames import ConfirmedRequest, Pdu, Peer, complex_ack, read_segment_ack, unicast
+from gateway.sinks.bacnet.frames import ConfirmedRequest, Pdu, Peer, complex_ack, unicast
 from gateway.sinks.bacnet.segmentation import RETRIES, SEGMENT_TIMEOUT_S, SegmentedAnswers
 from gateway.sinks.bacnet.standard import AbortReason, ConfirmedService
 
@@ -53,7 +53,7 @@ class _Connection:
 
     def answer(self, request: ConfirmedRequest, body: bytes, *, peer: Peer = _PEER) -> None:
         """Let the server answer with data."""
-        self.answers.answer(request, peer, complex_ack(request.invoke_id, _SERVICE, body))
+        self.answers.send(request, peer, complex_ack(request.invoke_id, _SERVICE, body))
 
     def _to_client(self, apdu: bytes, peer: Peer, *, expects_reply: bool = False, priority: int = 0) -> bool:
         is_segment = apdu[0] >> 4 == Pdu.COMPLEX_ACK and bool(apdu[0] & 0x08)
@@ -64,10 +64,8 @@ class _Connection:
         return True
 
     def _to_server(self, apdu: bytes) -> None:
-        ack = read_segment_ack(apdu)
-        assert ack is not None
         for delay in self._passes():
-            self.time.call_later(delay, self.answers.acknowledge, ack, _PEER)
+            self.time.call_later(delay, self.answers.receive_ack, apdu, _PEER)
 
 
 _bodies = st.integers(48, 45 * 600).map(lambda size: bytes(at * 7 % 251 for at in range(size)))
@@ -121,9 +119,7 @@ def test_foreign_acknowledgements(window: int, sequence: int, negative: bool) ->
     """An acknowledgement of segments that were not sent changes nothing."""
     connection = _Connection(window=4, passes=list)
     connection.answer(_request(), bytes(450))
-    ack = read_segment_ack(bytes((0x40 | (2 if negative else 0), 7, sequence, window)))
-    assert ack is not None
-    connection.answers.acknowledge(ack, _PEER)
+    connection.answers.receive_ack(bytes((0x40 | (2 if negative else 0), 7, sequence, window)), _PEER)
     numbers = [apdu[2] for apdu in connection.sent]
     assert numbers == ([0, *range(1, min(window, 16, 9) + 1)] if sequence == 0 else [0])
 
@@ -133,9 +129,7 @@ def test_negative_acknowledgement() -> None:
     connection = _Connection(window=4, passes=list)
     connection.answer(_request(), bytes(450))
     for first, sequence, window in ((0x40, 0, 4), (0x42, 2, 2)):
-        ack = read_segment_ack(bytes((first, 7, sequence, window)))
-        assert ack is not None
-        connection.answers.acknowledge(ack, _PEER)
+        connection.answers.receive_ack(bytes((first, 7, sequence, window)), _PEER)
     assert [apdu[2] for apdu in connection.sent] == [0, 1, 2, 3, 4, 3, 4]
 
 
