@@ -25,9 +25,10 @@ if TYPE_CHECKING:
 GUIDE = Guide("docs/bacnet.md")
 SETTINGS = "/tmp/gateway-demo-*/gateway.yaml"  # noqa: S108 - where the demo writes
 EXAMPLE = "config/gateway.yaml"
-BUSY_MACHINE = {  # waits for the subscription, and takes longer for the command that sends
-    "node subscribe.js &": "node subscribe.js | tee came &",
+BUSY_MACHINE = {  # waits for the subscription, lets sending take longer, and keeps lines of both apart
+    "node subscribe.js &": "node subscribe.js >came &",
     "sleep 2": "until grep -q NaN came; do sleep 0.1; done",
+    "\nwait\n": "\nwait\ncat came\n",
     "-50 seconds": "-30 seconds",
 }
 

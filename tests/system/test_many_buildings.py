@@ -34,13 +34,19 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ManyBuildings]:
 
 @asynccontextmanager
 async def load(fleet: ManyBuildings, name: str) -> AsyncIterator[DeliveryLedger]:
-    """Post to the fleet within the context, about assets of every site; all is answered at its end."""
+    """Post to the fleet within the context, about assets of every site.
+
+    At its end all is answered, and every gateway that was killed is there again.
+    """
     ledger = fleet.ledger(name)
     running = asyncio.create_task(ledger.run())
     yield ledger
     await ledger.until_answered(30)
     ledger.stop()
     await running
+    for box in fleet.boxes:
+        if box.process is not None:
+            await asyncio.to_thread(box.wait_until_ready, box.process)
 
 
 async def kill(ledger: DeliveryLedger, *parts: Part) -> None:
