@@ -375,7 +375,7 @@ async def test_a_consumer_that_is_paused_later_is_noticed(
                 assert await consumer.next_messages() == []
 
         with pytest.raises(TransientError, match="hq-tower is paused until"):
-            await asyncio.wait_for(fetch(), 10)
+            await asyncio.wait_for(fetch(), 60)
 
 
 @pytest.mark.parametrize(("stream", "consumer"), [("OTHER", CONSUMER), (STREAM, "other")])
