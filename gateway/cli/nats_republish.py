@@ -133,14 +133,8 @@ class Republishing:
         self.is_stopping = True
 
     async def _publish_on_one_connection(self) -> None:
-        publisher: StreamPublisher | None = None
-
-        def report(error: Exception) -> None:
-            if publisher is not None:
-                publisher.report_error(error)
-
         async with open_connection(
-            self.config, setting=f"sinks.{self.sink}", name=self.settings.name, on_error=report
+            self.config, setting=f"sinks.{self.sink}", name=self.settings.name
         ) as connection:
             publisher = StreamPublisher(
                 connection,

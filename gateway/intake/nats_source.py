@@ -18,7 +18,7 @@ from gateway.backoff import Backoff
 from gateway.errors import EventError, GatewayError, JournalError, TransientError
 from gateway.events import CLOCK_LEAD_MS, keep_apart, parse_event
 from gateway.intake.pull_consumer import PullConsumer
-from gateway.jetstream.connection import denied_text, open_connection
+from gateway.jetstream.connection import open_connection
 from gateway.jetstream.subjects import RECEIVED, VERIFIED_BY
 from gateway.logs import internal_error_text
 from gateway.model import Origin
@@ -67,7 +67,6 @@ class NatsSource:
         self._event_log = event_log
         self._status = status
         self._clock_ms = clock_ms
-        self._consumer: PullConsumer | None = None  # on the present connection
         self._arrived = asyncio.Event()  # something, or the end
         self._stopping = asyncio.Event()
         self._has_ended = asyncio.Event()
@@ -97,13 +96,11 @@ class NatsSource:
 
     async def _connect_and_consume(self, backoff: Backoff) -> None:
         config = self._config
-        async with open_connection(
-            config, setting="source", name=self._gateway, on_error=self._report_error
-        ) as connection:
-            self._consumer = PullConsumer(
+        async with open_connection(config, setting="source", name=self._gateway) as connection:
+            consumer = PullConsumer(
                 connection, stream=config.stream, consumer=config.consumer, arrived=self._arrived
             )
-            await self._consume(self._consumer, backoff)
+            await self._consume(consumer, backoff)
             await connection.flush(timeout=1)
 
     async def _consume(self, consumer: PullConsumer, backoff: Backoff) -> None:
@@ -214,12 +211,6 @@ class NatsSource:
             self._log.warning(f"source.{state}", reason=reason)
         status.state = state
         status.record_error(reason, at_ms=self._clock_ms())
-
-    def _report_error(self, error: Exception) -> None:
-        """Give up the connection if a permission is missing: nothing else would answer then."""
-        reason = denied_text(error)
-        if reason is not None and self._consumer is not None:
-            self._consumer.fail(reason)
 
     async def _pause(self, seconds: float) -> None:
         """Wait, but not if the gateway stops."""

@@ -70,7 +70,8 @@ class PullConsumer:
         self._is_idle = False  # the last request ended without all of its messages
         self._heard_s = 0.0
         self._failure: TransientError | None = None
-        client.lost.add_done_callback(lambda lost: self.fail(lost.result()))
+        client.lost.add_done_callback(lambda lost: self._fail(lost.result()))
+        client.on_denied = self._fail
 
     async def start(self) -> ConsumerState:
         """Begin at the first message that is not acknowledged; raise TransientError if it cannot."""
@@ -117,7 +118,7 @@ class PullConsumer:
         for delivery in deliveries:
             await self._client.publish(delivery.message.reply, b"+ACK")
 
-    def fail(self, reason: str) -> None:
+    def _fail(self, reason: str) -> None:
         """Let `next_messages` raise, after what has arrived in order."""
         self._failure = self._failure or TransientError(reason)
         self._arrived.set()
@@ -128,7 +129,7 @@ class PullConsumer:
             async with asyncio.timeout(max(0.0, left_s)):
                 await self._arrived.wait()
         except TimeoutError:
-            self.fail(f"the server has sent nothing for {_SILENT_S:.0f} s")
+            self._fail(f"the server has sent nothing for {_SILENT_S:.0f} s")
 
     async def _request(self) -> None:
         """Request as many messages as may be delivered together: a number of them, and of bytes."""
@@ -155,7 +156,7 @@ class PullConsumer:
             if status in _ENDED or description == _ENOUGH_BYTES:
                 self._is_idle, self._requested = status in _ENDED, 0
             elif status != _HEARTBEAT and description != _ENOUGH_MESSAGES:
-                self.fail(f"the server ended the request: {description or status}")
+                self._fail(f"the server ended the request: {description or status}")
         self._arrived.set()
 
     def _receive_message(self, message: Msg) -> None:
@@ -163,11 +164,11 @@ class PullConsumer:
         offset = 2 if len(parts) <= 9 else 4  # noqa: PLR2004 - the longer form has a domain and an account
         stream, consumer, _, seq, number, stored_ns, pending = parts[offset : offset + 7]
         if (stream, consumer) != (self._stream, self._consumer):
-            self.fail(
+            self._fail(
                 f"a message of stream {stream}, consumer {consumer} has come: who publishes to our inbox?"
             )
         elif int(number) != self._expected:
-            self.fail(
+            self._fail(
                 f"a message is missing: it was lost, or another gateway reads the consumer {self._consumer}"
                 " too, which must be this one's alone"
             )

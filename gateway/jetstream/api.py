@@ -11,14 +11,13 @@ from nats.errors import Error as NatsError
 from nats.errors import NoRespondersError
 
 from gateway.errors import ForbiddenError, GatewayError, TransientError
-from gateway.jetstream.connection import denied_text, error_reason, open_connection
+from gateway.jetstream.connection import error_reason, open_connection
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
 
-    from nats.aio.client import Client
-
     from gateway.jetstream.config import NatsConfig
+    from gateway.jetstream.connection import NatsConnection
 
 Document = dict[str, Any]
 
@@ -33,16 +32,8 @@ class JetStreamApi:
     server's words if it refuses.
     """
 
-    def __init__(self) -> None:
-        """`client` is set by `open_api`."""
-        self.client: Client
-        self._denied: asyncio.Future[str] | None = None
-
-    def report(self, error: Exception) -> None:
-        """Take in what the server reports beside answers: that is how it refuses a missing permission."""
-        reason = denied_text(error)
-        if reason is not None and self._denied is not None and not self._denied.done():
-            self._denied.set_result(reason)
+    def __init__(self, client: NatsConnection) -> None:
+        self.client = client
 
     async def stream(self, name: str) -> Document | None:
         """Return configuration and state of a stream, None if there is none."""
@@ -70,14 +61,20 @@ class JetStreamApi:
     async def _ask(
         self, subject: str, document: Mapping[str, Any] | None = None, *, absent: int | None = None
     ) -> Document | None:
-        self._denied = asyncio.get_running_loop().create_future()
+        denied: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+
+        def deny(reason: str) -> None:
+            if not denied.done():
+                denied.set_result(reason)
+
+        self.client.on_denied = deny
         payload = b"" if document is None else orjson.dumps(document)
         request = asyncio.ensure_future(self.client.request(subject, payload, timeout=_ANSWER_WITHIN_S))
-        either: set[asyncio.Future[Any]] = {request, self._denied}
+        either: set[asyncio.Future[Any]] = {request, denied}
         await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
-        if self._denied.done():
+        if denied.done():
             request.cancel()
-            raise ForbiddenError(self._denied.result().replace(subject.lower(), subject))
+            raise ForbiddenError(denied.result().replace(subject.lower(), subject))
         try:
             answer: Document = orjson.loads((await request).data)
         except NoRespondersError as error:
@@ -94,7 +91,5 @@ class JetStreamApi:
 @asynccontextmanager
 async def open_api(config: NatsConfig, *, setting: str, name: str) -> AsyncIterator[JetStreamApi]:
     """Connect as the gateway `name` does, and yield what can be asked there."""
-    api = JetStreamApi()
-    async with open_connection(config, setting=setting, name=name, on_error=api.report) as client:
-        api.client = client
-        yield api
+    async with open_connection(config, setting=setting, name=name) as client:
+        yield JetStreamApi(client)

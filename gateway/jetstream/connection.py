@@ -42,12 +42,25 @@ _DENIED = re.compile(r"permissions violation for (\w+) to \"([^\"]*)\"", re.IGNO
 
 
 class NatsConnection(Client):
-    """A client that does not reconnect. `lost` is done, with the reason, once the connection has ended."""
+    """A client that does not reconnect. `lost` is done, with the reason, once the connection has ended.
+
+    `on_denied` is called with each permission that is missing: what needs it gets no answer.
+    """
 
     def __init__(self, *, with_tls: bool) -> None:
         super().__init__()
         self._with_tls = with_tls
         self.lost: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self.on_denied: Callable[[str], None] = lambda _: None
+        self.failures: list[Exception] = []
+        """Why servers did not let us in; what `connect` raises says only that there is none left."""
+
+    async def report_error(self, error: Exception) -> None:
+        """Handle what the server reports beside answers; nats-py calls it."""
+        if not self.is_connected:
+            self.failures.append(error)
+        elif (reason := _denied_text(error)) is not None:
+            self.on_denied(reason)
 
     async def mark_lost(self) -> None:
         """Complete `lost`; nats-py calls it."""
@@ -92,22 +105,20 @@ class NatsConnection(Client):
 
 
 @asynccontextmanager
-async def open_connection(
-    config: NatsConfig, *, setting: str, name: str, on_error: Callable[[Exception], None]
-) -> AsyncIterator[NatsConnection]:
+async def open_connection(config: NatsConfig, *, setting: str, name: str) -> AsyncIterator[NatsConnection]:
     """Yield a connected client, which does not reconnect.
 
     `setting` is the path of the settings, for messages. `name` is this gateway's: the server's monitoring
     shows it, and answers come below `_INBOX.<name>`, so that permissions can keep gateways apart.
-    `on_error` gets what the server reports beside answers, such as a missing permission. Raise TransientError
-    if no server lets us in, GatewayError or ConfigError if secrets or certificates cannot be used.
+    Raise TransientError if no server lets us in, GatewayError or ConfigError if secrets or certificates
+    cannot be used.
     """
     context = await asyncio.to_thread(_tls_context, config, setting)
     public_key, login = await asyncio.to_thread(_login, config)
     client = NatsConnection(with_tls=context is not None)
     client._public_nkey = public_key  # noqa: SLF001 - only its own code for keys would set it
     try:
-        await _connect(client, config, on_error, name=name, tls=context, **login)
+        await _connect(client, config, name=name, tls=context, **login)
         yield client
     finally:
         with suppress(TimeoutError, OSError):
@@ -115,30 +126,15 @@ async def open_connection(
                 await client.close()
 
 
-async def _connect(
-    client: NatsConnection,
-    config: NatsConfig,
-    on_error: Callable[[Exception], None],
-    *,
-    name: str,
-    **options: Any,
-) -> None:
-    failures: list[Exception] = []
+async def _connect(client: NatsConnection, config: NatsConfig, *, name: str, **options: Any) -> None:
     servers = [str(server) for server in config.servers]
-
-    async def report(error: Exception) -> None:
-        if client.is_connected:
-            on_error(error)
-        else:
-            failures.append(error)  # the one that is raised in the end only says that there is none left
-
     try:
         async with asyncio.timeout(CONNECT_WITHIN_S * (len(servers) + 1)):
             await client.connect(
                 servers,
                 name=name,
                 inbox_prefix=f"_INBOX.{subject_token(name)}",
-                error_cb=report,
+                error_cb=client.report_error,
                 closed_cb=client.mark_lost,
                 allow_reconnect=False,
                 max_reconnect_attempts=1,
@@ -148,7 +144,7 @@ async def _connect(
                 **options,
             )
     except (NatsError, OSError, TimeoutError) as error:
-        cause = failures[-1] if failures else error
+        cause = client.failures[-1] if client.failures else error
         raise TransientError(f"{', '.join(servers)}: {error_reason(cause)}") from error
 
 
@@ -164,7 +160,7 @@ def error_reason(error: Exception) -> str:
     return text or ("no answer" if isinstance(error, TimeoutError) else type(error).__name__)
 
 
-def denied_text(error: Exception) -> str | None:
+def _denied_text(error: Exception) -> str | None:
     """Return which permission is missing if that is what the server reports; None for other errors.
 
     nats-py has the subject in lower case.

@@ -364,7 +364,7 @@ async def test_a_consumer_that_is_paused_later_is_noticed(
     config = NatsSourceConfig(
         type="nats", servers=(parse_nats_url(server.url),), stream=STREAM, consumer=CONSUMER, subjects=("a",)
     )
-    async with open_connection(config, setting="source", name="hq", on_error=lambda _: None) as client:
+    async with open_connection(config, setting="source", name="hq") as client:
         consumer = PullConsumer(client, stream=STREAM, consumer=CONSUMER, arrived=asyncio.Event())
         await consumer.start()
         await consumer.next_messages()

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 async def connect(url: str, **settings: Any) -> str:
     """Connect once; return the server's name."""
     config = NatsConfig(servers=(parse_nats_url(url),), stream="INFODECK", **settings)
-    async with open_connection(config, setting="source", name="hq", on_error=lambda _: None) as client:
+    async with open_connection(config, setting="source", name="hq") as client:
         await client.flush()
         return str(client._server_info["server_name"])
 
@@ -78,7 +78,7 @@ async def test_a_tls_connection_ends_without_noise(tmp_path: Path, caplog: pytes
     with NatsServer(tmp_path, tls=authority.issue("server")) as server:
         url, tls = parse_nats_url(server.url), NatsTls(ca=authority.certificate)
         config = NatsConfig(servers=(url,), stream="INFODECK", tls=tls)
-        async with open_connection(config, setting="source", name="hq", on_error=lambda _: None) as client:
+        async with open_connection(config, setting="source", name="hq") as client:
             server.kill()
             assert await client.lost == "the connection broke"
     assert caplog.records == []
@@ -125,7 +125,7 @@ async def test_a_loss_is_noticed_with_data_to_write(tmp_path: Path) -> None:
         async with Link(server.port, delay_s=0.05) as link:
             config = NatsConfig(servers=(parse_nats_url(f"nats://127.0.0.1:{link.port}"),), stream="INFODECK")
             async with (
-                open_connection(config, setting="source", name="hq", on_error=lambda _: None) as client,
+                open_connection(config, setting="source", name="hq") as client,
                 asyncio.timeout(60),
             ):
                 for _ in range(20):  # more than the link has read when it is cut

@@ -15,7 +15,7 @@ from urllib.parse import quote
 from nats.errors import Error as NatsError
 
 from gateway.errors import TransientError
-from gateway.jetstream.connection import denied_text, missing_stream_text
+from gateway.jetstream.connection import missing_stream_text
 from gateway.jetstream.subjects import RECEIVED, VERIFIED_BY
 from gateway.json_text import load_json
 from gateway.model import Refusal
@@ -60,6 +60,7 @@ class StreamPublisher:
         self._unclaimed: str | None = None  # a subject that no stream takes
         self._answered = asyncio.Event()
         connection.lost.add_done_callback(lambda lost: self._fail(lost.result()))
+        connection.on_denied = self._fail  # no answer would come
 
     async def start(self) -> None:
         """Subscribe to the acknowledgements; raise TransientError if that is not possible."""
@@ -70,11 +71,6 @@ class StreamPublisher:
             raise TransientError(f"cannot subscribe to acknowledgements: {error}") from error
         if self._failure is not None:
             raise TransientError(self._failure)
-
-    def report_error(self, error: Exception) -> None:
-        """Fail at once if a permission is missing: no answer would come."""
-        if (reason := denied_text(error)) is not None:
-            self._fail(reason)
 
     async def publish(self, copies: Iterable[EventCopy], *, done: set[int]) -> list[Refusal]:
         """Return the refused events once the stream has acknowledged all others.

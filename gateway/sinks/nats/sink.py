@@ -68,16 +68,8 @@ class NatsSink(SessionSink[StreamPublisher]):
     async def session(self) -> str:
         """Connect, and return why the connection was lost."""
         self._has_written = False
-        publisher: StreamPublisher | None = None
-
-        def report(error: Exception) -> None:
-            if publisher is not None:
-                publisher.report_error(error)
-
         setting = f"sinks.{self.name}"
-        async with open_connection(
-            self._config, setting=setting, name=self._gateway, on_error=report
-        ) as connection:
+        async with open_connection(self._config, setting=setting, name=self._gateway) as connection:
             publisher = StreamPublisher(
                 connection,
                 stream=self._config.stream,
