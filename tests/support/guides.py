@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 _FENCE = re.compile(r"^```(\w+)(?: (\S+))?\n(.*?)^```$", flags=re.DOTALL | re.MULTILINE)
 _SETTINGS, _TABLES = "config/gateway.yaml", "mappings/"
-_SHOWN_WITHIN_S = 60.0
+_SHOWN_WITHIN_S = 120.0
 _FIRST_WITHIN_S = 60
 _GOES_ON_S = 1  # what a reader would end with Ctrl-C
 _COMMAND_WITHIN_S = 120

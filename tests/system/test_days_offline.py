@@ -9,6 +9,7 @@ from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 import orjson
+from support.building import eventually
 from support.daemon import ORGANIZATION
 from support.edited_tables import until
 from support.libmodbus import libmodbus
@@ -59,8 +60,8 @@ def hourly(now_ms: int) -> list[tuple[str, bytes, dict[str, str]]]:
 def check_shown(box: SourceBox) -> None:
     """Check registers: one asset's newest value and age, and that the other has none to trust."""
     with libmodbus(box.modbus_port) as client:
+        eventually(lambda: client.input_float(10, "abcd"), len(HOURS))
         assert math.isnan(client.input_float(0, "abcd"))
-        assert client.input_float(10, "abcd") == len(HOURS)
         silent, alive = (
             high << 16 | low for high, low in (client.input_registers(2, 2), client.input_registers(12, 2))
         )
@@ -91,7 +92,7 @@ async def test_days_offline(tmp_path: Path, broker: Mosquitto) -> None:
                 await until(lambda: len(values(seen, "SILENT", history=True)) == len(HOURS))
                 await until(lambda: len(HOURS) in values(seen, "ALIVE", history=False))
                 assert values(seen, "SILENT", history=True) == list(range(len(HOURS)))
-                assert set(values(seen, "ALIVE", history=True)) == set(range(len(HOURS)))
+                await until(lambda: set(values(seen, "ALIVE", history=True)) == set(range(len(HOURS))))
                 assert values(seen, "SILENT", history=False) == []
                 assert set(values(seen, "ALIVE", history=False)) == {len(HOURS)}
                 check_shown(box)
