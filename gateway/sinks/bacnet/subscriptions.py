@@ -6,10 +6,10 @@ They are in memory, as the standard allows: after a restart, clients subscribe a
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from gateway.sinks.bacnet import codec
 from gateway.sinks.bacnet.codec import MalformedError, RefusedServiceError, TagReader
 from gateway.sinks.bacnet.frames import Pdu
 from gateway.sinks.bacnet.notifier import Notifier, Subscriber, Subscription
@@ -29,7 +29,11 @@ _CHECK_S = 1.0  # between looks at what has ended and what was not answered
 _SLICE = 25  # subscribers between two turns of the event loop: a few milliseconds if none answers
 _HOSTS_AT_LEAST = 4  # an IP address, a router too, may have a quarter of all subscriptions
 _HIGHEST_NUMBER = 0xFFFF_FFFF
-_UNKNOWN_SUBSCRIPTION = codec.enumerated(ErrorCode.UNKNOWN_SUBSCRIPTION)  # at the end of an Error-PDU
+_UNKNOWN_SUBSCRIPTION = re.compile(  # an Error-PDU of any class; numbers may have leading zeros
+    rb"\x50..(?:\x91.|\x92..|\x93.{3}|\x94.{4})(?:\x91|\x92\0|\x93\0\0|\x94\0\0\0)%c"
+    % ErrorCode.UNKNOWN_SUBSCRIPTION,
+    re.DOTALL,
+)
 
 
 class Subscriptions:
@@ -116,7 +120,7 @@ class Subscriptions:
         if kind == Pdu.ABORT:
             subscriber.silent_since_s = None
         else:
-            is_unknown = kind == Pdu.ERROR and apdu.endswith(_UNKNOWN_SUBSCRIPTION)
+            is_unknown = _UNKNOWN_SUBSCRIPTION.match(apdu) is not None
             self._notifier.receive_answer(subscriber, apdu[1], is_unknown=is_unknown)
 
     def active_subscriptions(self) -> bytes:

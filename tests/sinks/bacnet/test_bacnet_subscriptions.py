@@ -312,10 +312,14 @@ def test_aborting_subscriber() -> None:
     assert subscriber.values == [(1, 1.0)]
 
 
-def test_unknown_subscription() -> None:
-    """A subscriber that does not know a subscription ends it, as a restarted one does."""
+@pytest.mark.parametrize(
+    "class_and_code", ["9105 914f", "9105 92004f", "9400000005 940000004f", "92012c 914f", "9105 914f 00"]
+)
+def test_unknown_subscription(class_and_code: str) -> None:
+    """A subscriber that does not know a subscription ends it, as a restarted one does, however it says so."""
     device = _Device([served := analog_input(1, value=0)])
-    device.subscribers[_PEER].answers = lambda invoke_id: bytes((0x50, invoke_id, 1, 0x91, 5, 0x91, 79))
+    error = bytes.fromhex(class_and_code)
+    device.subscribers[_PEER].answers = lambda invoke_id: bytes((0x50, invoke_id, 1)) + error
     device.subscribe(served, confirmed=True)
     device.wait()
     assert device.status.subscriptions == 0
@@ -323,6 +327,19 @@ def test_unknown_subscription() -> None:
     device.wait(30)
     assert device.status.notifications == 1
     assert device.clients.connected == 0
+
+
+@pytest.mark.parametrize(
+    "class_and_code", ["9105 92914f", "9105 914e", "914f 9100", "9105 924f00", "914f", ""]
+)
+def test_another_error_keeps_the_subscription(class_and_code: str) -> None:
+    """A code that only ends with the same bytes is another one, such as one of a vendor: 37199."""
+    device = _Device([served := analog_input(1, value=0)])
+    error = bytes.fromhex(class_and_code)
+    device.subscribers[_PEER].answers = lambda invoke_id: bytes((0x50, invoke_id, 1)) + error
+    device.subscribe(served, confirmed=True)
+    device.wait()
+    assert device.status.subscriptions == 1
 
 
 def test_lifetime_renewal_and_cancellation() -> None:
