@@ -136,12 +136,7 @@ class Republishing:
         async with open_connection(
             self.config, setting=f"sinks.{self.sink}", name=self.settings.name
         ) as connection:
-            publisher = StreamPublisher(
-                connection,
-                stream=self.config.stream,
-                gateway=self.settings.name,
-                in_flight=self.config.in_flight,
-            )
+            publisher = StreamPublisher(connection, stream=self.config.stream, gateway=self.settings.name)
             await publisher.start()
             try:
                 while not self.is_stopping and (self._batch or self._begin_batch()):

@@ -98,8 +98,8 @@ async def _server(facts: Facts, setting: str, config: NatsConfig) -> list[Findin
         return [problem(f"{where}: {error}", f"correct the files that {setting}.tls names")]
     found = []
     runs = f"{where} runs nats-server {version.major}.{version.minor}.{version.patch}"
-    if (version.major, version.minor) < OLDEST_SERVER and isinstance(config, NatsSourceConfig):
-        found.append(problem(f"{runs}, which this gateway cannot read from in order", _UPDATE))
+    if (version.major, version.minor) < OLDEST_SERVER:
+        found.append(problem(f"{runs}, which is too old for this gateway", _UPDATE))
     elif (version.major, version.minor) < _WANTED:
         slow = "with `sync_interval: always`, it takes a tenth of the events that 2.15 takes"
         found.append(warning(f"{runs}: {slow}", _UPDATE))

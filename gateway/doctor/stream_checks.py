@@ -35,6 +35,7 @@ _SECURITY = "see `Security` in docs/fleet.md"
 # By the key that is not as it should be: what makes the stream lose events although there is room.
 _RISKS = {
     "subjects": ("does not take {ours}: events wait in the journal of the intake", SETUP),
+    "allow_batched": ("has no `allow_batched`: events wait in the journal of the intake", SETUP),
     "storage": ("is in memory: events are lost when its servers restart", _OTHER_STREAM),
     "retention": (
         "has the retention {before}: what one building has fetched may be missing for another one",

@@ -13,7 +13,7 @@ from gateway.config.secrets import SecretReference
 from gateway.config.value_types import is_host, must_match, parse_url, pattern_hint
 
 OLDEST_SERVER = (2, 14)
-"""The version of nats-server from which on a source can reset its consumer."""
+"""The first version of nats-server in which a sink can publish batches, and a source reset its consumer."""
 FETCH_SIZE = 500
 """Messages that may be delivered to a source and not acknowledged; `max_ack_pending` of its consumer."""
 _PORT = 4222

@@ -24,6 +24,7 @@ _MAX_AGE = 7 * 86_400 * NS_PER_S  # of a new stream
 
 # What a stream must have so that no event is lost in it: a full one refuses events, which the intakes keep.
 _STREAM = {
+    "allow_batched": True,  # the sink publishes in batches
     "retention": "limits",
     "storage": "file",
     "discard": "new",

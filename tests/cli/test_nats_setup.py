@@ -45,6 +45,7 @@ def test_nothing_is_changed_without_apply(tmp_path: Path, server: NatsServer) ->
     made = config(server)
     assert made is not None
     assert (made["subjects"], made["storage"], made["discard"]) == ([OURS], "file", "new")
+    assert made["allow_batched"] is True
     assert (made["max_age"], made["max_bytes"], made["duplicate_window"]) == (
         7 * DAY_NS,
         1 << 30,
@@ -97,6 +98,7 @@ def test_a_stream_that_is_there_keeps_what_it_has(tmp_path: Path, server: NatsSe
     assert files.setup("intake", "--replicas", "1", "--apply", "--narrow").returncode == 0
     made = config(server) or {}
     assert (made["subjects"], made["discard"], made["max_msgs"]) == (["other.>", OURS], "new", -1)
+    assert made["allow_batched"] is True
     assert (made["description"], made["max_age"], made["metadata"]["a"]) == ("of us all", 3 * DAY_NS, "b")
 
 

@@ -46,6 +46,7 @@ HEALTHY: dict[str, Any] = {
         "retention": "limits",
         "storage": "file",
         "discard": "new",
+        "allow_batched": True,
         "duplicate_window": 120 * 10**9,
         "max_age": 7 * DAY_NS,
         "max_bytes": 10 << 30,
@@ -88,6 +89,7 @@ def test_a_healthy_stream() -> None:
     ("changes", "level", "says", "advises"),
     [
         ({"subjects": ["other.>"]}, "problem", f"does not take {OURS}", "nats setup"),
+        ({"allow_batched": False}, "problem", "has no `allow_batched`: events wait", "nats setup"),
         ({"storage": "memory"}, "problem", "lost when its servers restart", "make another stream"),
         ({"retention": "interest"}, "problem", "may be missing for another one", "make another stream"),
         ({"discard": "old"}, "problem", "deletes its oldest events when it is full", "refuses new events"),

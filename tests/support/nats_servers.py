@@ -146,6 +146,7 @@ async def add_stream(
     max_messages: int = -1,
     largest_bytes: int = -1,
     duplicate_window_s: float = 120,
+    batched: bool = True,
     **options: Any,
 ) -> None:
     """Make the stream as `gateway nats setup` does; a new cluster needs a moment until it can."""
@@ -160,6 +161,7 @@ async def add_stream(
             duplicate_window=duplicate_window_s,
             max_msgs=max_messages,
             max_msg_size=largest_bytes,
+            allow_batched=batched,
         )
         async with asyncio.timeout(_WITHIN_S):
             while True:

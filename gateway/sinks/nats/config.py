@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Literal
 
-from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from gateway.config.decode import STRICT
@@ -17,5 +16,3 @@ class NatsSinkConfig(NatsConfig):
 
     type: Literal["nats"]
     """A stream of NATS JetStream, to which every event is published as received."""
-    in_flight: Annotated[int, Field(ge=1, le=4000)] = 300
-    """How many events may be unacknowledged; of one asset, one at a time."""

@@ -1,27 +1,27 @@
-"""Publishes events to a stream: many at a time, but of each subject one, so that assets keep their order.
+"""Publishes events to a stream in batches that keep their order: JetStream's fast-ingest batches (ADR-50).
 
-All acknowledgements come to one subscription: a request for each would cost three times the CPU.
+The server stores each message as it comes, and acknowledges the batch. After a message that is missing or
+refused, it stores none of that batch. The reply subject says which message it is, and answers come to it:
+`<inbox>.<batch>.<messages per report of progress>.fail.<number>.<operation>.$FI`.
 """
 
 from __future__ import annotations
 
 import asyncio
 import re
-from collections import deque
-from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import quote
 
+import orjson
 from nats.errors import Error as NatsError
 
 from gateway.errors import TransientError
 from gateway.jetstream.connection import missing_stream_text
 from gateway.jetstream.subjects import RECEIVED, VERIFIED_BY
-from gateway.json_text import load_json
 from gateway.model import Refusal
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from nats.aio.msg import Msg
 
@@ -29,35 +29,45 @@ if TYPE_CHECKING:
     from gateway.model import EventCopy
 
 _STALL_S = 5.0
-_NO_RESPONDERS = "503"
-_IS_REPEAT = b'"duplicate"'  # in an acknowledgement, and else absent
-_OTHER_STREAM = 10060  # "expected stream does not match"
-_TOO_LARGE = 10054  # "message size exceeds maximum allowed"
-_FULL = 10077  # maximum messages or bytes; without room in the store, another code
+_REPORT_EVERY = 100  # messages; without a report for `_STALL_S`, the server hangs
+_START, _APPEND, _COMMIT = 0, 1, 2  # operations; a batch of one is only committed
+_NO_STREAM = b'{"error": {"err_code": 503}}'  # takes the subject: then the server's answer has no body
+_NO_RESPONDERS = 503
+_TOO_LARGE = 10054
+_REASONS = {
+    10060: "another stream than {stream} takes {subject}: write its name",
+    10077: "the stream {stream} is full ({description}): raise its limits",
+    10205: "the stream {stream} has no `allow_batched`: `gateway nats setup` shows what to do",
+}
+_OTHER_REASON = "the stream {stream} does not accept events: {description}"
 _PLAIN = re.compile(r"[!-$&-~]*")
 _HEADER_BYTES = 4_000  # more than the headers have: an id of 200 characters may be percent-encoded
+
+
+class _End(NamedTuple):
+    """How a batch ended: all of it is in the stream, or what is before `position`, where `error` is."""
+
+    position: int
+    error: dict[str, Any] | None = None
+    is_repeat: bool = False  # all was in the stream before
 
 
 class StreamPublisher:
     """Publishes on one connection, for one caller at a time."""
 
-    def __init__(self, connection: NatsConnection, *, stream: str, gateway: str, in_flight: int) -> None:
+    def __init__(self, connection: NatsConnection, *, stream: str, gateway: str) -> None:
         """`gateway` is this gateway's name, for events that its own intake has verified."""
         self.repeats = 0
-        """Events that the stream recognised as published in its last two minutes, and did not store again."""
+        """Events of batches in which the stream found nothing new."""
         self._connection = connection
         self._stream = stream
         self._gateway = header_text(gateway)
-        self._window = in_flight
         self._inbox = connection.new_inbox()
-        self._number = 0  # of the last message: its answer has it, and a late one is recognised
-        self._in_flight: dict[int, deque[EventCopy]] = {}
-        self._ready: deque[deque[EventCopy]] = deque()  # by subject, each without a message in flight
-        self._done: set[int] = set()
-        self._refusals: list[Refusal] = []
+        self._batches = 0
+        self._batch = ""  # the present one, by a name that no other batch of the stream has
+        self._size = 0
+        self._end: _End | None = None  # of the present batch
         self._failure: str | None = None  # after which no answer will come
-        self._not_now: str | None = None  # why the stream does not accept events
-        self._unclaimed: str | None = None  # a subject that no stream takes
         self._answered = asyncio.Event()
         connection.lost.add_done_callback(lambda lost: self._fail(lost.result()))
         connection.on_denied = self._fail  # no answer would come
@@ -65,7 +75,7 @@ class StreamPublisher:
     async def start(self) -> None:
         """Subscribe to the acknowledgements; raise TransientError if that is not possible."""
         try:
-            await self._connection.subscribe(f"{self._inbox}.*", cb=self._on_answer)
+            await self._connection.subscribe(f"{self._inbox}.>", cb=self._on_answer)
             await self._connection.flush()
         except (NatsError, TimeoutError, OSError) as error:
             raise TransientError(f"cannot subscribe to acknowledgements: {error}") from error
@@ -80,115 +90,108 @@ class StreamPublisher:
         """
         if self._connection.lost.done():
             raise TransientError(self._connection.lost.result())
-        self._begin(copies, done)
+        self._failure = not_now = None
+        left = [copy for copy in copies if copy.seq not in done]
+        largest_bytes = self._connection.max_payload - _HEADER_BYTES  # beyond, the server ends the connection
+        limit = f"more than the {largest_bytes} bytes of the server's `max_payload`"
+        refusals = [_refusal(copy, limit) for copy in left if len(copy.body) > largest_bytes]
+        left = [copy for copy in left if len(copy.body) <= largest_bytes]
+        while left:
+            end = await self._store(left)
+            if end.error is None:
+                done.update(copy.seq for copy in left)
+                break
+            if end.error.get("err_code") == _TOO_LARGE:
+                limit = f"larger than the stream {self._stream} accepts (its max_msg_size)"
+                refusals.append(_refusal(left.pop(end.position), limit))
+            else:
+                not_now = not_now or await self._not_now_text(end.error, left[end.position].subject)
+                left = left[: end.position]  # acknowledged as a batch of their own, they are done
+        if not_now is not None:
+            raise TransientError(not_now)
+        return refusals
+
+    async def _store(self, copies: Sequence[EventCopy]) -> _End:
+        """Publish a batch, and one of repeats again event by event.
+
+        Repeats in a batch are acknowledged even if one server alone has the originals, which may be lost with
+        it. A single one is refused until most servers have it.
+        """
+        end = await self._publish_batch(copies)
+        if end.is_repeat:
+            for position, copy in enumerate(copies):
+                alone = await self._publish_batch([copy])
+                if alone.error is not None:
+                    return _End(position, alone.error)
+            self.repeats += len(copies)
+        return end
+
+    async def _publish_batch(self, copies: Sequence[EventCopy]) -> _End:
+        self._batches += 1
+        self._batch = f"{self._inbox.rpartition('.')[2]}-{self._batches}"
+        self._size, self._end = len(copies), None
+        replies = f"{self._inbox}.{self._batch}.{_REPORT_EVERY}.fail"
         try:
-            while self._in_flight or (self._ready and self._not_now is None):
-                if self._not_now is None:
-                    await self._fill_window()
-                await self._wait_answered()
+            for number, copy in enumerate(copies, 1):
+                operation = _COMMIT if number == self._size else _START if number == 1 else _APPEND
+                reply = f"{replies}.{number}.{operation}.$FI"
+                await self._connection.publish(copy.subject, copy.body, reply, self._headers(copy))
         except (NatsError, OSError) as error:  # closed meanwhile
             raise TransientError(f"the connection broke: {error}") from error
-        finally:
-            self._in_flight.clear()
-            self._ready.clear()
-        if self._unclaimed is not None:
-            raise TransientError(await missing_stream_text(self._connection, self._stream, self._unclaimed))
-        if self._not_now is not None:
-            raise TransientError(self._not_now)
-        return self._refusals
+        return await self._wait_end()
 
-    def _begin(self, copies: Iterable[EventCopy], done: set[int]) -> None:
-        by_subject: dict[str, deque[EventCopy]] = {}
-        for copy in copies:
-            if copy.seq not in done:
-                by_subject.setdefault(copy.subject, deque()).append(copy)
-        self._ready.extend(by_subject.values())
-        self._done, self._refusals = done, []
-        self._failure = self._not_now = self._unclaimed = None
-
-    async def _fill_window(self) -> None:
-        while self._ready and len(self._in_flight) < self._window:
-            waiting = self._ready.popleft()
-            largest_bytes = self._connection.max_payload - _HEADER_BYTES
-            if len(waiting[0].body) > largest_bytes:  # the server would end the connection
-                self._refuse(waiting, f"more than the {largest_bytes} bytes of the server's `max_payload`")
-            else:
-                await self._send(waiting)
-
-    async def _send(self, waiting: deque[EventCopy]) -> None:
-        """Publish the first of a subject's events."""
-        copy = waiting[0]
-        self._number += 1
-        self._in_flight[self._number] = waiting
-        headers = {
+    def _headers(self, copy: EventCopy) -> dict[str, str]:
+        return {
             "Nats-Msg-Id": header_text(copy.event_id or ""),
             "Nats-Expected-Stream": self._stream,
             VERIFIED_BY: self._gateway if copy.origin is None else header_text(copy.origin.gateway),
             RECEIVED: str(copy.time_ms),
         }
-        reply = f"{self._inbox}.{self._number}"
-        await self._connection.publish(copy.subject, copy.body, reply, headers)
 
-    async def _wait_answered(self) -> None:
-        """Wait for some answers; raise TransientError if none will come."""
-        if self._in_flight and self._failure is None:
+    async def _wait_end(self) -> _End:
+        """Return how the batch ended; raise TransientError if no answer will come."""
+        while self._end is None:
+            if self._failure is not None:
+                raise TransientError(self._failure)
             self._answered.clear()
-            with suppress(TimeoutError):
+            try:
                 async with asyncio.timeout(_STALL_S):
                     await self._answered.wait()
-            if not self._answered.is_set() and not self._connection.lost.done():
-                # That ends the session, and the next one may find another server.
-                self._fail(f"the server acknowledged nothing for {_STALL_S:.0f} s")
-                self._connection.lost.set_result(str(self._failure))
-        if self._failure is not None:
-            raise TransientError(self._failure)
+            except TimeoutError:
+                if not self._connection.lost.done():
+                    # That ends the session, and the next one may find another server.
+                    self._connection.lost.set_result(f"the server acknowledged nothing for {_STALL_S:.0f} s")
+        return self._end
 
     async def _on_answer(self, message: Msg) -> None:
-        """Handle the answer to one message; those to an earlier, failed batch are ignored."""
-        waiting = self._in_flight.pop(int(message.subject.rpartition(".")[2]), None)
-        if waiting is None:
+        """Handle the answer to one message; those to an earlier batch are ignored."""
+        batch, _, _, number, _, _ = message.subject.split(".")[-6:]
+        if batch != self._batch or self._end is not None:
             return
+        answer: dict[str, Any] = orjson.loads(message.data or _NO_STREAM)
+        if "error" in answer:
+            self._end = _End(int(number) - 1, answer["error"])
+        elif "type" not in answer:  # which reports of progress have
+            stored = int(answer.get("count", 0))
+            lost = {"description": f"{stored} of {self._size} events of a batch arrived"}
+            self._end = _End(stored, None if stored == self._size else lost, is_repeat=answer["seq"] == 0)
         self._answered.set()
-        if b'"error"' not in message.data and b'"seq"' in message.data:
-            self._done.add(waiting.popleft().seq)
-            self.repeats += _IS_REPEAT in message.data
-            if waiting:
-                self._ready.append(waiting)
-        elif (message.headers or {}).get("Status") == _NO_RESPONDERS:
-            self._unclaimed = self._not_now = waiting[0].subject
-        else:
-            self._on_refusal(waiting, _error_of(message.data))
 
-    def _on_refusal(self, waiting: deque[EventCopy], error: dict[str, Any]) -> None:
-        description = str(error.get("description") or "an answer that is no acknowledgement")
-        if error.get("err_code") == _TOO_LARGE:
-            self._refuse(waiting, f"larger than the stream {self._stream} accepts (its max_msg_size)")
-        elif error.get("err_code") == _OTHER_STREAM:
-            self._not_now = f"another stream than {self._stream} takes {waiting[0].subject}: write its name"
-        elif error.get("err_code") == _FULL:
-            self._not_now = f"the stream {self._stream} is full ({description}): raise its limits"
-        else:
-            self._not_now = f"the stream {self._stream} does not accept events: {description}"
-
-    def _refuse(self, waiting: deque[EventCopy], reason: str) -> None:
-        """Refuse the first of a subject's events for good; the next ones go on."""
-        copy = waiting.popleft()
-        self._refusals.append(Refusal(copy, f"{len(copy.body)} bytes are {reason}"))
-        if waiting:
-            self._ready.append(waiting)
+    async def _not_now_text(self, error: dict[str, Any], subject: str) -> str:
+        """Return why the stream does not accept events."""
+        code, description = error.get("err_code", 0), error.get("description")
+        if code == _NO_RESPONDERS:
+            return await missing_stream_text(self._connection, self._stream, subject)
+        reason = _REASONS.get(code, _OTHER_REASON)
+        return reason.format(stream=self._stream, subject=subject, description=description)
 
     def _fail(self, reason: str) -> None:
         self._failure = self._failure or reason
         self._answered.set()
 
 
-def _error_of(payload: bytes) -> dict[str, Any]:
-    try:
-        document, _ = load_json(payload)
-    except ValueError:
-        return {}
-    error = document.get("error") if isinstance(document, dict) else None
-    return error if isinstance(error, dict) else {}
+def _refusal(copy: EventCopy, reason: str) -> Refusal:
+    return Refusal(copy, f"{len(copy.body)} bytes are {reason}")
 
 
 def header_text(text: str) -> str:

@@ -70,12 +70,7 @@ class NatsSink(SessionSink[StreamPublisher]):
         self._has_written = False
         setting = f"sinks.{self.name}"
         async with open_connection(self._config, setting=setting, name=self._gateway) as connection:
-            publisher = StreamPublisher(
-                connection,
-                stream=self._config.stream,
-                gateway=self._gateway,
-                in_flight=self._config.in_flight,
-            )
+            publisher = StreamPublisher(connection, stream=self._config.stream, gateway=self._gateway)
             await publisher.start()
             self.set_up(publisher)
             try:

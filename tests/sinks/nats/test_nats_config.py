@@ -29,7 +29,6 @@ USUAL = 'servers: ["tls://nats-1:4222"], stream: S'
         ('servers: ["nats://a"], stream: S, tls: {ca: ca.pem}', "write the `servers` with tls://"),
         ('servers: ["nats://a"], stream: "a.b"', "the name of a stream"),
         ('servers: ["nats://a"]', "stream"),
-        (f"{USUAL}, in_flight: 0", "in_flight"),
     ],
 )
 def test_a_mistake_is_named(tmp_path: Path, keys: str, complaint: str) -> None:

@@ -56,33 +56,34 @@ async def test_an_event_is_published_as_received(server: NatsServer) -> None:
 
 
 async def test_every_event_arrives_once_and_in_order(server: NatsServer) -> None:
-    """Many subjects at a time, of each asset one event after the other; also with a window of one."""
-    await add_stream(server.url)
-    for settings, first, last in (({}, 1, 2_000), ({"in_flight": 1}, 2_001, 2_100)):
-        rig = NatsRig(server.url, **settings)
-        async with rig.sink:
-            assert await rig.deliver(make_copies(first, last, assets=7)) == 0
-    found = by_asset(await read_stream(server.url))
-    assert sorted(chain(*found.values())) == list(range(1, 2_101))
-    assert all(numbers == sorted(numbers) for numbers in found.values())
-
-
-async def test_a_server_killed_in_the_middle_of_a_batch(server: NatsServer) -> None:
-    """The same batch again, once the server is back, gives every event once and in order."""
+    """A batch has the events of many assets, of each one after the other; a batch may be one event."""
     await add_stream(server.url)
     rig = NatsRig(server.url)
     async with rig.sink:
-        for first in (1, 3_001):
-            delivering = asyncio.create_task(rig.deliver(make_copies(first, first + 2_999)))
-            await stream_holds(server.url, first + 200)
-            server.kill()
-            await rig.until_state("away")
-            server.start()
-            assert await delivering > 0
-    assert rig.status.reconnects == 2
+        assert await rig.deliver(make_copies(1, 2_000, assets=7)) == 0
+        assert await rig.deliver(make_copies(2_001, 2_001)) == 0
     found = by_asset(await read_stream(server.url))
+    assert sorted(chain(*found.values())) == list(range(1, 2_002))
+    assert all(numbers == sorted(numbers) for numbers in found.values())
+
+
+async def test_a_server_killed_in_the_middle_of_a_batch(tmp_path: Path) -> None:
+    """The same batch again, once the server is back, gives every event once and in order."""
+    with NatsServer(tmp_path, sync_always=True) as server:  # so that a batch takes a while
+        await add_stream(server.url)
+        rig = NatsRig(server.url)
+        async with rig.sink:
+            for first in (1, 1_501):
+                delivering = asyncio.create_task(rig.deliver(make_copies(first, first + 1_499)))
+                await stream_holds(server.url, first + 100)
+                server.kill()
+                await rig.until_state("away")
+                server.start()
+                assert await delivering > 0
+        assert rig.status.reconnects == 2
+        found = by_asset(await read_stream(server.url))
     assert all(numbers == sorted(set(numbers)) for numbers in found.values())
-    assert sum(map(len, found.values())) == 6_000
+    assert sum(map(len, found.values())) == 3_000
 
 
 async def test_a_connection_that_breaks_often_is_soon_back(server: NatsServer) -> None:
@@ -103,17 +104,44 @@ async def test_a_leader_killed_under_load(tmp_path: Path) -> None:
     with NatsCluster(tmp_path) as cluster:
         await add_stream(cluster.urls, replicas=3)
         rig = NatsRig(cluster.urls)
+
+        async def deliver() -> int:
+            return sum([await rig.deliver(make_copies(first, first + 49)) for first in range(1, 2_001, 50)])
+
         async with rig.sink:
             leader = cluster.server(await leader_of(cluster.urls))
-            delivering = asyncio.create_task(rig.deliver(make_copies(1, 2_000)))
+            delivering = asyncio.create_task(deliver())
             await stream_holds(cluster.urls, 100)
             leader.kill()
-            await delivering
+            assert await delivering > 0
             leader.start()
         found = by_asset(await read_stream(cluster.urls))
         assert set(chain(*found.values())) == set(range(1, 2_001))
         for numbers in found.values():
             assert list(dict.fromkeys(numbers)) == sorted(set(numbers))
+
+
+async def test_a_repeat_of_what_one_server_has_is_not_acknowledged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is tried again, over new connections too, until most servers have the batch."""
+    monkeypatch.setattr("gateway.sinks.nats.publisher._STALL_S", 0.5)
+    with NatsCluster(tmp_path) as cluster:
+        await add_stream(cluster.urls, replicas=3)
+        leader = cluster.server(await leader_of(cluster.urls))
+        others = [server for server in cluster.servers if server is not leader]
+        rig = NatsRig(leader.url)
+        async with rig.sink:
+            await rig.deliver(make_copies(1, 5))
+            for server in others:
+                server.freeze()
+            await rig.until_error(make_copies(6, 9), "acknowledged nothing")
+            await rig.until_error(make_copies(6, 9), "duplicate message id is in process")
+            for server in others:
+                server.thaw()
+            await rig.deliver(make_copies(6, 9))
+        messages = await read_stream(cluster.urls)
+        assert [message.json["id"] for message in messages] == [f"evt_{number}" for number in range(1, 10)]
 
 
 async def test_no_server_at_the_start(tmp_path: Path) -> None:
@@ -178,9 +206,31 @@ async def test_a_missing_stream_says_what_to_do(server: NatsServer) -> None:
         await rig.until_error(make_copies(1, 5), "another stream than INFODECK takes infodeck.o-x._.ast-")
         async with client_of(server.url) as client:
             await client.jetstream().delete_stream("OTHER")
+        await add_stream(server.url, batched=False)
+        reason = await rig.until_error(make_copies(1, 5), "allow_batched")
+        assert reason.endswith("INFODECK has no `allow_batched`: `gateway nats setup` shows what to do")
+        async with client_of(server.url) as client:
+            await client.jetstream().delete_stream("INFODECK")
         await add_stream(server.url)
         await rig.deliver(make_copies(1, 5))
     assert len(await read_stream(server.url)) == 5
+
+
+async def test_an_event_without_a_stream_holds_up_those_behind_it(server: NatsServer) -> None:
+    """Those before it are published once; it and those behind it come once the stream takes its subject."""
+    await add_stream(server.url, subjects="infodeck.o-x._.a", duplicate_window_s=0.2)
+    batch = [make_copy(1, "a"), make_copy(2, "b"), make_copy(3, "a")]
+    rig = NatsRig(server.url)
+    async with rig.sink:
+        for _ in range(2):
+            await rig.until_error(batch, "does not take infodeck.o-x._.b")
+            await asyncio.sleep(0.5)  # until the server has forgotten the ids
+        assert by_asset(await read_stream(server.url)) == {"a": [1]}
+        async with client_of(server.url) as client:
+            config = (await client.jetstream().stream_info("INFODECK")).config
+            await client.jetstream().update_stream(config.evolve(subjects=["infodeck.>"]))
+        await rig.deliver(batch)
+    assert by_asset(await read_stream(server.url)) == {"a": [1, 3], "b": [2]}
 
 
 @pytest.mark.parametrize(
