@@ -30,6 +30,7 @@ BUSY_MACHINE = {  # waits for the subscription, lets sending take longer, and ke
     "sleep 2": "until grep -q NaN came; do sleep 0.1; done",
     "\nwait\n": "\nwait\ncat came\n",
     "-50 seconds": "-30 seconds",
+    "broadcastAddress:": "apduTimeout: 60000, broadcastAddress:",
 }
 
 
@@ -57,7 +58,7 @@ class Reader:
             stderr=subprocess.STDOUT,
             text=True,
             check=True,
-            timeout=120,
+            timeout=300,
         ).stdout
 
 
