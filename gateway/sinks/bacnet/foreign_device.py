@@ -25,7 +25,7 @@ _U16 = struct.Struct(">H")
 
 
 class BbmdRegistration:
-    """Keeps a device registered at a BBMD from `start` to `stop`."""
+    """Keeps a device registered at a BBMD from `register` to `stop`."""
 
     def __init__(
         self,
@@ -49,11 +49,14 @@ class BbmdRegistration:
         self._timer: Timer | None = None
         self._is_waiting = False  # for the answer to a registration
         self._lapses_at_s = 0.0
-
-    def start(self) -> None:
-        """Register now, and again at half of the time to live."""
         self._status.registration = "not registered yet"
-        self._register()
+
+    def register(self) -> None:
+        """Register now, and again at half of the time to live."""
+        self._is_waiting = True
+        self._call_later(ANSWER_TIMEOUT_S, self._miss_answer)
+        ttl = _U16.pack(int(self._ttl_s))
+        self._send(frames.bvlc(Bvlc.REGISTER_FOREIGN_DEVICE, ttl), self.bbmd)
 
     def stop(self, own: tuple[str, int]) -> None:
         """End the registration; `own` is the device's address."""
@@ -69,19 +72,13 @@ class BbmdRegistration:
             return
         (code,) = _U16.unpack(data)
         if code == _BROADCAST_REFUSED:  # the BBMD has restarted: it does not know this device any more
-            self._register()
+            self.register()
         elif self._is_waiting:
             self._is_waiting = False
             if code == _SUCCESS:
                 self._mark_registered()
             else:
                 self._mark_failed(f"the BBMD refuses the registration (code 0x{code:04x})", is_certain=True)
-
-    def _register(self) -> None:
-        self._is_waiting = True
-        self._call_later(ANSWER_TIMEOUT_S, self._miss_answer)
-        ttl = _U16.pack(int(self._ttl_s))
-        self._send(frames.bvlc(Bvlc.REGISTER_FOREIGN_DEVICE, ttl), self.bbmd)
 
     def _miss_answer(self) -> None:
         self._is_waiting = False
@@ -90,7 +87,7 @@ class BbmdRegistration:
     def _mark_registered(self) -> None:
         self._backoff.reset()
         self._lapses_at_s = self._timers.time() + self._ttl_s
-        self._call_later(self._ttl_s / 2, self._register)
+        self._call_later(self._ttl_s / 2, self.register)
         if self._status.registration != "registered":
             self._status.registration = "registered"
             self._log.info("bacnet.registered")
@@ -98,7 +95,7 @@ class BbmdRegistration:
 
     def _mark_failed(self, reason: str, *, is_certain: bool) -> None:
         """Register again later; the last registration holds until it lapses, unless the BBMD refuses."""
-        self._call_later(self._backoff.next_s(), self._register)
+        self._call_later(self._backoff.next_s(), self.register)
         if not is_certain and self._timers.time() < self._lapses_at_s:
             return
         if self._status.registration != reason:

@@ -103,7 +103,7 @@ class BacnetServer:
         for address in broadcasts:
             self._sockets.send(frames.broadcast(self._device.i_am()), (address, port))
         if self._registration is not None:
-            self._registration.start()
+            self._registration.register()
 
     def close(self) -> None:
         """End all subscriptions, answers and the registration, and close the sockets."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from ipaddress import IPv4Network
 
 import pytest
@@ -12,6 +13,7 @@ from support.bacnet_parts import DEVICE, HOST, BacnetRig, RawClient, make_object
 from support.ports import free_port
 
 from gateway.config.value_types import HostPort
+from gateway.errors import GatewayError
 from gateway.sinks.bacnet import frames
 from gateway.sinks.bacnet.config import ForeignDevice
 from gateway.sinks.bacnet.foreign_device import BbmdRegistration
@@ -41,7 +43,7 @@ class _Bbmd:
             bound_log=structlog.get_logger().bind(sink="bac"),
             announcement=_I_AM,
         )
-        self.registration.start()
+        self.registration.register()
 
     def wait(self, seconds: float) -> None:
         """Let time pass."""
@@ -124,6 +126,18 @@ async def test_discovery_through_a_bbmd() -> None:
         async with bacpypes(f"127.0.0.3:{free_port()}", instance=2, bbmd=bbmd_address) as client:
             await client.who_is(DEVICE, DEVICE, broadcast=True)
             await client.wait_for(lambda: DEVICE in [each.device for each in client.i_ams])
+
+
+async def test_a_restarted_device_whose_port_is_taken() -> None:
+    """The error says so, also if the device was registered before."""
+    settings = ForeignDevice(bbmd=HostPort("127.0.0.4", free_port()))
+    rig = BacnetRig([make_object("ZN-T")], foreign_device=settings)
+    rig.status.bacnet = BacnetStatus(registration="registered")
+    with socket.socket(type=socket.SOCK_DGRAM) as other:
+        other.bind((HOST, rig.port))
+        with pytest.raises(GatewayError, match="another BACnet program of this machine has the port"):
+            await rig.make_sink().__aenter__()
+    assert rig.status.bacnet.registration == "not registered yet"
 
 
 async def test_a_bbmd_outside_of_allow() -> None:
