@@ -133,6 +133,7 @@ class Subscriptions:
         self._next_check.cancel()
         for subscription in list(self._by_key.values()):
             self._end(subscription)
+        self._clients.connected = 0
 
     def _begin_or_renew(self, key: tuple[Peer, int, bytes], *, is_confirmed: bool, lifetime_s: int) -> None:
         subscription = self._by_key.get(key)

@@ -79,6 +79,18 @@ async def test_a_restart_never_shows_an_earlier_revision() -> None:
     assert seen == sorted(seen)
 
 
+async def test_a_sink_that_has_ended_has_no_subscribers() -> None:
+    """The status, which outlives a sink, counts none until one subscribes again."""
+    rig = BacnetRig([STAYS])
+    async with rig.make_sink():
+        with RawClient(rig.port) as client:
+            subscribe = codec.context(0, b"\1") + codec.context(1, codec.object_data(0, 1)) + b"\x29\0"
+            assert await client.request(5, subscribe) == b"\x20\1\5"
+        assert rig.status.clients is not None
+        assert rig.status.clients.connected == 1
+    assert rig.status.clients.connected == 0
+
+
 async def test_subscriptions_stay_with_objects_that_stay() -> None:
     """A reload notifies a subscriber of what has changed with it, and later of what the new point shows."""
     rig = BacnetRig([STAYS, GOES])
