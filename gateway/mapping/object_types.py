@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from gateway.mapping.convert import compile_conversion
-from gateway.model import ObjectType, Quality, ValueKind
+from gateway.model import PSEUDO_SOURCES, ObjectType, Quality, ValueKind
 from gateway.text import short_list
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def object_shape(
     ValueError if the point cannot be of the written type.
     """
     is_number = is_measure or conversion.calculates or isinstance(conversion.bits, tuple)
-    of_map = _map_states(conversion)
+    of_map = {} if source in PSEUDO_SOURCES else _map_states(conversion)  # to which no map applies
     states = _GATEWAY_STATES.get(source, of_map)
     is_of_gateway = source in _GATEWAY_STATES
     if is_of_gateway or (states and (not is_number or _has_text(states))):

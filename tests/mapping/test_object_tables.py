@@ -251,3 +251,13 @@ def test_automatic_assets_are_off_bacnet_until_locked(tmp_path: Path) -> None:
             " (Room 0/T, Room 1/T); run `gateway lock -c …` (true)"
         )
     ]
+
+
+@pytest.mark.parametrize("source", ["$age", "$quality"])
+def test_a_map_that_does_not_apply_is_one_problem(tmp_path: Path, source: str) -> None:
+    """What its values would be as an object is nobody's concern."""
+    keys = "tag: A, point: P, map: {0: stop, 1: go}, bacnet: {object: analog-input, instance: 1}"
+    found = load_objects(tmp_path, table_of_points(keys).replace("from: t", f"from: {source}"))
+    assert [problem.partition(": ")[2] for problem in found.problems] == [
+        f"points[0].map: does not apply to {source}, which the gateway makes itself"
+    ]
