@@ -29,7 +29,7 @@ BUSY_MACHINE = {  # waits for the subscription, lets sending take longer, and ke
     "node subscribe.js &": "node subscribe.js >came &",
     "sleep 2": "until grep -q NaN came; do sleep 0.1; done",
     "\nwait\n": "\nwait\ncat came\n",
-    "-50 seconds": "-30 seconds",
+    "-50 seconds": "-15 seconds",
     "broadcastAddress:": "apduTimeout: 60000, broadcastAddress:",
 }
 
