@@ -40,7 +40,7 @@ from gateway.model import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from gateway.mapping.compile.computations import Computation
     from gateway.mapping.compile.object_drafts import ObjectDraft
@@ -108,12 +108,7 @@ def draft_point(
         backfill=computation is None and _backfill(keys, place, defaults),
     )
     if is_pseudo:
-        for name in (*_CALCULATING_KEYS, "stale_after", "on_stale", "quality"):
-            if getattr(keys, name) is not None:
-                place.report(f"does not apply to {source}, which the gateway makes itself", name)
-        if source == "$age" and unit_conversion("s", keys.unit or "s") != (1, 0):
-            place.warn("$age is in seconds, whatever is written here: write `s`", "unit")
-        check_value(blocks, place, _HIGHEST[source], what=f"{source} can become {_HIGHEST[source]}")
+        _check_pseudo_reading(source, keys, place, blocks)
     else:
         _check_constants(draft, place, on_stale, needs_numbers=draft.conversion.calculates or bool(keys.cov))
     if any(inputs.is_controller(block.register.sink) for block in blocks):
@@ -130,6 +125,18 @@ def draft_point(
         inputs=inputs,
     )
     return replace(draft, blocks=(*blocks, *of_quality), bacnet=bacnet)
+
+
+def _check_pseudo_reading(
+    source: str, keys: PointKeys, place: Place, blocks: Iterable[RegisterBlock]
+) -> None:
+    """Report keys that do not apply to what the gateway makes itself, and registers that cannot hold it."""
+    for name in (*_CALCULATING_KEYS, "stale_after", "on_stale", "quality"):
+        if getattr(keys, name) is not None:
+            place.report(f"does not apply to {source}, which the gateway makes itself", name)
+    if source == "$age" and unit_conversion("s", keys.unit or "s") != (1, 0):
+        place.warn("$age is in seconds, whatever is written here: write `s`", "unit")
+    check_value(blocks, place, _HIGHEST[source], what=f"{source} can become {_HIGHEST[source]}")
 
 
 def _source(keys: PointKeys) -> str:
