@@ -179,8 +179,8 @@ class Compiler:
     def report_missing_instances(self) -> None:
         """After `compile`: report points without an instance, unless bacnet.lock has problems."""
         if self.object_requests and not self.locked.problems:
-            gone = {name for _, name in self.locked.instances}.difference(each.name for each in self._points)
-            report_missing_instances(self.object_requests, may_be_renamed=bool(gone))
+            names = {each.name for each in self._points}
+            report_missing_instances(self.object_requests, self.locked, names)
 
     def _add_templates(self, document: Document[Table], table: Table) -> None:
         self._check_default_sinks(Place(document, ("defaults",)), table.defaults)

@@ -77,7 +77,7 @@ def _assign_instances(compiler: Compiler) -> list[LockedObject]:
     highest = dict.fromkeys(ObjectType, 0)
     for kind, instance in locked.holders:
         highest[kind] = max(highest[kind], instance)
-    skipped = locked.reserved | claimed.keys()
+    skipped = locked.reserved.keys() | claimed.keys()
     added = []
     for kind, name in dict.fromkeys((request.type, request.name) for request in compiler.object_requests):
         free = count(highest[kind] + 1)
@@ -88,7 +88,7 @@ def _assign_instances(compiler: Compiler) -> list[LockedObject]:
                 " write an `instance` into the table"
             )
         added.append(LockedObject(point=name, object=kind, instance=highest[kind]))
-    known = locked.reserved | locked.holders.keys()
+    known = locked.reserved.keys() | locked.holders.keys()
     return added + [
         LockedObject(point=name, object=kind, instance=instance, reserved=True)
         for (kind, instance), name in claimed.items()

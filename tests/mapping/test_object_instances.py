@@ -115,7 +115,9 @@ def test_an_instance_that_was_in_a_table_is_given_to_no_other_point(tmp_path: Pa
         "  - {point: A/P, object: analog-input, instance: 2, reserved: true}",
     ]
     assert assign_objects(tmp_path).objects == []
-    load_objects(tmp_path, table_of_points(*(f"tag: {tag}, point: P" for tag in "BCA")))
+    found = load_objects(tmp_path, table_of_points(*(f"tag: {tag}, point: P" for tag in "BCA")))
+    (reported,) = found.problems
+    assert "for 2 points (C/P, A/P): run `gateway lock -c …`; the table had an `instance` for A/P" in reported
     lock_objects(tmp_path)
     assert instances(load_objects(tmp_path)) == {
         "B/P": "analog-input 1",

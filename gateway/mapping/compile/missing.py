@@ -11,6 +11,7 @@ from gateway.text import count_text, short_list
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+    from gateway.mapping.compile.object_lock import ObjectLock
     from gateway.mapping.compile.sources import Place
     from gateway.mapping.compile.templates import Area, CompiledTemplate
     from gateway.model import ObjectType
@@ -60,16 +61,19 @@ def report_missing_slots(requests: Iterable[SlotRequest], templates: Mapping[str
             templates[template].place.warn(message, "auto")
 
 
-def report_missing_instances(requests: Sequence[ObjectRequest], *, may_be_renamed: bool) -> None:
+def report_missing_instances(requests: Sequence[ObjectRequest], lock: ObjectLock, names: set[str]) -> None:
     """Report points without an instance: one message, for one command is enough for all.
 
-    Those of automatic assets are a warning: they are not on BACnet until then. `may_be_renamed`: there are
-    instances of points that are in no table.
+    Those of automatic assets are a warning: they are not on BACnet until then. `names`: of all points.
     """
     if listed := [request for request in requests if not request.is_automatic]:
         message = f"no BACnet instance in {OBJECT_LOCK_NAME} for {_points(listed)}: {_RUN}"
         renamed = "; if points were renamed, write their new names there first, or they get new instances"
-        listed[0].place.report(message + (renamed if may_be_renamed else ""))
+        message += renamed if {name for _, name in lock.instances} - names else ""
+        stated = {(kind, point) for (kind, _), point in lock.reserved.items()}
+        if lost := [request.name for request in listed if (request.type, request.name) in stated]:
+            message += f"; the table had an `instance` for {short_list(lost)}: write it again to keep it"
+        listed[0].place.report(message)
     if automatic := [request for request in requests if request.is_automatic]:
         message = f"not on BACnet, without an instance in {OBJECT_LOCK_NAME}: {_points(automatic)}; {_RUN}"
         automatic[0].place.warn(message, "auto")

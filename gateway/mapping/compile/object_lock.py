@@ -63,20 +63,20 @@ class ObjectLock:
     """What bacnet.lock has, also of points that are in no table any more. `problems`: those of the file.
 
     `instances` are by type and point. `holders` are the points that have an instance, by type and instance,
-    each with the place of its entry. `reserved` are the instances that tables state, or once did.
+    each with the place of its entry. `reserved` are the points whose tables state an instance, or once did.
     """
 
     def __init__(self, problems: list[Problem] | None = None) -> None:
         self.problems = problems or []
         self.instances: dict[tuple[ObjectType, str], int] = {}
         self.holders: dict[tuple[ObjectType, int], tuple[str, Location]] = {}
-        self.reserved: set[tuple[ObjectType, int]] = set()
+        self.reserved: dict[tuple[ObjectType, int], str] = {}
 
     def add(self, entry: LockedObject, place: Location) -> tuple[str, str] | None:
         """Add an entry; if another one has its point or its instance, return the key and what is wrong."""
         kind, point, instance = entry.object, entry.point, entry.instance
         if entry.reserved:
-            self.reserved.add((kind, instance))
+            self.reserved[kind, instance] = point
             return None
         if (kind, point) in self.instances:
             _, first = self.holders[kind, self.instances[kind, point]]
