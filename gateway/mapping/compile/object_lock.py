@@ -38,7 +38,7 @@ objects:
 class LockedObject:
     """The instance of a point, `<tag>/<point>`, as an object of one type, on every BACnet sink.
 
-    `reserved`: no other point gets it, and this one has it only where its table states it.
+    `reserved`: `gateway lock` gives it to no point, and this one has it only where its table states it.
     """
 
     point: Text
