@@ -11,20 +11,24 @@ from support.ports import free_port
 if TYPE_CHECKING:
     from types import TracebackType
 
-_CHUNK_BYTES = 1 << 16
-
 
 class Link:
     """Forwards `port` to `target_port`, both on loopback. An async context manager; whole at first."""
 
     def __init__(
-        self, target_port: int, *, delay_s: float = 0.0, breaks_after_s: float | None = None
+        self,
+        target_port: int,
+        *,
+        delay_s: float = 0.0,
+        chunk_bytes: int = 1 << 16,
+        breaks_after_s: float | None = None,
     ) -> None:
-        """`delay_s`: of each way; `breaks_after_s`: how long a connection lives."""
+        """`delay_s`: of each chunk, each way; `breaks_after_s`: how long a connection lives."""
         self.port = free_port()
         self.connections = 0
         self.breaks_after_s = breaks_after_s
         self._delay_s = delay_s
+        self._chunk_bytes = chunk_bytes
         self._target_port = target_port
         self._server: asyncio.Server | None = None
         self._writers: set[asyncio.StreamWriter] = set()
@@ -65,7 +69,7 @@ class Link:
     async def _copy(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._writers.add(writer)
         try:
-            while chunk := await reader.read(_CHUNK_BYTES):
+            while chunk := await reader.read(self._chunk_bytes):
                 await asyncio.sleep(self._delay_s)
                 writer.write(chunk)
                 await writer.drain()

@@ -29,7 +29,8 @@ if TYPE_CHECKING:
     from gateway.model import EventCopy
 
 _STALL_S = 5.0
-_REPORT_EVERY = 100  # messages; without a report for `_STALL_S`, the server hangs
+_REPORT_BYTES = 16_000  # about; without a report of progress for `_STALL_S`, the server hangs
+_FIRST_BATCH = 10  # events on a new connection: where it breaks often or is slow, they make progress
 _START, _APPEND, _COMMIT = 0, 1, 2  # operations; a batch of one is only committed
 _NO_STREAM = b'{"error": {"err_code": 503}}'  # takes the subject: then the server's answer has no body
 _NO_RESPONDERS = 503
@@ -63,6 +64,7 @@ class StreamPublisher:
         self._stream = stream
         self._gateway = header_text(gateway)
         self._inbox = connection.new_inbox()
+        self._largest_batch = _FIRST_BATCH  # events
         self._batches = 0
         self._batch = ""  # the present one, by a name that no other batch of the stream has
         self._size = 0
@@ -97,11 +99,13 @@ class StreamPublisher:
         refusals = [_refusal(copy, limit) for copy in left if len(copy.body) > largest_bytes]
         left = [copy for copy in left if len(copy.body) <= largest_bytes]
         while left:
-            end = await self._store(left)
+            batch = left[: self._largest_batch]
+            end = await self._store(batch)
             if end.error is None:
-                done.update(copy.seq for copy in left)
-                break
-            if end.error.get("err_code") == _TOO_LARGE:
+                done.update(copy.seq for copy in batch)
+                left = left[len(batch) :]
+                self._largest_batch = max(self._largest_batch, 2 * len(batch))
+            elif end.error.get("err_code") == _TOO_LARGE:
                 limit = f"larger than the stream {self._stream} accepts (its max_msg_size)"
                 refusals.append(_refusal(left.pop(end.position), limit))
             else:
@@ -130,7 +134,8 @@ class StreamPublisher:
         self._batches += 1
         self._batch = f"{self._inbox.rpartition('.')[2]}-{self._batches}"
         self._size, self._end = len(copies), None
-        replies = f"{self._inbox}.{self._batch}.{_REPORT_EVERY}.fail"
+        report_every = max(1, _REPORT_BYTES * self._size // sum(len(copy.body) for copy in copies))
+        replies = f"{self._inbox}.{self._batch}.{report_every}.fail"
         try:
             for number, copy in enumerate(copies, 1):
                 operation = _COMMIT if number == self._size else _START if number == 1 else _APPEND

@@ -55,9 +55,12 @@ class NatsSink(SessionSink[StreamPublisher]):
         await asyncio.sleep(self._next_s - loop.time())
         if len(copies) >= _MANY_EVENTS:
             self._next_s = loop.time() + _LINGER_S
-        refusals = await publisher.publish(copies, done=self._published)
+        before = len(self._published)
+        try:
+            refusals = await publisher.publish(copies, done=self._published)
+        finally:
+            self._has_written |= len(self._published) > before
         self._published.clear()
-        self._has_written = True
         if refusals:
             raise RefusedError(refusals)
 

@@ -99,6 +99,19 @@ async def test_a_connection_that_breaks_often_is_soon_back(server: NatsServer) -
                 await link.mend()
 
 
+async def test_a_slow_connection_that_breaks(server: NatsServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each connection publishes some events, although it ends before all are through; none comes twice."""
+    monkeypatch.setattr("gateway.sinks.nats.publisher._STALL_S", 1.5)
+    await add_stream(server.url)
+    async with Link(server.port, delay_s=0.04, chunk_bytes=1_000, breaks_after_s=2) as link:
+        rig = NatsRig(f"nats://127.0.0.1:{link.port}")
+        async with rig.sink:
+            assert await rig.deliver(make_copies(1, 120)) > 0
+    found = by_asset(await read_stream(server.url))
+    assert sorted(chain(*found.values())) == list(range(1, 121))
+    assert all(numbers == sorted(numbers) for numbers in found.values())
+
+
 async def test_a_leader_killed_under_load(tmp_path: Path) -> None:
     """With three servers, publishing goes on with the next leader; nothing is lost or out of order."""
     with NatsCluster(tmp_path) as cluster:
