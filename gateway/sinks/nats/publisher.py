@@ -157,6 +157,8 @@ class StreamPublisher:
         """Return how the batch ended; raise TransientError if no answer will come."""
         while self._end is None:
             if self._failure is not None:
+                # After some attempts, all events before the one that lacks a permission are acknowledged.
+                self._largest_batch = max(1, self._size // 2)
                 raise TransientError(self._failure)
             self._answered.clear()
             try:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from support.authority import Authority
-from support.nats_parts import NatsRig, Operator, make_copies, secret_file
+from support.nats_parts import NatsRig, Operator, make_copies, make_copy, secret_file
 from support.nats_servers import NatsServer, UserKey, add_stream, read_stream
 
 from gateway.jetstream.config import NatsTls
@@ -79,3 +80,20 @@ async def test_a_missing_permission_is_named(tmp_path: Path, permissions: dict[s
         async with rig.sink:
             await rig.until_error(make_copies(1, 5), words)
             assert rig.status.reconnects == 0
+
+
+async def test_a_permission_that_one_event_lacks(tmp_path: Path) -> None:
+    """Those before it are not published again and again, even if the server has forgotten their ids."""
+    key = UserKey()
+    settings = permitted(key, publish='["infodeck.o-x._.a"]', subscribe='["_INBOX.>"]')
+    with NatsServer(tmp_path, settings=settings) as server:
+        await add_stream(server.url, duplicate_window_s=0.1, **ADMIN)
+        rig = NatsRig(server.url, nkey=secret_file(tmp_path / "nkey", key.seed))
+        batch = [*(make_copy(number, "a") for number in range(1, 6)), make_copy(6, "b"), make_copy(7, "a")]
+        counts = []
+        async with rig.sink:
+            for _ in range(8):
+                await rig.until_error(batch, "may not publish to infodeck.o-x._.b")
+                await asyncio.sleep(0.3)  # until the server has forgotten the ids
+                counts.append(len(await read_stream(server.url, **ADMIN)))
+        assert counts[-1] == counts[-4] < 15
