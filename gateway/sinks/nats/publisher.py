@@ -32,6 +32,7 @@ _STALL_S = 5.0
 _REPORT_BYTES = 16_000  # about; without a report of progress for `_STALL_S`, the server hangs
 _FIRST_BATCH = 10  # events on a new connection: where it breaks often or is slow, they make progress
 _START, _APPEND, _COMMIT = 0, 1, 2  # operations; a batch of one is only committed
+_NEVER = str(2**63)  # the number before it in the stream: a message that is no repeat is not stored
 _NO_STREAM = b'{"error": {"err_code": 503}}'  # takes the subject: then the server's answer has no body
 _NO_RESPONDERS = 503
 _TOO_LARGE = 10054
@@ -67,7 +68,7 @@ class StreamPublisher:
         self._largest_batch = _FIRST_BATCH  # events
         self._batches = 0
         self._batch = ""  # the present one, by a name that no other batch of the stream has
-        self._size = 0
+        self._size = self._confirmed = 0  # its events, and of single ones those that were acknowledged
         self._end: _End | None = None  # of the present batch
         self._failure: str | None = None  # after which no answer will come
         self._answered = asyncio.Event()
@@ -116,31 +117,33 @@ class StreamPublisher:
         return refusals
 
     async def _store(self, copies: Sequence[EventCopy]) -> _End:
-        """Publish a batch, and one of repeats again event by event.
+        """Publish a batch, and one of repeats again as single messages.
 
         Repeats in a batch are acknowledged even if one server alone has the originals, which may be lost with
         it. A single one is refused until most servers have it.
         """
-        end = await self._publish_batch(copies)
+        end = await self._publish(copies)
         if end.is_repeat:
-            for position, copy in enumerate(copies):
-                alone = await self._publish_batch([copy])
-                if alone.error is not None:
-                    return _End(position, alone.error)
-            self.repeats += len(copies)
+            end = await self._publish(copies, as_singles=True)
+            self.repeats += len(copies) if end.error is None else 0
         return end
 
-    async def _publish_batch(self, copies: Sequence[EventCopy]) -> _End:
+    async def _publish(self, copies: Sequence[EventCopy], *, as_singles: bool = False) -> _End:
+        """Publish a batch. `as_singles`, each is acknowledged if it is a repeat, and else refused."""
         self._batches += 1
         self._batch = f"{self._inbox.rpartition('.')[2]}-{self._batches}"
-        self._size, self._end = len(copies), None
+        self._size, self._end, self._confirmed = len(copies), None, 0
         report_every = max(1, _REPORT_BYTES * self._size // sum(len(copy.body) for copy in copies))
         replies = f"{self._inbox}.{self._batch}.{report_every}.fail"
         try:
             for number, copy in enumerate(copies, 1):
                 operation = _COMMIT if number == self._size else _START if number == 1 else _APPEND
                 reply = f"{replies}.{number}.{operation}.$FI"
-                await self._connection.publish(copy.subject, copy.body, reply, self._headers(copy))
+                headers = self._headers(copy)
+                if as_singles:
+                    reply = f"{self._inbox}.{self._batch}-{number}.1.fail.1.{_COMMIT}.$FI"
+                    headers["Nats-Expected-Last-Sequence"] = _NEVER
+                await self._connection.publish(copy.subject, copy.body, reply, headers)
         except (NatsError, OSError) as error:  # closed meanwhile
             raise TransientError(f"the connection broke: {error}") from error
         return await self._wait_end()
@@ -173,11 +176,16 @@ class StreamPublisher:
     async def _on_answer(self, message: Msg) -> None:
         """Handle the answer to one message; those to an earlier batch are ignored."""
         batch, _, _, number, _, _ = message.subject.split(".")[-6:]
-        if batch != self._batch or self._end is not None:
+        is_single = batch.startswith(f"{self._batch}-")
+        if self._end is not None or not (is_single or batch == self._batch):
             return
+        position = int(batch.rpartition("-")[2] if is_single else number) - 1
         answer: dict[str, Any] = orjson.loads(message.data or _NO_STREAM)
         if "error" in answer:
-            self._end = _End(int(number) - 1, answer["error"])
+            self._end = _End(position, answer["error"])
+        elif is_single and "type" not in answer:
+            self._confirmed += 1
+            self._end = _End(self._size) if self._confirmed == self._size else None
         elif "type" not in answer:  # which reports of progress have
             stored = int(answer.get("count", 0))
             lost = {"description": f"{stored} of {self._size} events of a batch arrived"}

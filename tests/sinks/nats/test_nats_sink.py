@@ -112,6 +112,17 @@ async def test_a_slow_connection_that_breaks(server: NatsServer, monkeypatch: py
     assert all(numbers == sorted(numbers) for numbers in found.values())
 
 
+async def test_a_repeated_batch_takes_few_round_trips(server: NatsServer) -> None:
+    """Over a distant link, a gateway that was killed is not held up by the events that it repeats."""
+    await add_stream(server.url)
+    async with Link(server.port, delay_s=0.1) as link:
+        for _ in range(2):
+            rig = NatsRig(f"nats://127.0.0.1:{link.port}")
+            async with rig.sink, asyncio.timeout(20):
+                await rig.deliver(make_copies(1, 300))  # 60 s if each waited for the one before it
+    assert len(await read_stream(server.url)) == 300
+
+
 async def test_a_leader_killed_under_load(tmp_path: Path) -> None:
     """With three servers, publishing goes on with the next leader; nothing is lost or out of order."""
     with NatsCluster(tmp_path) as cluster:
