@@ -20,9 +20,6 @@ if TYPE_CHECKING:
     from gateway.sinks.nats.config import NatsSinkConfig
     from gateway.status import SinkStatus
 
-_MANY_EVENTS = 20
-_LINGER_S = 0.02  # from batch to batch if they have many: fewer and larger ones cost the servers less CPU
-
 
 class NatsSink(SessionSink[StreamPublisher]):
     """Publishes the events that it gets, and no point: the other gateways have tables of their own."""
@@ -45,16 +42,11 @@ class NatsSink(SessionSink[StreamPublisher]):
         self._gateway = gateway
         self._published: set[int] = set()  # events of a batch that was not completed
         self._has_written = False  # during this session, or the last one
-        self._next_s = 0.0  # when the next batch may begin, on the loop's clock
 
     async def write(self, updates: Sequence[Update]) -> None:
         """Publish the events among the updates; return when the stream has acknowledged all of them."""
         publisher = await self.wait_connected()
         copies = [update for update in updates if isinstance(update, EventCopy)]
-        loop = asyncio.get_running_loop()
-        await asyncio.sleep(self._next_s - loop.time())
-        if len(copies) >= _MANY_EVENTS:
-            self._next_s = loop.time() + _LINGER_S
         before = len(self._published)
         try:
             refusals = await publisher.publish(copies, done=self._published)
