@@ -230,7 +230,9 @@ def test_a_daemon_that_does_not_start_logs_why(tmp_path: Path) -> None:
 
 def test_an_interrupted_start_shows_no_traceback() -> None:
     """Ctrl-C while the command is still being loaded ends it as a shell expects."""
-    command = [sys.executable, "-X", "importtime", "-m", "gateway", "run", "-c", "config/gateway.yaml"]
+    # Tests that are run in the background of a script inherit that SIGINT is ignored.
+    command = ["env", "--default-signal=INT", sys.executable, "-X", "importtime", "-m", "gateway"]
+    command += ["run", "-c", "config/gateway.yaml"]
     # The pipe has no room for the names of all modules: the command waits here until they are read.
     process = subprocess.Popen(command, cwd=REPOSITORY, stderr=subprocess.PIPE, text=True, pipesize=4096)
     assert process.stderr is not None
